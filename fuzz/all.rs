@@ -38,13 +38,15 @@ unsafe extern "C" {
 }
 
 unsafe extern "C" fn one(data: *const u8, size: usize) -> c_int {
-    // SAFETY: libFuzzer passes what it passes to every such function: `size` bytes that stay as they are meanwhile.
+    // SAFETY: libFuzzer passes what it passes to every such function: `size` bytes that stay as
+    // they are meanwhile.
     unsafe { libfuzzer_sys::test_input_wrap(data, size) }
 }
 
 /// The name of the mistake that `self-test` finds.
 const PLANTED: &str = "planted";
-/// Inputs in which it has to be found: with coverage it takes some ten thousand, without it none would do.
+/// Inputs in which it has to be found: with coverage it takes some ten thousand, without it none
+/// would do.
 const PLANTED_RUNS: u32 = 4_000_000;
 
 fn target(name: &str) -> anyhow::Result<fn(&[u8])> {
@@ -73,12 +75,14 @@ fn fuzz(name: &str, options: &[String]) -> Result<ExitCode, Box<dyn Error>> {
         .collect();
     let mut count = c_int::try_from(arguments.len())?;
     let mut first = pointers.as_mut_ptr();
-    // SAFETY: arguments as those of a C program: as many strings as it says, and a null pointer behind them.
+    // SAFETY: arguments as those of a C program: as many strings as it says, and a null pointer
+    // behind them.
     let status = unsafe { LLVMFuzzerRunDriver(&raw mut count, &raw mut first, one) };
     Ok(ExitCode::from(u8::try_from(status)?))
 }
 
-/// Prints what the files in `dirs` reach of each target's subject; `false` when a floor is `checked` and not reached.
+/// Prints what the files in `dirs` reach of each target's subject; `false` when a floor is
+/// `checked` and not reached.
 fn cover(jobs: &[(String, Vec<PathBuf>)], checked: bool) -> Result<bool, Box<dyn Error>> {
     let listed = list::all()?;
     let functions = Functions::read()?;

@@ -1,4 +1,5 @@
-//! The translation path under criterion: the same worlds, contenders and work as `benches translation`.
+//! The translation path under criterion: the same worlds, contenders and work as
+//! `benches translation`.
 
 use std::time::Duration;
 

@@ -14,9 +14,10 @@ use crate::{guest, qemu};
 
 /// What to compare.
 ///
-/// Both sides get the same compressed kernel, the same initial file system, one Cortex-A15 class core, the same memory,
-/// the same kernel command line but for the console's name, and write the console to a file. Here the clock is virtual.
-/// The runs take turns, so that whatever else the host does hits both alike.
+/// Both sides get the same compressed kernel, the same initial file system, one Cortex-A15 class
+/// core, the same memory, the same kernel command line but for the console's name, and write the
+/// console to a file. Here the clock is virtual. The runs take turns, so that whatever else the
+/// host does hits both alike.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The guest image

@@ -1,4 +1,5 @@
-//! One run of a guest on this machine, in a process of its own, so that its time compares with another program's.
+//! One run of a guest on this machine, in a process of its own, so that its time compares with
+//! another program's.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! `benches inject`: how many runs of a fault plan a second, from a snapshot and with a reboot for each.
+//! `benches inject`: how many runs of a fault plan a second, from a snapshot and with a reboot for
+//! each.
 
 use guest_images::Terminal;
 use rustix::time::{ClockId, clock_gettime};

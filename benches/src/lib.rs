@@ -1,4 +1,5 @@
-//! Benchmarks, and comparisons with peers: what `cargo bench` and the program of this crate both measure.
+//! Benchmarks, and comparisons with peers: what `cargo bench` and the program of this crate both
+//! measure.
 
 pub mod statistics;
 pub mod translation;

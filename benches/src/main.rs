@@ -21,13 +21,15 @@ enum Command {
     Boot(boot::Args),
     /// Time a guest that copies from and to its disk, with an IOMMU before it and without
     GuestIo(guest_io::Args),
-    /// Count the runs of a fault plan that a second has room for, from a snapshot and with a reboot for each
+    /// Count the runs of a fault plan that a second has room for, from a snapshot and with a reboot
+    /// for each
     Inject(inject::Args),
     /// Time virtio-iommu's requests through a virtqueue in memory
     Requests(requests::Args),
     /// Time saving a guest, and going on from there many times, against booting it each time
     Snapshot(snapshot::Args),
-    /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in turns
+    /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in
+    /// turns
     Translation(translation::Args),
     /// One run of a guest here; `boot` starts it as a process of its own
     #[command(hide = true)]

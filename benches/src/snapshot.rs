@@ -83,7 +83,8 @@ struct Until {
 
 impl ConsoleSink for Until {
     fn write(&mut self, bytes: &[u8]) -> Flow {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         // All of it is kept, to be shown if the guest ends before.
         tail.extend_from_slice(bytes);

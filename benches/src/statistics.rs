@@ -9,8 +9,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
-/// Returns the value that a quarter of the values do not exceed: what is typical of a measurement that others disturb
-/// now and then, and only ever lengthen; none of nothing.
+/// Returns the value that a quarter of the values do not exceed: what is typical of a measurement
+/// that others disturb now and then, and only ever lengthen; none of nothing.
 pub fn lower_quartile(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

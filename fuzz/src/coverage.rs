@@ -47,7 +47,8 @@ mod tables {
     pub fn blocks() -> &'static [Block] {
         let (first, end) = (&raw const FIRST_BLOCK, &raw const BLOCKS_END);
         let count = (end.addr() - first.addr()) / size_of::<Block>();
-        // SAFETY: the linker sets both symbols around a table that the compiler filled with such pairs.
+        // SAFETY: the linker sets both symbols around a table that the compiler filled with such
+        // pairs.
         unsafe { std::slice::from_raw_parts(first, count) }
     }
 }
@@ -179,8 +180,8 @@ fn loaded_at(loader: &Loader) -> Option<usize> {
     start.checked_sub(usize::try_from(loader.relative_address_base()).ok()?)
 }
 
-/// Returns the file of a function in the workspace, and its name; nothing for closures, which are part of the functions
-/// around them, and for what derives write.
+/// Returns the file of a function in the workspace, and its name; nothing for closures, which are
+/// part of the functions around them, and for what derives write.
 fn path(frame: &Frame<'_, impl Reader>) -> Option<String> {
     const DERIVED: [&str; 14] = [
         "fmt",

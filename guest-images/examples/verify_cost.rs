@@ -1,4 +1,5 @@
-//! Prints how long it takes to compare what a guest of an image boots from with its hashes, as every boot does.
+//! Prints how long it takes to compare what a guest of an image boots from with its hashes, as
+//! every boot does.
 //!
 //! `cargo run --release -p guest-images --example verify_cost -- ipmmu`
 

@@ -1,10 +1,11 @@
 //! Debian packages by apt, in a private configuration.
 //!
-//! apt gets directories, a package index and a source list of its own, for one architecture and one Debian suite
-//! each; neither root nor any change of the host's configuration is needed. What the host says about reaching the
-//! network (proxies and the like) is taken over. apt verifies the release's signature against the host's
-//! `debian-archive-keyring`; a release that is signed by newer keys than that has is verified by the keyring package of
-//! another release whose signature is good.
+//! apt gets directories, a package index and a source list of its own, for one architecture and one
+//! Debian suite each; neither root nor any change of the host's configuration is needed. What the
+//! host says about reaching the network (proxies and the like) is taken over. apt verifies the
+//! release's signature against the host's `debian-archive-keyring`; a release that is signed by
+//! newer keys than that has is verified by the keyring package of another release whose signature
+//! is good.
 
 mod config;
 pub(crate) mod parse;
@@ -47,8 +48,8 @@ pub(crate) struct Apt {
     fresh: BTreeSet<String>,
 }
 
-/// Checks that apt could take this for a mirror: one word, with a scheme; anything else would be other fields of its
-/// list of sources.
+/// Checks that apt could take this for a mirror: one word, with a scheme; anything else would be
+/// other fields of its list of sources.
 fn check(mirror: &str) -> Result<(), Error> {
     let known = ["http://", "https://", "file:/"];
     // In a line of sources a blank begins the next field, `[` options such as `trusted=yes`, and
@@ -65,8 +66,8 @@ fn check(mirror: &str) -> Result<(), Error> {
 }
 
 impl Apt {
-    /// Creates an apt for packages of that architecture, with its directories in `cache`, from the mirror that the
-    /// environment names.
+    /// Creates an apt for packages of that architecture, with its directories in `cache`, from the
+    /// mirror that the environment names.
     pub fn new(cache: &Path, architecture: Architecture) -> Self {
         // apt's lists are those of one architecture, and another would replace them.
         let root = cache.join(match architecture {
@@ -256,7 +257,8 @@ impl Apt {
             "download",
             &format!("{}={}", package.name, package.version),
         ]);
-        // apt speaks of its progress twice a second; the amount is read off the file, since apt rounds.
+        // apt speaks of its progress twice a second; the amount is read off the file, since apt
+        // rounds.
         let result = process::run(command.current_dir(into), &mut |_| {
             progress.advance(
                 only_file(into)

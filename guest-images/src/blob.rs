@@ -16,8 +16,8 @@ pub(crate) struct Blob {
     pub sha256: String,
     /// Size in bytes.
     pub size: u64,
-    /// Time of last modification when it was stored, in nanoseconds since 1970. Together with the size it tells cheaply
-    /// that the file has not been touched since.
+    /// Time of last modification when it was stored, in nanoseconds since 1970. Together with the
+    /// size it tells cheaply that the file has not been touched since.
     pub modified: i128,
 }
 
@@ -33,8 +33,8 @@ impl BlobStore {
         Self { root }
     }
 
-    /// Returns where the content with that hash is or would be. A text that is no SHA-256 names a place that never
-    /// exists.
+    /// Returns where the content with that hash is or would be. A text that is no SHA-256 names a
+    /// place that never exists.
     pub fn path(&self, sha256: &str) -> PathBuf {
         // Hashes come from manifests, which are files like any other: none may lead out of the
         // store, and the slice below needs two ASCII characters.
@@ -57,7 +57,8 @@ impl BlobStore {
         }
         let parent = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(parent).at("created", parent)?;
-        // Content, then name, then directory: after a crash no name stands for bytes that are not there.
+        // Content, then name, then directory: after a crash no name stands for bytes that are not
+        // there.
         fs::set_permissions(file, Permissions::from_mode(0o444)).at("made read-only", file)?;
         File::open(file)
             .and_then(|file| file.sync_all())
@@ -67,7 +68,8 @@ impl BlobStore {
         describe(&path, sha256)
     }
 
-    /// Stores bytes; `scratch` is a directory of the same file system that belongs to the caller alone.
+    /// Stores bytes; `scratch` is a directory of the same file system that belongs to the caller
+    /// alone.
     ///
     /// # Errors
     /// `scratch` or the store cannot be written.
@@ -86,8 +88,8 @@ impl BlobStore {
             .then(|| describe(&path, sha256.to_owned()).ok())?
     }
 
-    /// Returns whether a remembered file is still there. Cheap when its size and time are as remembered; else its bytes
-    /// decide.
+    /// Returns whether a remembered file is still there. Cheap when its size and time are as
+    /// remembered; else its bytes decide.
     pub fn is_intact(&self, blob: &Blob) -> bool {
         let path = self.path(&blob.sha256);
         match describe(&path, blob.sha256.clone()) {
@@ -137,7 +139,8 @@ pub(crate) fn hash_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String
     format!("{:x}", hasher.finalize())
 }
 
-/// Writes a small file so that a reader, and a crash at any moment, sees the old content or the new, never a mixture.
+/// Writes a small file so that a reader, and a crash at any moment, sees the old content or the
+/// new, never a mixture.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).at("created", parent)?;

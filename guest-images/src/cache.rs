@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CACHEDIR.TAG        tells backup programs that all of this can be made again
-//! blobs/sha256/ab/..  files under the hash of their content: packages, kernels, initial file systems
+//! blobs/sha256/ab/..  files under the hash of their content: packages, kernels, initramfs
 //! images/NAME@RECIPE.json
 //!                     what an image by that version of the recipes consists of
 //! apt/SUITE/          apt's private directories (apt-ARCHITECTURE/ for what is not armhf)
@@ -10,7 +10,7 @@
 //! trees/RECIPE/       packages that are unpacked for guests and for compiling modules
 //! downloads/HASH/     downloads under way
 //! work/NAME/          images under way
-//! work/SOURCE/        a kernel source and objects, until all images that are compiled from it are here
+//! work/SOURCE/        a kernel source and objects, until all images made from it are here
 //! locks/, logs/
 //! ```
 
@@ -40,8 +40,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Returns the cache where the environment says: `VIOMMU_CACHE`, else `viommu` in `XDG_CACHE_HOME`, else
-    /// `~/.cache/viommu`. Nothing is created before something is obtained.
+    /// Returns the cache where the environment says: `VIOMMU_CACHE`, else `viommu` in
+    /// `XDG_CACHE_HOME`, else `~/.cache/viommu`. Nothing is created before something is obtained.
     ///
     /// # Errors
     /// [`Error::NoCacheDirectory`].
@@ -78,8 +78,9 @@ impl Cache {
         self.store.build_log(spec)
     }
 
-    /// Returns the image of that name or alias if it is in the cache, complete and made by the present recipe. This is
-    /// cheap: of files that have not been touched, only size and time are looked at. See [`Cache::verify`].
+    /// Returns the image of that name or alias if it is in the cache, complete and made by the
+    /// present recipe. This is cheap: of files that have not been touched, only size and time are
+    /// looked at. See [`Cache::verify`].
     ///
     /// # Errors
     /// [`Error::UnknownImage`].
@@ -89,16 +90,17 @@ impl Cache {
         Ok(manifest.map(|manifest| Image::new(spec, &manifest, self.store.blobs())))
     }
 
-    /// Returns the stored file whose content has this SHA-256 (in lower-case hexadecimal digits), if it is in the cache
-    /// and really has it.
+    /// Returns the stored file whose content has this SHA-256 (in lower-case hexadecimal digits),
+    /// if it is in the cache and really has it.
     #[must_use]
     pub fn file(&self, sha256: &str) -> Option<PathBuf> {
         self.store.blobs().checked(sha256)?;
         Some(self.store.blobs().path(sha256))
     }
 
-    /// Returns what [`Cache::image`] does, with every byte that a guest boots from read and compared: size and time of
-    /// a file do not change when its disk rots. A damaged file is told and removed.
+    /// Returns what [`Cache::image`] does, with every byte that a guest boots from read and
+    /// compared: size and time of a file do not change when its disk rots. A damaged file is told
+    /// and removed.
     fn sound(&self, name: &str, progress: &mut dyn Progress) -> Result<Option<Image>, Error> {
         let spec = catalog::find(name)?;
         let Some(manifest) = self.store.present(spec) else {
@@ -120,9 +122,9 @@ impl Cache {
         Ok(sound.then(|| Image::new(spec, &manifest, self.store.blobs())))
     }
 
-    /// Returns the image of that name or alias, fetched and built if it is not in the cache, or if a file that a guest
-    /// boots from has not the hash that it had. What an earlier run, killed or not, has finished is not done again; of
-    /// two runs at once, one waits for the other.
+    /// Returns the image of that name or alias, fetched and built if it is not in the cache, or if
+    /// a file that a guest boots from has not the hash that it had. What an earlier run, killed or
+    /// not, has finished is not done again; of two runs at once, one waits for the other.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -142,9 +144,10 @@ impl Cache {
         )
     }
 
-    /// Returns the image of that name or alias, obtained anew from the packages that the mirror has now, whatever the
-    /// cache has. This is for who needs more packages of the same version, such as the kernel's headers: a mirror has
-    /// those of a release's current kernel only. Files of the earlier image stay in the cache.
+    /// Returns the image of that name or alias, obtained anew from the packages that the mirror has
+    /// now, whatever the cache has. This is for who needs more packages of the same version, such
+    /// as the kernel's headers: a mirror has those of a release's current kernel only. Files of the
+    /// earlier image stay in the cache.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -158,8 +161,9 @@ impl Cache {
         )
     }
 
-    /// Returns the files of an image in the cache, as a cache of that one image in another machine, at `root` there.
-    /// What runs need not have, such as the kernel's debug information, is left out.
+    /// Returns the files of an image in the cache, as a cache of that one image in another machine,
+    /// at `root` there. What runs need not have, such as the kernel's debug information, is left
+    /// out.
     ///
     /// # Errors
     /// The image is not known, not in the cache, or cannot be read.
@@ -191,8 +195,9 @@ impl Cache {
         Ok(files)
     }
 
-    /// Sees to it, before anything is fetched or compiled, that this host has the packages that obtaining these images
-    /// takes; for images that are in the cache it takes none. See [`host::ensure`].
+    /// Sees to it, before anything is fetched or compiled, that this host has the packages that
+    /// obtaining these images takes; for images that are in the cache it takes none. See
+    /// [`host::ensure`].
     ///
     /// # Errors
     /// [`Error::UnknownImage`], [`Error::HostPackages`] with the exact command.
@@ -217,8 +222,8 @@ impl Cache {
         self.host_packages(&packages, progress)
     }
 
-    /// Sees to it that Debian packages are installed on this host, installing them if the user allows it and this
-    /// process can; see [`host::ensure`].
+    /// Sees to it that Debian packages are installed on this host, installing them if the user
+    /// allows it and this process can; see [`host::ensure`].
     ///
     /// # Errors
     /// [`Error::HostPackages`] with the exact command when it may not.
@@ -289,8 +294,9 @@ impl Cache {
         Ok(Image::new(spec, &manifest, self.store.blobs()))
     }
 
-    /// Reads every byte of an image in the cache and compares the hashes. A damaged file is removed, so that
-    /// [`Cache::obtain`] makes it again. True if the image is there, false if it is not in the cache.
+    /// Reads every byte of an image in the cache and compares the hashes. A damaged file is
+    /// removed, so that [`Cache::obtain`] makes it again. True if the image is there, false if it
+    /// is not in the cache.
     ///
     /// # Errors
     /// [`Error::Damaged`] names the first damaged file.

@@ -1,12 +1,13 @@
 //! Commands for the guest on the kernel command line.
 //!
-//! The guest's `/init` runs each word `viommu.run=ENCODED` in turn. The encoding leaves no blank, quote, backslash or
-//! byte outside printable ASCII in the word, so that neither the boot loader, the kernel's parser nor the shell's word
-//! splitting touches it: a blank is `+`, and whatever else is unsafe is `%` and two hexadecimal digits.
+//! The guest's `/init` runs each word `viommu.run=ENCODED` in turn. The encoding leaves no blank,
+//! quote, backslash or byte outside printable ASCII in the word, so that neither the boot loader,
+//! the kernel's parser nor the shell's word splitting touches it: a blank is `+`, and whatever else
+//! is unsafe is `%` and two hexadecimal digits.
 
-/// Longest kernel command line of a 32-bit ARM kernel in bytes, without the terminating zero byte (Linux
-/// `arch/arm/include/uapi/asm/setup.h`, `COMMAND_LINE_SIZE`). What goes beyond it is cut off silently, so longer
-/// commands belong into a script, see [`crate::guest_script`].
+/// Longest kernel command line of a 32-bit ARM kernel in bytes, without the terminating zero byte
+/// (Linux `arch/arm/include/uapi/asm/setup.h`, `COMMAND_LINE_SIZE`). What goes beyond it is cut off
+/// silently, so longer commands belong into a script, see [`crate::guest_script`].
 pub const MAX_COMMAND_LINE: usize = 1023;
 
 /// Word that gives an interactive shell on the console before the guest powers off.

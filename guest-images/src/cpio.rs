@@ -1,7 +1,9 @@
-//! Writer of cpio archives in the "newc" format, the one that Linux unpacks as its initial file system.
+//! Writer of cpio archives in the "newc" format, the one that Linux unpacks as its initial file
+//! system.
 //!
-//! Format: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. The same nodes always give the same
-//! bytes: entries are sorted, times are zero, owners are root and inode numbers count up.
+//! Format: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`. The same nodes
+//! always give the same bytes: entries are sorted, times are zero, owners are root and inode
+//! numbers count up.
 
 use crate::Error;
 use std::collections::BTreeMap;
@@ -16,13 +18,15 @@ enum Node {
 }
 
 impl Node {
-    /// Returns whether paths may lead through it: symbolic links point to directories, for all that is known.
+    /// Returns whether paths may lead through it: symbolic links point to directories, for all that
+    /// is known.
     fn may_lead_on(&self) -> bool {
         matches!(self, Self::Directory | Self::Symlink { .. })
     }
 }
 
-/// An archive being put together. Paths are given without a leading slash; missing parents are added as directories.
+/// An archive being put together. Paths are given without a leading slash; missing parents are
+/// added as directories.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Archive {
     nodes: BTreeMap<String, Node>,
@@ -129,7 +133,8 @@ impl Archive {
         Ok(())
     }
 
-    /// Returns the archive's bytes, a multiple of four of them, so that another archive may follow at once.
+    /// Returns the archive's bytes, a multiple of four of them, so that another archive may follow
+    /// at once.
     pub fn into_bytes(self) -> Vec<u8> {
         let mut out = Vec::new();
         // Each has an inode number of its own: files that share one are hard links.
@@ -173,7 +178,8 @@ fn check_path(path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Appends one entry: a header of hexadecimal fields, the name with a zero byte, the data, each padded.
+/// Appends one entry: a header of hexadecimal fields, the name with a zero byte, the data, each
+/// padded.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "both were checked when the node was added"

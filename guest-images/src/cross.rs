@@ -45,7 +45,8 @@ const MAX_PACKAGES: usize = 16;
 pub struct CrossRust {
     /// The compiler, for cargo's `RUSTC`; `None` where cargo's own has the target.
     pub rustc: Option<PathBuf>,
-    /// Clippy's compiler, for cargo's `RUSTC_WORKSPACE_WRAPPER`; `None` where cargo's own has the target.
+    /// Clippy's compiler, for cargo's `RUSTC_WORKSPACE_WRAPPER`; `None` where cargo's own has the
+    /// target.
     pub clippy: Option<PathBuf>,
     /// The target's name.
     pub target: &'static str,
@@ -54,8 +55,8 @@ pub struct CrossRust {
 }
 
 impl Cache {
-    /// Returns a compiler for 64-bit ARM hosts, fetched if there is none. On such a host, and where rustup has the
-    /// target, nothing is fetched.
+    /// Returns a compiler for 64-bit ARM hosts, fetched if there is none. On such a host, and where
+    /// rustup has the target, nothing is fetched.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -105,7 +106,8 @@ impl Cache {
         Ok(home)
     }
 
-    /// Returns where what is made by `recipe`, a hash of all that decides what it is, has its directory.
+    /// Returns where what is made by `recipe`, a hash of all that decides what it is, has its
+    /// directory.
     pub(crate) fn cross_home(&self, recipe: &str) -> PathBuf {
         // 64 bits of the hash tell a few recipes apart, and keep the path short.
         self.store().root().join("cross").join(&recipe[..16])

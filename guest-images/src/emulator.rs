@@ -1,4 +1,5 @@
-//! An emulator of programs for 64-bit ARM Linux, from Debian's mirrors where the host has none that will do.
+//! An emulator of programs for 64-bit ARM Linux, from Debian's mirrors where the host has none that
+//! will do.
 
 use crate::apt::Apt;
 use crate::blob::hash_texts;
@@ -11,8 +12,8 @@ use std::path::PathBuf;
 
 /// The program.
 const PROGRAM: &str = "qemu-aarch64";
-/// Its first version that will do. Those before it do nothing for `IC IVAU`, and go on executing what was there where a
-/// program writes code at another address than it is executed at.
+/// Its first version that will do. Those before it do nothing for `IC IVAU`, and go on executing
+/// what was there where a program writes code at another address than it is executed at.
 const SUFFICIENT: (u32, u32) = (8, 1);
 
 /// Where a version that will do is; there it is linked statically, and takes no other package.
@@ -22,8 +23,8 @@ const PACKAGE: &str = "qemu-user";
 const FORMAT: &str = "2";
 
 impl Cache {
-    /// Returns an emulator of programs for 64-bit ARM Linux that write code: the host's, or else Debian's, fetched if
-    /// it is not there, and unpacked, not installed.
+    /// Returns an emulator of programs for 64-bit ARM Linux that write code: the host's, or else
+    /// Debian's, fetched if it is not there, and unpacked, not installed.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.

@@ -44,7 +44,8 @@ pub fn failure(text: &str) -> Option<String> {
     }
 }
 
-/// What a module needs: modules without which it cannot be linked, and others that should be there before it.
+/// What a module needs: modules without which it cannot be linked, and others that should be there
+/// before it.
 pub type Needs = (Vec<String>, Vec<String>);
 
 /// Uncompresses a module.
@@ -61,8 +62,8 @@ pub fn needs(elf: &[u8]) -> Option<Needs> {
     Some((needs.hard, needs.soft))
 }
 
-/// Returns the list by which modules are found, of modules and what each needs, in an order in which they can be
-/// loaded.
+/// Returns the list by which modules are found, of modules and what each needs, in an order in
+/// which they can be loaded.
 pub fn dependency_list(modules: &[(String, Vec<String>)]) -> String {
     let module = |(name, needs): &(String, Vec<String>)| Module {
         name: name.clone(),
@@ -73,7 +74,8 @@ pub fn dependency_list(modules: &[(String, Vec<String>)]) -> String {
     modules::dependency_list(&modules)
 }
 
-/// Returns the files that a manifest names, in a store at `root`, and the manifest as it is written again.
+/// Returns the files that a manifest names, in a store at `root`, and the manifest as it is written
+/// again.
 pub fn manifest(text: &[u8], root: &Path) -> Option<(Vec<PathBuf>, Vec<u8>)> {
     let manifest: Manifest = serde_json::from_slice(text).ok()?;
     let store = BlobStore::new(root.to_owned());

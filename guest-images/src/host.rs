@@ -1,7 +1,9 @@
-//! Packages of the host that obtaining an image needs: which are missing, and installing them where the user allows it.
+//! Packages of the host that obtaining an image needs: which are missing, and installing them where
+//! the user allows it.
 //!
-//! Nothing is installed unless the user has said so beforehand ([`Progress::install_allowed`], or [`VARIABLE`] in the
-//! environment) or says yes when asked, with the exact command in view ([`Progress::confirm`]).
+//! Nothing is installed unless the user has said so beforehand ([`Progress::install_allowed`], or
+//! [`VARIABLE`] in the environment) or says yes when asked, with the exact command in view
+//! ([`Progress::confirm`]).
 
 use crate::Error;
 use crate::process::{self, ProgramExit};
@@ -9,11 +11,12 @@ use crate::progress::Progress;
 use crate::{keeper, lock, recipes};
 use std::process::Command;
 
-/// The variable of the environment that allows to install packages of the host (`yes`) or forbids to ask (`no`).
+/// The variable of the environment that allows to install packages of the host (`yes`) or forbids
+/// to ask (`no`).
 pub const VARIABLE: &str = "VIOMMU_INSTALL";
 
-/// Returns the packages of a group in `recipes/host-packages`, such as `fetch` or `kernel`; none if there is no such
-/// group.
+/// Returns the packages of a group in `recipes/host-packages`, such as `fetch` or `kernel`; none if
+/// there is no such group.
 #[must_use]
 pub fn packages(group: &str) -> Vec<&'static str> {
     let lines = recipes::HOST_PACKAGES.lines();
@@ -24,11 +27,12 @@ pub fn packages(group: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// Sees to it that Debian packages are installed on this host, installing what is missing if the user allows it and
-/// this process can.
+/// Sees to it that Debian packages are installed on this host, installing what is missing if the
+/// user allows it and this process can.
 ///
 /// # Errors
-/// [`Error::HostPackages`] with the exact command when they are not and may not be installed from here.
+/// [`Error::HostPackages`] with the exact command when they are not and may not be installed from
+/// here.
 pub fn ensure(packages: &[&str], progress: &mut dyn Progress) -> Result<(), Error> {
     let missing = missing(packages);
     if missing.is_empty() {
@@ -129,12 +133,14 @@ fn right_to_install(root: bool) -> Option<Right> {
     is_root("sudo", &["-n", "id", "-u"]).then_some(Right::Sudo)
 }
 
-/// Makes a program, and all that it will start, end when this process does, however that happens, SIGKILL included.
+/// Makes a program, and all that it will start, end when this process does, however that happens,
+/// SIGKILL included.
 pub fn keep(command: &mut Command) {
     keeper::keep(command, &lock::held());
 }
 
-/// Installs packages; when the host's package index does not know them, or is out of date, brings that up to date.
+/// Installs packages; when the host's package index does not know them, or is out of date, brings
+/// that up to date.
 fn install(right: Right, packages: &[&str]) -> Result<ProgramExit, Error> {
     let apt_get = |arguments: &[&str]| {
         let mut command = match right {

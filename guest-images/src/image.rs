@@ -16,7 +16,8 @@ pub struct Image {
     pub spec: &'static ImageSpec,
     /// The kernel's version as `uname -r` gives it.
     pub version: String,
-    /// The kernel as a zImage (compressed, with its own loader); for stock kernels the package's file, unmodified.
+    /// The kernel as a zImage (compressed, with its own loader); for stock kernels the package's
+    /// file, unmodified.
     pub kernel: PathBuf,
     /// SHA-256 of that file in lower-case hexadecimal.
     pub kernel_sha256: String,
@@ -70,7 +71,8 @@ impl Image {
         }
     }
 
-    /// Returns the bytes of its initial file system with more files in it; see also [`crate::guest_script`].
+    /// Returns the bytes of its initial file system with more files in it; see also
+    /// [`crate::guest_script`].
     ///
     /// # Errors
     /// [`Error::Archive`] if a path is not a plain one, and errors of reading the cache.

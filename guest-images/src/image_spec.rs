@@ -68,7 +68,8 @@ pub struct Build {
     pub source: &'static str,
     /// Lines of configuration beyond the fragment that all compiled images share.
     pub addition: &'static str,
-    /// What is edited in the source before it is configured. Empty: the source is compiled unmodified.
+    /// What is edited in the source before it is configured. Empty: the source is compiled
+    /// unmodified.
     pub edits: &'static [SourceEdit],
 }
 
@@ -96,7 +97,8 @@ impl ImageSpec {
         }
     }
 
-    /// Returns whether its kernel uses the long-descriptor page tables, which take a CPU that has them.
+    /// Returns whether its kernel uses the long-descriptor page tables, which take a CPU that has
+    /// them.
     #[must_use]
     pub fn is_lpae(&self) -> bool {
         matches!(

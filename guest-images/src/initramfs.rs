@@ -27,9 +27,9 @@ pub struct GuestFile {
     pub bytes: Vec<u8>,
 }
 
-/// Returns a file that makes the guest run `script` with its shell, after the commands of the kernel command line.
-/// Scripts run in the order of their names, each counted and reported like a command. Unlike those they may be of any
-/// length.
+/// Returns a file that makes the guest run `script` with its shell, after the commands of the
+/// kernel command line. Scripts run in the order of their names, each counted and reported like a
+/// command. Unlike those they may be of any length.
 #[must_use]
 pub fn guest_script(name: &str, script: &str) -> GuestFile {
     GuestFile {
@@ -39,8 +39,9 @@ pub fn guest_script(name: &str, script: &str) -> GuestFile {
     }
 }
 
-/// Puts the initial file system together for a kernel that calls itself `version`, with `init` as its first process. Of
-/// `modules`, which are in an order in which they can be loaded, the guest loads those that are not in `late`.
+/// Puts the initial file system together for a kernel that calls itself `version`, with `init` as
+/// its first process. Of `modules`, which are in an order in which they can be loaded, the guest
+/// loads those that are not in `late`.
 pub(crate) fn assemble(
     busybox: Vec<u8>,
     init: String,
@@ -78,7 +79,8 @@ pub(crate) fn assemble(
     Ok(archive.into_bytes())
 }
 
-/// Returns `base` followed by an archive of `files`; the kernel unpacks both, the later over the earlier.
+/// Returns `base` followed by an archive of `files`; the kernel unpacks both, the later over the
+/// earlier.
 pub(crate) fn append(mut base: Vec<u8>, files: &[GuestFile]) -> Result<Vec<u8>, Error> {
     if files.is_empty() {
         return Ok(base);

@@ -1,9 +1,11 @@
-//! A keeper for a program: a process between this one and the program, which ends the program and everything that it
-//! started when this process ends, however that happens (SIGKILL included), and holds this process's locks until then.
+//! A keeper for a program: a process between this one and the program, which ends the program and
+//! everything that it started when this process ends, however that happens (SIGKILL included), and
+//! holds this process's locks until then.
 //!
-//! A parent-death signal alone does not do: it reaches the program and not what that started, and is cleared for
-//! set-user-ID programs. The keeper is a subreaper, so that nothing below it escapes, and watches this process through
-//! a pidfd. Killed itself, it takes the program along by the parent-death signal, and what that started by theirs.
+//! A parent-death signal alone does not do: it reaches the program and not what that started, and
+//! is cleared for set-user-ID programs. The keeper is a subreaper, so that nothing below it
+//! escapes, and watches this process through a pidfd. Killed itself, it takes the program along by
+//! the parent-death signal, and what that started by theirs.
 
 #![expect(
     unsafe_code,
@@ -19,7 +21,8 @@ use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// How long programs have to end by themselves, in turns of [`TURN`]: make removes what is half made.
+/// How long programs have to end by themselves, in turns of [`TURN`]: make removes what is half
+/// made.
 const GRACE_TURNS: u32 = 40;
 /// How long programs that are being killed are waited for; those of other users cannot be.
 const KILL_TURNS: u32 = 80;
@@ -36,26 +39,30 @@ const WITHOUT_PIDFD: Timespec = Timespec {
 /// Longest list of children that is read at once, in bytes; the next look has the rest.
 const LIST: usize = 4096;
 
-/// Gives the program that `command` will start a keeper. The keeper holds the locks in `held` until all has ended, so
-/// they must not change before the program is started.
+/// Gives the program that `command` will start a keeper. The keeper holds the locks in `held` until
+/// all has ended, so they must not change before the program is started.
 pub(crate) fn keep(command: &mut Command, held: &Held) {
     let (parent, locks) = (process::getpid(), held.descriptors());
-    // SAFETY: what runs between fork and exec, and in the keeper, makes system calls only: it takes no lock and no
-    // memory, and touches no file descriptor but those that are its own after the fork.
+    // SAFETY: what runs between fork and exec, and in the keeper, makes system calls only: it takes
+    // no lock and no memory, and touches no file descriptor but those that are its own after the
+    // fork.
     unsafe { command.pre_exec(move || divide(parent, &locks)) };
 }
 
-/// Makes the program a process of its own below this one, which stays as its keeper. Returns in the program only.
+/// Makes the program a process of its own below this one, which stays as its keeper. Returns in the
+/// program only.
 fn divide(parent: Pid, locks: &[RawFd]) -> io::Result<()> {
     let keeper = process::getpid();
-    // SAFETY: a plain fork: the child goes on with a copy of the stack. The C library's own would run the handlers of
-    // other libraries, which may take locks.
+    // SAFETY: a plain fork: the child goes on with a copy of the stack. The C library's own would
+    // run the handlers of other libraries, which may take locks.
     let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     let child = match i32::try_from(child) {
         Ok(0) => {
-            // A group of its own, which the keeper can signal; a terminal's signals reach it through the keeper.
+            // A group of its own, which the keeper can signal; a terminal's signals reach it
+            // through the keeper.
             process::setpgid(None, None)?;
-            // Before the look at the parent: a keeper that ended before this had effect is found out by that.
+            // Before the look at the parent: a keeper that ended before this had effect is found
+            // out by that.
             process::set_parent_process_death_signal(Some(Signal::TERM))?;
             if process::getppid() != Some(keeper) {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -73,8 +80,8 @@ fn divide(parent: Pid, locks: &[RawFd]) -> io::Result<()> {
 
 /// Watches the program until it or the parent ends, which is all that a keeper does.
 fn watch(parent: Pid, program: Pid, locks: &[RawFd]) -> ! {
-    // Out of the terminal's foreground group, and under another name than its parent's: who kills that by its name, or
-    // by Ctrl-C, leaves the keeper to do its work.
+    // Out of the terminal's foreground group, and under another name than its parent's: who kills
+    // that by its name, or by Ctrl-C, leaves the keeper to do its work.
     let _ = process::setpgid(None, None);
     // SAFETY: the name is a string with a zero byte at its end.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"viommu-keeper".as_ptr()) };
@@ -104,7 +111,8 @@ fn sleep(parent: Pid, program: Pid) -> bool {
         let _ = poll(&mut [], Some(&WITHOUT_PIDFD));
         return process::getppid() == Some(parent);
     };
-    // Only now is the number certainly the parent's, and not that of another process with the same one.
+    // Only now is the number certainly the parent's, and not that of another process with the same
+    // one.
     if process::getppid() != Some(parent) {
         return false;
     }
@@ -173,7 +181,8 @@ fn kill_children() {
     }
 }
 
-/// Returns the numbers in a list, each with a blank after it; one that is cut off at the list's end is none.
+/// Returns the numbers in a list, each with a blank after it; one that is cut off at the list's end
+/// is none.
 fn numbers(list: &[u8]) -> impl Iterator<Item = i32> {
     list.split_inclusive(|byte| *byte == b' ')
         .filter_map(|word| word.strip_suffix(b" "))
@@ -185,7 +194,8 @@ fn numbers(list: &[u8]) -> impl Iterator<Item = i32> {
         })
 }
 
-/// Closes every file of this process but the locks: the program's pipes among them, whose readers wait for their end.
+/// Closes every file of this process but the locks: the program's pipes among them, whose readers
+/// wait for their end.
 fn close_all_but(locks: &[RawFd]) {
     let mut next: libc::c_uint = 0;
     loop {
@@ -235,7 +245,8 @@ fn exit_as(status: Option<WaitStatus>) -> ! {
             maximum: Some(0),
         };
         let _ = process::setrlimit(Resource::Core, none);
-        // SAFETY: the default action, in place of a handler that this process may have from the fork.
+        // SAFETY: the default action, in place of a handler that this process may have from the
+        // fork.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);

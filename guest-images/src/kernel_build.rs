@@ -76,9 +76,10 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
     })
 }
 
-/// Returns the command `make` in the source tree, its errors in order among its output. It ends when this process does,
-/// however that ends. Should its keeper be killed as well, whoever comes next still waits for what of it is running
-/// (the lock on `busy` is inherited), so that never two of them work in one tree.
+/// Returns the command `make` in the source tree, its errors in order among its output. It ends
+/// when this process does, however that ends. Should its keeper be killed as well, whoever comes
+/// next still waits for what of it is running (the lock on `busy` is inherited), so that never two
+/// of them work in one tree.
 fn make(source: &SourceTree) -> Command {
     let tree = source.top();
     let mut make = process::command("sh");
@@ -143,8 +144,8 @@ fn quick_make(
     Err(failure(log, &source.top(), text.lines().collect()))
 }
 
-/// Stores all modules that were compiled, without debugging information. `depmod` is kept out of it: dependencies are
-/// read from the modules here, as for stock kernels.
+/// Stores all modules that were compiled, without debugging information. `depmod` is kept out of
+/// it: dependencies are read from the modules here, as for stock kernels.
 fn install_modules(maker: &mut Maker<'_>, source: &SourceTree) -> Result<Vec<ModuleFile>, Error> {
     let place = maker.scratch("modules")?;
     let mut command = make(source);
@@ -239,7 +240,8 @@ fn compile(maker: &mut Maker<'_>, source: &SourceTree) -> Result<(), Error> {
     ))
 }
 
-/// Returns whether a line of the build's output tells of a file that is now compiled, assembled, linked or archived.
+/// Returns whether a line of the build's output tells of a file that is now compiled, assembled,
+/// linked or archived.
 fn is_step(line: &str) -> bool {
     line.strip_prefix("  ").is_some_and(|line| {
         ["CC", "LD", "AR", "AS", "HOSTCC"]

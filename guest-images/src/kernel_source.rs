@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// A source tree, which nobody else uses meanwhile.
 pub(crate) struct SourceTree {
-    /// What belongs to the tree but is not the source: the tree itself, notes about it, originals of edited files.
+    /// What belongs to the tree but is not the source: the tree itself, notes about it, originals
+    /// of edited files.
     home: PathBuf,
     /// Whether everything will have to be compiled.
     fresh: bool,
@@ -40,8 +41,8 @@ fn lock(maker: &mut Maker<'_>, source: &str) -> Result<Lock, Error> {
     Lock::acquire(&path, &what, maker.progress)
 }
 
-/// Returns what a tree must have been made for, to be gone on with: the same package and manner of building, and no
-/// crash of the machine since, which may have left objects half written.
+/// Returns what a tree must have been made for, to be gone on with: the same package and manner of
+/// building, and no crash of the machine since, which may have left objects half written.
 fn stamp(package: &Package) -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let manner = recipes::build_manner();
@@ -49,7 +50,8 @@ fn stamp(package: &Package) -> String {
 }
 
 impl SourceTree {
-    /// Prepares the unpacked source, from an earlier run or fresh, with the edits of this image and no others.
+    /// Prepares the unpacked source, from an earlier run or fresh, with the edits of this image and
+    /// no others.
     ///
     /// # Errors
     /// The source cannot be unpacked, or an edit does not fit it.
@@ -88,7 +90,8 @@ impl SourceTree {
         self.home.join("busy")
     }
 
-    /// Returns whether everything has to be compiled, or was to be when the build that is gone on with began.
+    /// Returns whether everything has to be compiled, or was to be when the build that is gone on
+    /// with began.
     pub fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -112,7 +115,8 @@ impl SourceTree {
         self.own(maker)
     }
 
-    /// Notes whose objects will be in the tree. The log counts what is done, so it starts anew at the same time.
+    /// Notes whose objects will be in the tree. The log counts what is done, so it starts anew at
+    /// the same time.
     fn own(&self, maker: &Maker<'_>) -> Result<(), Error> {
         // First: a new owner would count the steps in the log of an earlier build as done.
         write_atomically(&maker.store.build_log(maker.spec), b"")?;
@@ -146,7 +150,8 @@ impl SourceTree {
         write_atomically(&self.home.join("stamp"), stamp.as_bytes())
     }
 
-    /// Makes the tree the original with these edits. Only files that change are written, since their times matter.
+    /// Makes the tree the original with these edits. Only files that change are written, since
+    /// their times matter.
     fn edit(&self, edits: &[SourceEdit]) -> Result<(), Error> {
         let mut paths: Vec<_> = edits.iter().map(|edit| edit.path).collect();
         // Files that other images' edits have touched.
@@ -164,7 +169,8 @@ impl SourceTree {
         Ok(())
     }
 
-    /// Makes a file its original with these edits. The original is put aside before the first edit ever.
+    /// Makes a file its original with these edits. The original is put aside before the first edit
+    /// ever.
     fn edit_file<'a>(
         &self,
         path: &str,
@@ -220,7 +226,8 @@ fn unpack(archive: &Path, scratch: &Path, package: &Package) -> Result<PathBuf, 
     Ok(top)
 }
 
-/// Removes the tree of this image's source if no other image of that source has still to be compiled.
+/// Removes the tree of this image's source if no other image of that source has still to be
+/// compiled.
 pub(crate) fn clean_up(maker: &mut Maker<'_>) -> Result<(), Error> {
     let Origin::Built(Build { source, .. }) = maker.spec.origin else {
         return Ok(());

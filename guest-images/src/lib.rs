@@ -1,5 +1,5 @@
-//! Obtains the guests: kernels and initial file systems for 32-bit ARM, and for 64-bit ARM with KVM, in a
-//! content-addressed cache; and a Rust compiler for 64-bit ARM hosts.
+//! Obtains the guests: kernels and initial file systems for 32-bit ARM, and for 64-bit ARM with
+//! KVM, in a content-addressed cache; and a Rust compiler for 64-bit ARM hosts.
 //!
 //! An image is a kernel and an initramfs. Stock images hold the kernel of a Debian binary package,
 //! unmodified, and in their initramfs that package's own modules; the image `ipmmu` is compiled
@@ -15,14 +15,15 @@
 //! # Ok::<(), guest_images::Error>(())
 //! ```
 //!
-//! Downloads come through apt with its signature checks, in private directories. Everything that is stored is named by
-//! its SHA-256, written beside its place and moved there, and an image is listed only once all of it is stored: a run
-//! that is killed leaves nothing broken, and the next one goes on from what was finished. Two runs at once share the
-//! work through file locks. Programs that are at work for a run end with it, however it ends; only the host's package
-//! manager, once it is at work, is left to finish, and the next run waits for it.
+//! Downloads come through apt with its signature checks, in private directories. Everything that is
+//! stored is named by its SHA-256, written beside its place and moved there, and an image is listed
+//! only once all of it is stored: a run that is killed leaves nothing broken, and the next one goes
+//! on from what was finished. Two runs at once share the work through file locks. Programs that are
+//! at work for a run end with it, however it ends; only the host's package manager, once it is at
+//! work, is left to finish, and the next run waits for it.
 //!
-//! Environment: `VIOMMU_CACHE` names the cache directory, `VIOMMU_DEBIAN_MIRROR` the Debian mirror, and
-//! `VIOMMU_INSTALL` says whether packages of the host may be installed ([`host`]).
+//! Environment: `VIOMMU_CACHE` names the cache directory, `VIOMMU_DEBIAN_MIRROR` the Debian mirror,
+//! and `VIOMMU_INSTALL` says whether packages of the host may be installed ([`host`]).
 
 mod apt;
 mod blob;

@@ -16,8 +16,9 @@ static HELD: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 /// Longest note of an owner in a lock file, in bytes.
 const MAX_NOTE: usize = 256;
 
-/// A held lock. It ends with the value, or with the process and the programs that it has at work, however these end: a
-/// killed run never blocks the next for longer than it takes to end what it left behind (see `keeper`).
+/// A held lock. It ends with the value, or with the process and the programs that it has at work,
+/// however these end: a killed run never blocks the next for longer than it takes to end what it
+/// left behind (see `keeper`).
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
@@ -40,7 +41,8 @@ pub(crate) fn held() -> Held {
 }
 
 impl Lock {
-    /// Waits for the lock; says so on `progress` when another run holds it. `what` is what that run is busy with.
+    /// Waits for the lock; says so on `progress` when another run holds it. `what` is what that run
+    /// is busy with.
     ///
     /// # Errors
     /// The file cannot be made, locked or written.

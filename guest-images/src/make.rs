@@ -29,7 +29,8 @@ impl Maker<'_> {
     pub fn make(&mut self, previous: Option<Manifest>) -> Result<Manifest, Error> {
         self.check_space()?;
         let manifest = match (self.make_parts(previous.clone()), previous) {
-            // The very packages that the image was made from may be gone from the mirror; then take the present ones.
+            // The very packages that the image was made from may be gone from the mirror; then take
+            // the present ones.
             (
                 Err(Error::Apt { .. } | Error::NoPackage { .. } | Error::HashMismatch { .. }),
                 Some(_),
@@ -134,8 +135,8 @@ impl Maker<'_> {
         }
     }
 
-    /// Makes the initial file system, with the busybox of an earlier one if there is any: userspace changes when the
-    /// recipe does, not with the day.
+    /// Makes the initial file system, with the busybox of an earlier one if there is any: userspace
+    /// changes when the recipe does, not with the day.
     fn make_initramfs(
         &mut self,
         kernel: &Kernel,
@@ -179,8 +180,8 @@ impl Maker<'_> {
         })
     }
 
-    /// Returns the modules for the initial file system in an order in which they can be loaded, and the names of those
-    /// among them that its guest loads when it wants.
+    /// Returns the modules for the initial file system in an order in which they can be loaded, and
+    /// the names of those among them that its guest loads when it wants.
     fn select_modules(&mut self, kernel: &Kernel) -> Result<(Vec<Module>, Vec<String>), Error> {
         let late = recipes::module_names(recipes::LATE_MODULES);
         let (index, mut wanted) = if self.spec.needs_build() {
@@ -213,7 +214,8 @@ impl Maker<'_> {
         Ok((modules, late))
     }
 
-    /// Returns the packages that a metapackage stands for: those that it needs in exactly one version, and so on.
+    /// Returns the packages that a metapackage stands for: those that it needs in exactly one
+    /// version, and so on.
     fn resolve(&mut self, suite: &str, metapackage: &str) -> Result<Vec<Package>, Error> {
         let mut pending = self
             .source

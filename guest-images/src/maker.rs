@@ -1,4 +1,5 @@
-//! What the making of an image goes by: the store, the packages' source, and a directory for its work.
+//! What the making of an image goes by: the store, the packages' source, and a directory for its
+//! work.
 
 use crate::Error;
 use crate::error::IoContext;
@@ -88,7 +89,8 @@ pub(crate) fn fetch(
         Ok(file)
     };
     let file = match download() {
-        // What came may be the fault of a broken earlier attempt, or of a bad moment; once more from the start.
+        // What came may be the fault of a broken earlier attempt, or of a bad moment; once more
+        // from the start.
         Err(Error::HashMismatch { .. }) => {
             remove_tree(&directory)?;
             fs::create_dir_all(&directory).at("created", &directory)?;

@@ -1,4 +1,5 @@
-//! What the cache remembers of an image: a small file that is written last, so that it only ever names complete work.
+//! What the cache remembers of an image: a small file that is written last, so that it only ever
+//! names complete work.
 
 use crate::Error;
 use crate::blob::{Blob, write_atomically};

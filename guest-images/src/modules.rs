@@ -1,7 +1,8 @@
 //! Choosing kernel modules: which files, and in which order they must be loaded.
 //!
-//! Debian's packages come without `modules.dep` (it is made on installation), so the dependencies are read from where
-//! `depmod` and `modprobe` have them from: each module's own `.modinfo` section.
+//! Debian's packages come without `modules.dep` (it is made on installation), so the dependencies
+//! are read from where `depmod` and `modprobe` have them from: each module's own `.modinfo`
+//! section.
 
 use crate::Error;
 use crate::error::IoContext;
@@ -34,8 +35,9 @@ fn path(name: &str) -> String {
     format!("lib/modules/{name}.ko")
 }
 
-/// Returns the text of `modules.dep`, by which `modprobe` finds modules: for each its file, and the files of all that
-/// it needs, directly or not, what is needed first coming last. `modules` are in an order in which they can be loaded.
+/// Returns the text of `modules.dep`, by which `modprobe` finds modules: for each its file, and the
+/// files of all that it needs, directly or not, what is needed first coming last. `modules` are in
+/// an order in which they can be loaded.
 pub(crate) fn dependency_list(modules: &[Module]) -> String {
     let mut all: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut list = String::new();
@@ -120,8 +122,8 @@ impl Index {
         Ok(index)
     }
 
-    /// Returns the wanted modules and all that they need, in an order in which they can be loaded. A wanted module that
-    /// is not there is skipped: kernels differ in what they build in.
+    /// Returns the wanted modules and all that they need, in an order in which they can be loaded.
+    /// A wanted module that is not there is skipped: kernels differ in what they build in.
     ///
     /// # Errors
     /// A module cannot be read, or needs one that is not there.
@@ -146,8 +148,8 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
-    /// Adds a module after what it needs; does nothing if it is there already or not a module. The depth of recursion
-    /// is bounded by the number of files, as each is entered once.
+    /// Adds a module after what it needs; does nothing if it is there already or not a module. The
+    /// depth of recursion is bounded by the number of files, as each is entered once.
     fn add(&mut self, name: &str) -> Result<(), Error> {
         let Some(path) = self.index.files.get(name) else {
             return Ok(());
@@ -179,8 +181,9 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Adds what a soft dependency names. That may be an alias; the crypto API's are `crypto-ALGORITHM`, which the
-    /// module `ALGORITHM_generic` always provides if it is a module at all.
+    /// Adds what a soft dependency names. That may be an alias; the crypto API's are
+    /// `crypto-ALGORITHM`, which the module `ALGORITHM_generic` always provides if it is a module
+    /// at all.
     fn add_feature(&mut self, feature: &str) -> Result<(), Error> {
         let plain = feature.strip_prefix("crypto_").unwrap_or(feature);
         for name in [
@@ -252,7 +255,8 @@ pub(crate) fn parse_needs(elf: &[u8]) -> Option<Needs> {
     ))
 }
 
-/// Reads the `depends=a,b` and `softdep=pre: a b post: c` entries of zero-terminated `key=value` texts.
+/// Reads the `depends=a,b` and `softdep=pre: a b post: c` entries of zero-terminated `key=value`
+/// texts.
 fn parse_modinfo(section: &[u8]) -> Needs {
     let mut needs = Needs::default();
     for entry in section
@@ -393,8 +397,8 @@ pub(crate) mod tests {
     const SMALL: [u8; 4] = [0x37, 0x27, 0x97, 0xd6];
     const LARGE: [u8; 4] = [0xe6, 0xa0, 0x11, 0xb3];
 
-    /// Returns "a module", compressed by xz, with a dictionary of `property` (4 KiB for 0, 4 GiB for 40) and the CRC of
-    /// that header.
+    /// Returns "a module", compressed by xz, with a dictionary of `property` (4 KiB for 0, 4 GiB
+    /// for 40) and the CRC of that header.
     fn compressed(property: u8, crc: [u8; 4]) -> Vec<u8> {
         let header = [2, 0, 0x21, 1, property, 0, 0, 0];
         [&BEFORE[..], &header, &crc, &BEHIND].concat()
@@ -416,7 +420,8 @@ pub(crate) mod tests {
             let _ = parse_needs(&bytes);
         }
 
-        /// Whatever depends on whatever, each module comes once and, in the absence of circles, after what it needs.
+        /// Whatever depends on whatever, each module comes once and, in the absence of circles,
+        /// after what it needs.
         #[test]
         fn order_respects_needs(edges in prop::collection::vec((1usize..9, 0usize..8), 0..20)) {
             let needs = |module: usize| {

@@ -26,7 +26,8 @@ pub(crate) struct ProgramExit {
 }
 
 impl ProgramExit {
-    /// Returns the last line of the error output that matters, for a message: apt's `E:` line if there is one.
+    /// Returns the last line of the error output that matters, for a message: apt's `E:` line if
+    /// there is one.
     pub fn last_error(&self) -> String {
         let lines = || {
             self.stderr
@@ -62,8 +63,8 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// Runs a command to its end, handing on each line of its output. It ends, with all that it started, when this process
-/// does, however that happens.
+/// Runs a command to its end, handing on each line of its output. It ends, with all that it
+/// started, when this process does, however that happens.
 pub(crate) fn run(
     command: &mut Command,
     on_line: &mut dyn FnMut(&str),

@@ -14,7 +14,8 @@ pub enum Unit {
     Steps,
 }
 
-/// Where the operations of this crate report to. Tasks do not nest: each ends before the next starts.
+/// Where the operations of this crate report to. Tasks do not nest: each ends before the next
+/// starts.
 pub trait Progress {
     /// Begins a task; `total` is its whole amount, where that is known beforehand.
     fn start(&mut self, task: &str, total: Option<(u64, Unit)>);
@@ -63,7 +64,8 @@ struct Plain {
     last: Instant,
 }
 
-/// How often a plain report says how far it is: seldom enough for a log, often enough to see that it lives.
+/// How often a plain report says how far it is: seldom enough for a log, often enough to see that
+/// it lives.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Longest answer to a question in bytes.
@@ -78,7 +80,8 @@ impl Terminal {
         terminal
     }
 
-    /// Returns the same reporter, for a user who has allowed, or not, that packages of the host are installed.
+    /// Returns the same reporter, for a user who has allowed, or not, that packages of the host are
+    /// installed.
     #[must_use]
     pub fn installing(mut self, allowed: bool) -> Self {
         self.install = allowed;
@@ -103,7 +106,8 @@ impl Default for Terminal {
     }
 }
 
-/// Writes a line to stderr; one that cannot be written (closed terminal) is no reason to stop the work.
+/// Writes a line to stderr; one that cannot be written (closed terminal) is no reason to stop the
+/// work.
 fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,11 +1,11 @@
-//! The recipes: the texts in `recipes/`, embedded so that an installed program needs no checkout, and what is fixed
-//! about the builds that use them.
+//! The recipes: the texts in `recipes/`, embedded so that an installed program needs no checkout,
+//! and what is fixed about the builds that use them.
 
 use crate::blob::hash_texts;
 use crate::image_spec::{Architecture, ImageSpec, Origin};
 
-/// Raised when the way in which images are made changes in a manner that the recipe texts do not show: images made by
-/// an older way are then made anew.
+/// Raised when the way in which images are made changes in a manner that the recipe texts do not
+/// show: images made by an older way are then made anew.
 pub(crate) const FORMAT: u32 = 1;
 
 /// Raised likewise for what concerns initial file systems alone.
@@ -14,7 +14,8 @@ pub(crate) const INITRAMFS_FORMAT: u32 = 2;
 /// The guest's first process.
 pub(crate) const INIT: &str = include_str!("../recipes/init");
 
-/// What it does besides in stock kernels of 32-bit ARM, which have a driver that needs it, before it loads modules.
+/// What it does besides in stock kernels of 32-bit ARM, which have a driver that needs it, before
+/// it loads modules.
 pub(crate) const INIT_IOMMUS: &str = include_str!("../recipes/init-iommus");
 
 /// Where [`INIT`] begins to load modules.
@@ -26,7 +27,8 @@ pub(crate) const MODULES: &str = include_str!("../recipes/modules");
 /// The same for a stock kernel of 64-bit ARM.
 pub(crate) const MODULES_ARM64: &str = include_str!("../recipes/modules-arm64");
 
-/// Names of the modules that an initramfs carries for its guest to load when it wants; written like [`MODULES`].
+/// Names of the modules that an initramfs carries for its guest to load when it wants; written like
+/// [`MODULES`].
 pub(crate) const LATE_MODULES: &str = include_str!("../recipes/late-modules");
 
 /// The configuration fragment that all compiled kernels share.
@@ -47,8 +49,8 @@ pub(crate) const VIRTIO_IOMMU_SINCE_6_11_CONFIG: &str = concat!(
     include_str!("../recipes/virtio-iommu.config")
 );
 
-/// Lines of `make`'s output that name a compiled, assembled, linked or archived file in a complete build of a
-/// kernel. It only scales the progress bar.
+/// Lines of `make`'s output that name a compiled, assembled, linked or archived file in a complete
+/// build of a kernel. It only scales the progress bar.
 pub(crate) const BUILD_STEPS: u64 = 1394;
 
 /// Set for every kernel build, so that the same source, fragment and compiler give the same kernel.
@@ -84,12 +86,12 @@ pub(crate) fn build_manner() -> String {
 /// Debian packages of the host, by what takes them.
 pub(crate) const HOST_PACKAGES: &str = include_str!("../recipes/host-packages");
 
-/// Where busybox comes from: the Debian release and the package. One release serves all images, so that all guests
-/// have the same userspace.
+/// Where busybox comes from: the Debian release and the package. One release serves all images, so
+/// that all guests have the same userspace.
 pub(crate) const BUSYBOX: (&str, &str) = ("bookworm", "busybox-static");
 
-/// Returns the whole configuration fragment of a compiled image's kernel: the shared lines, except for options that the
-/// image's own lines set, and those.
+/// Returns the whole configuration fragment of a compiled image's kernel: the shared lines, except
+/// for options that the image's own lines set, and those.
 pub(crate) fn fragment(image: &str, addition: &str) -> String {
     // Each option is set once, as the build demands that every line of the fragment has effect.
     let own: Vec<&str> = addition.lines().filter_map(option).collect();
@@ -119,7 +121,8 @@ pub(crate) fn module_names(recipe: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Returns the hash of all that decides how an image's kernel is made, apart from the packages that it is made from.
+/// Returns the hash of all that decides how an image's kernel is made, apart from the packages that
+/// it is made from.
 pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
     match spec.origin {
         Origin::Stock { suite, metapackage } => {
@@ -143,8 +146,8 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
     }
 }
 
-/// Returns the guest's first process of an image. Images without a driver that needs [`INIT_IOMMUS`] are spared it, so
-/// that their runs stay as they were.
+/// Returns the guest's first process of an image. Images without a driver that needs
+/// [`INIT_IOMMUS`] are spared it, so that their runs stay as they were.
 pub(crate) fn init(spec: &ImageSpec) -> String {
     match (spec.needs_build(), spec.architecture) {
         (true, _) | (_, Architecture::Arm64) => INIT.to_owned(),
@@ -161,7 +164,8 @@ pub(crate) fn module_recipe(spec: &ImageSpec) -> &'static str {
     }
 }
 
-/// Returns the hash of all that decides how an image's initial file system is made, apart from the packages.
+/// Returns the hash of all that decides how an image's initial file system is made, apart from the
+/// packages.
 pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
     let modules = module_recipe(spec);
     let (suite, package) = BUSYBOX;
@@ -198,7 +202,8 @@ mod tests {
         }
     }
 
-    /// The name that a kernel gives a module by default is its object's, so that the two recipes cannot drift apart.
+    /// The name that a kernel gives a module by default is its object's, so that the two recipes
+    /// cannot drift apart.
     #[test]
     fn late_modules_are_compiled_as_modules() {
         let modules: Vec<_> = IPMMU_CONFIG

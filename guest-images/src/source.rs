@@ -35,7 +35,8 @@ pub(crate) trait Source {
         name: &str,
         progress: &mut dyn Progress,
     ) -> Result<Package, Error>;
-    /// Downloads a package into a directory that may hold the beginning of the same file, and returns the file's path.
+    /// Downloads a package into a directory that may hold the beginning of the same file, and
+    /// returns the file's path.
     fn download(
         &mut self,
         package: &Package,

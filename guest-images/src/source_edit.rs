@@ -1,5 +1,5 @@
-//! Small edits of an unpacked source, each checked: the text to be replaced must be there, exactly once, in the place
-//! that it is expected in.
+//! Small edits of an unpacked source, each checked: the text to be replaced must be there, exactly
+//! once, in the place that it is expected in.
 
 use crate::Error;
 
@@ -10,8 +10,8 @@ pub struct SourceEdit {
     pub name: &'static str,
     /// The file, relative to the top of the source.
     pub path: &'static str,
-    /// The line that begins the section, without its end. The section goes on to the next line that is neither indented
-    /// nor empty.
+    /// The line that begins the section, without its end. The section goes on to the next line that
+    /// is neither indented nor empty.
     pub section: &'static str,
     /// The text to be replaced, whole lines with their ends.
     pub old: &'static str,
@@ -23,7 +23,8 @@ impl SourceEdit {
     /// Returns the file's text after the edit.
     ///
     /// # Errors
-    /// [`Error::SourceEdit`] unless the section and in it the text to be replaced are there exactly once.
+    /// [`Error::SourceEdit`] unless the section and in it the text to be replaced are there exactly
+    /// once.
     pub(crate) fn apply(&self, text: &str) -> Result<String, Error> {
         let fail = |detail| Error::SourceEdit {
             edit: self.name,

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 /// The magic number of a zImage and its offset (Linux `arch/arm/boot/compressed/head.S`).
 const ZIMAGE_MAGIC: (u32, u64) = (0x016f_2818, 0x24);
 
-/// The magic number of an arm64 Image and its offset (Linux `Documentation/arch/arm64/booting.rst`).
+/// The magic number of an arm64 Image and its offset (Linux
+/// `Documentation/arch/arm64/booting.rst`).
 const IMAGE_MAGIC: (u32, u64) = (0x644d_5241, 0x38);
 
 /// Stores the kernel of unpacked packages.

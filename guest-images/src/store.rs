@@ -49,7 +49,8 @@ impl Store {
         Manifest::load(&self.manifest_path(spec)).filter(current)
     }
 
-    /// Returns whether the kernel of an image is in the cache, made by the present recipe, in an image that is listed.
+    /// Returns whether the kernel of an image is in the cache, made by the present recipe, in an
+    /// image that is listed.
     pub fn has_kernel(&self, spec: &ImageSpec) -> bool {
         let recipe = recipes::kernel_recipe(spec);
         self.previous(spec).is_some_and(|manifest| {
@@ -71,8 +72,9 @@ impl Store {
         self.root.join("locks").join(format!("{what}.lock"))
     }
 
-    /// Returns the manifest of an image by the present recipes. Each version of the recipes has a manifest of its own,
-    /// so that two versions of this program with one cache do not make images in turn.
+    /// Returns the manifest of an image by the present recipes. Each version of the recipes has a
+    /// manifest of its own, so that two versions of this program with one cache do not make images
+    /// in turn.
     pub fn manifest_path(&self, spec: &ImageSpec) -> PathBuf {
         let (kernel, initramfs) = (
             recipes::kernel_recipe(spec),
@@ -84,8 +86,8 @@ impl Store {
             .join(format!("{}@{}.json", spec.name, &recipe[..16]))
     }
 
-    /// Returns what to start from when an image is made: its manifest by the present recipes, else by other ones,
-    /// preferably with the same kernel.
+    /// Returns what to start from when an image is made: its manifest by the present recipes, else
+    /// by other ones, preferably with the same kernel.
     pub fn previous(&self, spec: &ImageSpec) -> Option<Manifest> {
         let (own, recipe) = (self.manifest_path(spec), recipes::kernel_recipe(spec));
         let mut paths: Vec<_> = fs::read_dir(self.root.join("images"))
@@ -98,7 +100,8 @@ impl Store {
         let mut manifests: Vec<_> = manifests
             .filter(|manifest| manifest.name == spec.name)
             .collect();
-        // The sort is stable: of those with the right kernel the one by the present recipes stays first.
+        // The sort is stable: of those with the right kernel the one by the present recipes stays
+        // first.
         manifests.sort_by_key(|manifest| manifest.kernel.recipe != recipe);
         manifests.into_iter().next()
     }

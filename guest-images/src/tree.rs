@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 const FORMAT: &str = "1";
 
 impl Cache {
-    /// Returns a directory with packages of the Debian release `suite` in it, fetched if there is none; `packages` has
-    /// their names by architecture. What they depend on is not followed: name it too. Their scripts do not run.
+    /// Returns a directory with packages of the Debian release `suite` in it, fetched if there is
+    /// none; `packages` has their names by architecture. What they depend on is not followed: name
+    /// it too. Their scripts do not run.
     ///
     /// # Errors
     /// Any of [`Error`]; each says what to do.
@@ -52,8 +53,9 @@ impl Cache {
         })
     }
 
-    /// Returns the directory `tree` of `home`, into which `unpack` is to unpack packages that it then names, if that
-    /// has not been done yet. Others wait, by a lock that has a name and says what is being done.
+    /// Returns the directory `tree` of `home`, into which `unpack` is to unpack packages that it
+    /// then names, if that has not been done yet. Others wait, by a lock that has a name and says
+    /// what is being done.
     pub(crate) fn unpacked(
         &self,
         home: &Path,

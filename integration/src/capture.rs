@@ -45,7 +45,8 @@ impl Capture {
 
     /// Returns what was said so far.
     pub fn text(&self) -> String {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         // No notification has come after the last batch.
         text.end_batch();
@@ -119,8 +120,8 @@ fn hex(mut bytes: &[u8]) -> String {
     words.join(" ")
 }
 
-/// Returns the virtio-iommu that [`record`] uses: with regions that its guest must not map, of which it hears in an
-/// answer.
+/// Returns the virtio-iommu that [`record`] uses: with regions that its guest must not map, of
+/// which it hears in an answer.
 pub fn iommu() -> IommuConfig {
     let region = |first, last, msi| ReservedMemory {
         endpoint: None,
@@ -141,8 +142,8 @@ pub fn iommu() -> IommuConfig {
     }
 }
 
-/// Boots a guest with a disk and an entropy device behind a virtio-iommu; what its driver says first, in as many
-/// requests.
+/// Boots a guest with a disk and an entropy device behind a virtio-iommu; what its driver says
+/// first, in as many requests.
 ///
 /// # Panics
 /// If the guest does not come up.

@@ -57,7 +57,8 @@ pub fn noise(size: usize, seed: u64) -> Disk {
     of(&random_bytes(size, seed))
 }
 
-/// Returns a disk with an ext4 file system of 16 MiB that holds these files. No privileges are needed to make it.
+/// Returns a disk with an ext4 file system of 16 MiB that holds these files. No privileges are
+/// needed to make it.
 pub fn ext4(files: &[(&str, &[u8])]) -> Disk {
     let tree = TempDir::new().expect("a temporary directory should be possible");
     for (name, bytes) in files {
@@ -81,8 +82,8 @@ pub fn ext4(files: &[(&str, &[u8])]) -> Disk {
     disk
 }
 
-/// Returns a disk with an ext4 file system of `size` MiB that holds the directory `tree`, `/proc`, and these files
-/// beside.
+/// Returns a disk with an ext4 file system of `size` MiB that holds the directory `tree`, `/proc`,
+/// and these files beside.
 pub fn ext4_of(tree: &Path, size: u32, files: &[(&str, &Path)]) -> Disk {
     let disk = of(&[]);
     let (image, tree) = (disk.path().display().to_string(), tree.display());
@@ -121,8 +122,8 @@ pub fn ext4_file(disk: &Disk, path: &str) -> String {
     )
 }
 
-/// Runs a program of e2fsprogs, which every Debian system has, if not every container; it may be in a directory for
-/// administrators, which is not in everyone's PATH.
+/// Runs a program of e2fsprogs, which every Debian system has, if not every container; it may be in
+/// a directory for administrators, which is not in everyone's PATH.
 fn e2fs(program: &str, arguments: &[&str]) -> String {
     // These programs are in directories that not every user's PATH has.
     let path = std::env::var("PATH").unwrap_or_default();

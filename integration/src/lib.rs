@@ -9,8 +9,8 @@
 //! assert!(run.output(1).starts_with(&disk.sha256()));
 //! ```
 //!
-//! Images are obtained on first use, into the ordinary cache. Everything here panics when something fails, since a
-//! test is all that calls it.
+//! Images are obtained on first use, into the ordinary cache. Everything here panics when something
+//! fails, since a test is all that calls it.
 
 pub mod capture;
 pub mod disk;
@@ -34,7 +34,8 @@ pub use module::module;
 
 use live::{Marker, Watched};
 
-/// Guest time after which a guest hangs: a stock kernel takes some five seconds, all the commands of a test fewer.
+/// Guest time after which a guest hangs: a stock kernel takes some five seconds, all the commands
+/// of a test fewer.
 const GUEST_LIMIT_NS: u64 = 180_000_000_000;
 /// Host time after which a guest hangs, on a slow machine that does other things too.
 const WALL_LIMIT: Duration = Duration::from_secs(900);
@@ -47,7 +48,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Creates a guest with the kernel and initial file system of an image, which is obtained first if need be.
+    /// Creates a guest with the kernel and initial file system of an image, which is obtained first
+    /// if need be.
     pub fn image(name: &str) -> Self {
         let image = obtain(name);
         // The bare Image where there is one: it starts without uncompressing itself.
@@ -250,8 +252,8 @@ pub fn obtain(name: &str) -> Image {
     }
 }
 
-/// Returns a directory with these packages of Debian bookworm for armhf unpacked in it, fetched if it is not in the
-/// cache.
+/// Returns a directory with these packages of Debian bookworm for armhf unpacked in it, fetched if
+/// it is not in the cache.
 pub fn packages(names: &[&str]) -> PathBuf {
     let cache = Cache::open().expect("there should be a place for the cache");
     let armhf = guest_images::Architecture::Armhf;

@@ -113,7 +113,8 @@ impl Marker {
     }
 
     fn feed(&self, bytes: &[u8]) -> Flow {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Wanted { text, tail } = &mut *wanted;
         if text.is_empty() {

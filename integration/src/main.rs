@@ -1,4 +1,5 @@
-//! Runs of guests that are too long, or too unlike, for a test: `cargo run --release -p integration -- nested-kvm`.
+//! Runs of guests that are too long, or too unlike, for a test:
+//! `cargo run --release -p integration -- nested-kvm`.
 
 mod program;
 

@@ -8,7 +8,8 @@ use guest_images::{Architecture, Cache, Error, Terminal, host};
 
 use crate::obtain;
 
-/// The release of the images, and how the versions of its kernels end, by the format of their page tables.
+/// The release of the images, and how the versions of its kernels end, by the format of their page
+/// tables.
 const SUITE: &str = "bookworm";
 const FLAVOURS: [&str; 2] = ["-armmp", "-armmp-lpae"];
 
@@ -20,9 +21,10 @@ const HOST: Architecture = if cfg!(target_arch = "aarch64") {
     Architecture::Amd64
 };
 
-/// Compiles the module of the C file `source` in `directory` for the kernel of a stock image of Debian bookworm, with
-/// headers that are fetched if they are not in the cache. Where the mirror has gone on to a newer kernel and no longer
-/// has the headers of the image's, the image is obtained anew: boot it after this.
+/// Compiles the module of the C file `source` in `directory` for the kernel of a stock image of
+/// Debian bookworm, with headers that are fetched if they are not in the cache. Where the mirror
+/// has gone on to a newer kernel and no longer has the headers of the image's, the image is
+/// obtained anew: boot it after this.
 ///
 /// # Panics
 /// If it cannot be compiled.
@@ -36,7 +38,8 @@ pub fn module(image: &str, source: &Path, directory: &Path) -> PathBuf {
     fs::copy(source, directory.join(format!("{name}.c"))).expect("a copy of the source");
     let kbuild = format!("obj-m := {name}.o\n");
     fs::write(directory.join("Kbuild"), kbuild).expect("a file");
-    // The headers ask for the version of the compiler that made the kernel; the host's is taken, whichever that is.
+    // The headers ask for the version of the compiler that made the kernel; the host's is taken,
+    // whichever that is.
     let made = Command::new("make")
         .arg("-C")
         .arg(headers)
@@ -59,8 +62,8 @@ pub fn module(image: &str, source: &Path, directory: &Path) -> PathBuf {
     directory.join(format!("{name}.ko"))
 }
 
-/// Returns where kbuild works for an image's kernel, and its makefile. (The makefile in that directory includes this
-/// one from where the packages would be installed.)
+/// Returns where kbuild works for an image's kernel, and its makefile. (The makefile in that
+/// directory includes this one from where the packages would be installed.)
 fn headers(image: &str) -> Result<(PathBuf, PathBuf), Error> {
     let cache = Cache::open()?;
     let progress = &mut Terminal::plain();

@@ -113,7 +113,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     dma.read_slice(&mut data, answer)?;
     println!("the device answered {:?}", String::from_utf8_lossy(&data));
 
-    // The guest unmaps a page: change the mappings, invalidate, wait, and only then report that it is done.
+    // The guest unmaps a page: change the mappings, invalidate, wait, and only then report that it
+    // is done.
     iommu
         .pages
         .lock()

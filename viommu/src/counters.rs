@@ -6,8 +6,9 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// What a [`TranslationUnit`](crate::TranslationUnit) has counted since it was made.
 ///
-/// All are 0 unless [`CacheConfig::count`](crate::CacheConfig::count) is set. Each bus master's handle counts for
-/// itself; where several threads use one handle, or invalidate, at once, some may be missed.
+/// All are 0 unless [`CacheConfig::count`](crate::CacheConfig::count) is set. Each bus master's
+/// handle counts for itself; where several threads use one handle, or invalidate, at once, some may
+/// be missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Counters {
@@ -19,7 +20,8 @@ pub struct Counters {
     pub fills: u64,
     /// Live entries that a fill displaced.
     pub evictions: u64,
-    /// Invalidations of a domain or of everything, and of ranges too long to be looked up page by page.
+    /// Invalidations of a domain or of everything, and of ranges too long to be looked up page by
+    /// page.
     pub flushes: u64,
     /// Invalidations of a range.
     pub range_invalidations: u64,
@@ -59,7 +61,8 @@ handle_counters!(hits, misses, fills, evictions, faults, bus_errors);
 pub(crate) struct Count(AtomicU64);
 
 impl Count {
-    /// Adds one. This is no read-modify-write, which would cost as much as all the rest of a lookup.
+    /// Adds one. This is no read-modify-write, which would cost as much as all the rest of a
+    /// lookup.
     #[inline]
     pub fn add_one(&self) {
         self.add(1);

@@ -6,14 +6,17 @@ use crate::attachment::Attachment;
 use crate::fault::{Access, DomainId, EndpointId, Fault, SourceId};
 use crate::model::Mapping;
 
-/// Sees what happens on the translation path of one [`TranslationUnit`](crate::TranslationUnit), as it happens.
+/// Sees what happens on the translation path of one [`TranslationUnit`](crate::TranslationUnit), as
+/// it happens.
 ///
-/// Called on the thread that caused the event, which may be pinned: an observer must not access the unit.
+/// Called on the thread that caused the event, which may be pinned: an observer must not access the
+/// unit.
 pub trait Observer: Send + Sync {
     /// Sees `event`, which has just happened.
     fn event(&self, event: &Event);
 
-    /// Returns whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the unit is made.
+    /// Returns whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the unit
+    /// is made.
     fn wants_dma(&self) -> bool {
         false
     }

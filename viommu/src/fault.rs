@@ -1,5 +1,5 @@
-//! What a translation fault is: plain values that models turn into registers, event queues and interrupts, and that
-//! observers see as they are.
+//! What a translation fault is: plain values that models turn into registers, event queues and
+//! interrupts, and that observers see as they are.
 
 use std::fmt;
 
@@ -46,7 +46,8 @@ impl From<EndpointId> for Requester {
     }
 }
 
-/// An address space that endpoints are attached to: a context of the IPMMU, a domain of virtio-iommu.
+/// An address space that endpoints are attached to: a context of the IPMMU, a domain of
+/// virtio-iommu.
 ///
 /// Numbers are dense, from 0; a model with sparse numbers of its own keeps the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +63,8 @@ pub enum Access {
 }
 
 impl Access {
-    /// Returns the access to name in a fault, where `wanted` was asked for: a write if writing was part of it.
+    /// Returns the access to name in a fault, where `wanted` was asked for: a write if writing was
+    /// part of it.
     pub fn of(wanted: Permissions) -> Self {
         if wanted.has_write() {
             Self::Write

@@ -1,14 +1,15 @@
 //! Pins and grace periods: how an invalidation learns that nobody uses what it has invalidated.
 //!
-//! Each handle of a bus master has words of its own, its *slots*. A slot counts: even while it is free, odd while it is
-//! pinned, one up at each change, so that no two pins of a slot look alike. To pin is to make a slot odd and then
-//! fence; only then are translations looked up. To begin a grace period is to fence, after translations were
-//! invalidated, and to note every slot that is odd. It is over when each of those has changed.
+//! Each handle of a bus master has words of its own, its *slots*. A slot counts: even while it is
+//! free, odd while it is pinned, one up at each change, so that no two pins of a slot look alike.
+//! To pin is to make a slot odd and then fence; only then are translations looked up. To begin a
+//! grace period is to fence, after translations were invalidated, and to note every slot that is
+//! odd. It is over when each of those has changed.
 //!
-//! Why that is enough: of the two fences, one comes first. If it is the pin's, the grace period sees the odd slot, and
-//! waits. If it is the grace period's, whatever the pin looks up comes after the invalidation. The slot is made even
-//! with release order and looked at with acquire order: all accesses of an ended pin are done before the grace period
-//! is over.
+//! Why that is enough: of the two fences, one comes first. If it is the pin's, the grace period
+//! sees the odd slot, and waits. If it is the grace period's, whatever the pin looks up comes after
+//! the invalidation. The slot is made even with release order and looked at with acquire order: all
+//! accesses of an ended pin are done before the grace period is over.
 //!
 //! Readers write nothing but their own slot. Nobody waits with a lock held.
 
@@ -45,7 +46,8 @@ pub(crate) struct Pin<'a> {
 }
 
 impl Drop for Pin<'_> {
-    // Only the holder changes a pinned slot, so a store is enough. Release: all accesses under the pin come before it.
+    // Only the holder changes a pinned slot, so a store is enough. Release: all accesses under the
+    // pin come before it.
     #[inline]
     fn drop(&mut self) {
         self.slot.store(self.count + 1, Ordering::Release);
@@ -60,7 +62,8 @@ fn try_pin(slot: &AtomicU64) -> Option<u64> {
     if free & 1 == 1 {
         return None;
     }
-    // Sequentially consistent, with the fence: lookups under this pin must not move before it (see the module).
+    // Sequentially consistent, with the fence: lookups under this pin must not move before it (see
+    // the module).
     slot.compare_exchange(free, free + 1, Ordering::SeqCst, Ordering::Relaxed)
         .ok()?;
     fence_after_rmw();
@@ -68,7 +71,8 @@ fn try_pin(slot: &AtomicU64) -> Option<u64> {
 }
 
 impl Pins {
-    /// Pins the handle. Lookups of translations that come after are covered until the guard is dropped.
+    /// Pins the handle. Lookups of translations that come after are covered until the guard is
+    /// dropped.
     #[inline]
     pub fn pin(&self) -> Pin<'_> {
         // Most handles have one pin at a time: no search, and always the same cache line.
@@ -102,7 +106,8 @@ impl Pins {
                     };
                 }
             }
-            // All are taken: the handle has more pins at once than ever before. Lines are added and never removed.
+            // All are taken: the handle has more pins at once than ever before. Lines are added and
+            // never removed.
             line = line.more.get_or_init(Box::default);
             base += SLOTS;
         }
@@ -173,7 +178,8 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut known = self.registry.lock();
-        // What was done under pins of this handle comes before what anyone does who finds it gone: both lock.
+        // What was done under pins of this handle comes before what anyone does who finds it gone:
+        // both lock.
         known
             .handles
             .retain(|other| !Arc::ptr_eq(other, &self.handle));
@@ -294,10 +300,11 @@ impl GracePeriod {
         self.waiting.is_empty()
     }
 
-    /// Waits until it is over, or until `give_up`, which is asked again and again, says so; whether it is over.
+    /// Waits until it is over, or until `give_up`, which is asked again and again, says so; whether
+    /// it is over.
     ///
-    /// Not to be called by a thread that is itself pinned: its own pin is waited for too. Spins for a moment, then
-    /// gives the processor away between polls.
+    /// Not to be called by a thread that is itself pinned: its own pin is waited for too. Spins for
+    /// a moment, then gives the processor away between polls.
     pub fn wait_until(&mut self, mut give_up: impl FnMut() -> bool) -> bool {
         let mut round = 0u32;
         loop {

@@ -1,9 +1,10 @@
 //! Guest memory by host address: the only module with unsafe code.
 //!
-//! A [`HostMemory`] keeps where each region of guest memory lies in the host, so that a cached translation leads to a
-//! slice without a search. Its [`slice`](HostMemory::slice) checks every request against the region's length: whatever
-//! the cache above holds, right, stale or forged, no slice can reach outside guest memory. The safety of this module
-//! rests on that check and on the promise of [`StableHostMemory`], on nothing else in the crate.
+//! A [`HostMemory`] keeps where each region of guest memory lies in the host, so that a cached
+//! translation leads to a slice without a search. Its [`slice`](HostMemory::slice) checks every
+//! request against the region's length: whatever the cache above holds, right, stale or forged, no
+//! slice can reach outside guest memory. The safety of this module rests on that check and on the
+//! promise of [`StableHostMemory`], on nothing else in the crate.
 
 #![expect(
     unsafe_code,
@@ -26,25 +27,29 @@ use crate::sync::AtomicU64;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("viommu needs a 64-bit host");
 
-/// With its `xen` feature, vm-memory maps guest memory at each access and no address is stable. `MmapRegionBuilder`
-/// exists only without: this makes the combination fail to compile.
+/// With its `xen` feature, vm-memory maps guest memory at each access and no address is stable.
+/// `MmapRegionBuilder` exists only without: this makes the combination fail to compile.
 #[cfg(unix)]
 type _OnlyWithoutXen = _NotXen<()>;
 
 /// Guest memory whose regions stay where they are in the host.
 ///
-/// Implement it for a memory of your own to put it behind a [`TranslationUnit`](crate::TranslationUnit).
+/// Implement it for a memory of your own to put it behind a
+/// [`TranslationUnit`](crate::TranslationUnit).
 ///
 /// # Safety
 /// For as long as a value exists (behind an [`Arc`], so that nobody has it mutably):
 /// - [`GuestMemoryBackend::iter`] yields the same regions in the same order;
-/// - for each region that has a host address, `get_host_address(MemoryRegionAddress(0))` names `len()` bytes that are
-///   valid for volatile reads and writes, that belong to one allocation, and that are never moved or unmapped;
-/// - nobody makes Rust references to them, except volatile or atomic access as `VolatileSlice` does it.
+/// - for each region that has a host address, `get_host_address(MemoryRegionAddress(0))` names
+///   `len()` bytes that are valid for volatile reads and writes, that belong to one allocation, and
+///   that are never moved or unmapped;
+/// - nobody makes Rust references to them, except volatile or atomic access as `VolatileSlice` does
+///   it.
 pub unsafe trait StableHostMemory: GuestMemoryBackend {}
 
-// SAFETY: a `GuestMemoryMmap` is a vector of reference-counted regions without interior mutability; a `GuestRegionMmap`
-// owns one `mmap`ed range of its `len()` until it is dropped, and gives out only volatile access to it.
+// SAFETY: a `GuestMemoryMmap` is a vector of reference-counted regions without interior mutability;
+// a `GuestRegionMmap` owns one `mmap`ed range of its `len()` until it is dropped, and gives out
+// only volatile access to it.
 unsafe impl<B: Bitmap> StableHostMemory for GuestMemoryMmap<B> {}
 
 /// Where one region lies.
@@ -60,8 +65,9 @@ struct Region {
     nth: usize,
 }
 
-// SAFETY: a `Region` is plain numbers; `host` is used only by `HostMemory::slice`, through which nothing is reachable
-// that the memory itself, which `HostMemory` holds, would not give out to the same thread.
+// SAFETY: a `Region` is plain numbers; `host` is used only by `HostMemory::slice`, through which
+// nothing is reachable that the memory itself, which `HostMemory` holds, would not give out to the
+// same thread.
 unsafe impl Send for Region {}
 // SAFETY: as above; nothing in it changes.
 unsafe impl Sync for Region {}
@@ -69,7 +75,8 @@ unsafe impl Sync for Region {}
 /// A place in guest memory and how far it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RegionExtent {
-    /// Which region; a full word, as a smaller one would be written and read by different widths on the way.
+    /// Which region; a full word, as a smaller one would be written and read by different widths on
+    /// the way.
     pub region: u64,
     /// Bytes from its start.
     pub offset: u64,
@@ -117,8 +124,8 @@ impl<M> HostMemory<M> {
 }
 
 impl<M: StableHostMemory> HostMemory<M> {
-    /// Creates a table of where `memory` lies in the host. Regions without a host address are left out, as if nothing
-    /// were there.
+    /// Creates a table of where `memory` lies in the host. Regions without a host address are left
+    /// out, as if nothing were there.
     pub fn new(memory: Arc<M>) -> Self {
         let mut regions: Vec<_> = memory
             .iter()
@@ -153,16 +160,18 @@ impl<M: StableHostMemory> HostMemory<M> {
         }
         let offset = place.offset as usize;
         let bitmap = self.bitmap(region, offset)?;
-        // SAFETY: `offset + len` was just found to be at most the region's length, so by the promise of
-        // `StableHostMemory` the address is in bounds of the region's allocation and `len` bytes there are valid for
-        // volatile access as long as the memory exists: `self`, which the slice borrows, holds it.
+        // SAFETY: `offset + len` was just found to be at most the region's length, so by the
+        // promise of `StableHostMemory` the address is in bounds of the region's allocation and
+        // `len` bytes there are valid for volatile access as long as the memory exists: `self`,
+        // which the slice borrows, holds it.
         Some(unsafe { VolatileSlice::with_bitmap(region.host.add(offset), len, bitmap, None) })
     }
 
     /// Returns the part of a region's dirty bitmap that begins at `offset`.
     #[inline(always)]
     fn bitmap(&self, region: &Region, offset: usize) -> Option<MS<'_, M>> {
-        // Without a bitmap (`B = ()`) all values are the same; then any region will do and nothing is searched.
+        // Without a bitmap (`B = ()`) all values are the same; then any region will do and nothing
+        // is searched.
         let nth = if size_of::<MS<'_, M>>() == 0 {
             0
         } else {
@@ -194,8 +203,9 @@ impl ZeroedLines {
         let bytes = LINE * size_of::<AtomicU64>();
         // One line more than asked for: the box may begin in the middle of a cache line.
         let words = NonNull::from(Box::leak(zeroed_words((count + 1) * LINE)));
-        // SAFETY: they were just leaked, and are atomics, so that sharing them is fine. From here on they are reached
-        // through `words` and what comes from it only: a unique reference that comes between would end `lines`.
+        // SAFETY: they were just leaked, and are atomics, so that sharing them is fine. From here
+        // on they are reached through `words` and what comes from it only: a unique reference that
+        // comes between would end `lines`.
         let shared = unsafe { words.as_ref() };
         let before = (bytes - shared.as_ptr().addr() % bytes) % bytes / size_of::<AtomicU64>();
         let lines = NonNull::from(&shared[before..].as_chunks().0[..count]);
@@ -205,15 +215,16 @@ impl ZeroedLines {
     /// Returns the lines.
     #[inline(always)]
     pub fn get(&self) -> &[[AtomicU64; LINE]] {
-        // SAFETY: the lines are part of `words`, which lives until `self` is dropped, and are atomics, so that sharing
-        // them is fine.
+        // SAFETY: the lines are part of `words`, which lives until `self` is dropped, and are
+        // atomics, so that sharing them is fine.
         unsafe { self.lines.as_ref() }
     }
 }
 
 impl Drop for ZeroedLines {
     fn drop(&mut self) {
-        // SAFETY: `words` is from a box that was leaked in `new`, and nothing borrows from `self` any more.
+        // SAFETY: `words` is from a box that was leaked in `new`, and nothing borrows from `self`
+        // any more.
         drop(unsafe { Box::from_raw(self.words.as_ptr()) });
     }
 }
@@ -230,10 +241,12 @@ fn zeroed_words(count: usize) -> Box<[AtomicU64]> {
             assert!(size_of::<AtomicU64>() == size_of::<u64>());
             assert!(align_of::<AtomicU64>() == align_of::<u64>());
         }
-        // A vector of zeros is allocated as zeroed memory; one of atomics would be written word by word.
+        // A vector of zeros is allocated as zeroed memory; one of atomics would be written word by
+        // word.
         let words = Box::into_raw(vec![0u64; count].into_boxed_slice());
-        // SAFETY: `AtomicU64` has the same representation as `u64` (its documentation says so) and, as checked above,
-        // the same alignment here, so the allocation has the layout that the new box will free it with.
+        // SAFETY: `AtomicU64` has the same representation as `u64` (its documentation says so) and,
+        // as checked above, the same alignment here, so the allocation has the layout that the new
+        // box will free it with.
         unsafe { Box::from_raw(words as *mut [AtomicU64]) }
     }
 }

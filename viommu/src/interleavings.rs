@@ -1,7 +1,8 @@
-//! Model checking of the lock-free parts: every interleaving, and every order that the memory model allows.
+//! Model checking of the lock-free parts: every interleaving, and every order that the memory model
+//! allows.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test -p viommu --release --lib interleavings`, and a target
-//! directory of its own.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p viommu --release --lib interleavings`, and a
+//! target directory of its own.
 
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ fn place(page: u64) -> RegionExtent {
     }
 }
 
-/// Translates as a bus master does: by the cache, or else by the truth, which the cache then learns.
+/// Translates as a bus master does: by the cache, or else by the truth, which the cache then
+/// learns.
 fn translate(cache: &Iotlb, truth: &Truth) -> u64 {
     if let Some(found) = cache.lookup(DOMAIN, IOVA, READ) {
         assert_eq!(found, place(found.region), "torn");
@@ -50,7 +52,8 @@ fn cache() -> Iotlb {
     Iotlb::new(1, 1, false)
 }
 
-/// Checks all executions with at most so many switches of threads where none is needed; most bugs need two.
+/// Checks all executions with at most so many switches of threads where none is needed; most bugs
+/// need two.
 fn check(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -65,8 +68,9 @@ fn forget(cache: &Iotlb, how: usize) {
     }
 }
 
-/// Lets a bus master read through a translation while it is invalidated. After the grace period the old page belongs to
-/// the invalidating thread alone: loom's cells see any access that is not ordered before.
+/// Lets a bus master read through a translation while it is invalidated. After the grace period the
+/// old page belongs to the invalidating thread alone: loom's cells see any access that is not
+/// ordered before.
 fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
     check(3, move || {
         let cache = Arc::new(cache());
@@ -81,7 +85,8 @@ fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
             let (cache, truth) = (Arc::clone(&cache), Arc::clone(&truth));
             let pages = Arc::clone(&pages);
             move || {
-                // Dropped after the pin: then a grace period that finds no handle must wait for nobody.
+                // Dropped after the pin: then a grace period that finds no handle must wait for
+                // nobody.
                 let registration = registration;
                 let _pin = registration.state().pins.pin();
                 let page = translate(&cache, &truth);

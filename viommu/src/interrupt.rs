@@ -2,8 +2,8 @@
 
 /// The interrupt output of an IOMMU.
 ///
-/// Called with the registers locked, on the thread of a vCPU or of a device, which may be pinned: it must not access
-/// the IOMMU, nor wait for anybody who does.
+/// Called with the registers locked, on the thread of a vCPU or of a device, which may be pinned:
+/// it must not access the IOMMU, nor wait for anybody who does.
 pub trait InterruptLine: Send + Sync {
     /// Sets the line high (true) or low. Called only when that changes; the line is low at first.
     fn set_level(&self, level: bool);

@@ -1,11 +1,12 @@
 //! Virtual IOMMU devices for any rust-vmm VMM.
 //!
-//! [`DmaSpace`] is the door: the memory that one bus master sees. Device code takes a `DmaSpace` where it took
-//! guest memory, and need not know which IOMMU, or whether any, stands behind it.
+//! [`DmaSpace`] is the door: the memory that one bus master sees. Device code takes a `DmaSpace`
+//! where it took guest memory, and need not know which IOMMU, or whether any, stands behind it.
 //!
-//! [`TranslationUnit`] is what stands behind it: endpoints, what they are attached to, and a translation cache in front
-//! of a [`Model`], which owns the truth. What an invalidation promises, and how it is kept, is in the crate's
-//! `DESIGN.md`; what it means for device code is in [pinning](DmaSpace#pinning).
+//! [`TranslationUnit`] is what stands behind it: endpoints, what they are attached to, and a
+//! translation cache in front of a [`Model`], which owns the truth. What an invalidation promises,
+//! and how it is kept, is in the crate's `DESIGN.md`; what it means for device code is in
+//! [pinning](DmaSpace#pinning).
 
 #![deny(missing_docs, unsafe_code)]
 

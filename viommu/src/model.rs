@@ -38,13 +38,14 @@ impl Miss {
 
 /// An IOMMU model, as the translation path sees it.
 ///
-/// Both methods are called by bus masters, from any thread, while they are pinned: neither may wait for a
-/// [grace period](crate::GracePeriod) or for a vCPU.
+/// Both methods are called by bus masters, from any thread, while they are pinned: neither may wait
+/// for a [grace period](crate::GracePeriod) or for a vCPU.
 pub trait Model: Send + Sync {
-    /// Returns the mapping of `domain` that contains `iova` and allows `wanted`, for an access of `requester`.
+    /// Returns the mapping of `domain` that contains `iova` and allows `wanted`, for an access of
+    /// `requester`.
     ///
-    /// Called when the translation cache has no answer. The answer may be cached until it is invalidated; a refusal
-    /// is never cached.
+    /// Called when the translation cache has no answer. The answer may be cached until it is
+    /// invalidated; a refusal is never cached.
     ///
     /// # Errors
     /// Why there is none. This alone reports nothing to the guest: see [`Model::fault`].

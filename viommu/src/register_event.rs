@@ -1,14 +1,16 @@
-//! What happens to the registers of an IOMMU, told so that tools can show it without knowing the model.
+//! What happens to the registers of an IOMMU, told so that tools can show it without knowing the
+//! model.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::event::Observer;
 
-/// Sees what the guest does to the registers of an IOMMU, and what faults it records, as it happens.
+/// Sees what the guest does to the registers of an IOMMU, and what faults it records, as it
+/// happens.
 ///
-/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the IOMMU.
-/// Single accesses and the translation cache are told by [`Observer`].
+/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must
+/// not access the IOMMU. Single accesses and the translation cache are told by [`Observer`].
 pub trait RegisterObserver: Send + Sync {
     /// Sees `event`, which has just happened.
     fn event(&self, event: &dyn RegisterEvent);
@@ -19,7 +21,8 @@ pub trait RegisterObserver: Send + Sync {
 pub struct Observers {
     /// Of the registers.
     pub registers: Option<Arc<dyn RegisterObserver>>,
-    /// Of the translation path. Endpoints are ports and domains address spaces, by the model's numbers from 0.
+    /// Of the translation path. Endpoints are ports and domains address spaces, by the model's
+    /// numbers from 0.
     pub translation: Option<Arc<dyn Observer>>,
 }
 
@@ -40,23 +43,27 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// Something that happened to the registers of an IOMMU: what the guest did, or what fault it was shown.
+/// Something that happened to the registers of an IOMMU: what the guest did, or what fault it was
+/// shown.
 ///
-/// As text it is a phrase such as "uTLB 3 enabled on context 0". The methods say the rest that counts, traces and
-/// timelines need.
+/// As text it is a phrase such as "uTLB 3 enabled on context 0". The methods say the rest that
+/// counts, traces and timelines need.
 pub trait RegisterEvent: fmt::Debug + fmt::Display {
-    /// Returns what it changes for the accesses of bus masters, if it changes anything that is counted.
+    /// Returns what it changes for the accesses of bus masters, if it changes anything that is
+    /// counted.
     fn effect(&self) -> Option<Effect>;
 
     /// Returns it as words of a trace.
     fn trace(&self) -> TraceWords;
 
-    /// Returns the register that it concerns, and where a timeline shows it. None for invalidations and for faults that
-    /// no register shows: timelines have them from [`Event`](crate::Event)s already.
+    /// Returns the register that it concerns, and where a timeline shows it. None for invalidations
+    /// and for faults that no register shows: timelines have them from [`Event`](crate::Event)s
+    /// already.
     fn register(&self) -> Option<RegisterChange>;
 }
 
-/// What is counted of an event. Where one write attaches several ports, each of them needs an event.
+/// What is counted of an event. Where one write attaches several ports, each of them needs an
+/// event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// A port was attached to a domain, or from one to another.
@@ -160,7 +167,8 @@ pub enum Part {
     Domain(usize),
 }
 
-/// An access that does nothing: such reads give 0. Told for the first few at an IOMMU, then ever more seldom.
+/// An access that does nothing: such reads give 0. Told for the first few at an IOMMU, then ever
+/// more seldom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IgnoredAccess {
     /// The offset in the window.
@@ -183,8 +191,8 @@ pub enum Ignored {
 }
 
 impl IgnoredAccess {
-    /// Writes its phrase. Offsets have so many `digits`, with the prefix; `register` is what is there, and why nothing
-    /// is done, if a register is.
+    /// Writes its phrase. Offsets have so many `digits`, with the prefix; `register` is what is
+    /// there, and why nothing is done, if a register is.
     pub(crate) fn write(
         &self,
         f: &mut fmt::Formatter<'_>,

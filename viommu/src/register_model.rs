@@ -1,4 +1,5 @@
-//! What models with registers have in common: what vCPUs and bus masters share, and how bus masters see it.
+//! What models with registers have in common: what vCPUs and bus masters share, and how bus masters
+//! see it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -52,7 +53,8 @@ impl<M, R: InterruptRegisters, C, O> Shared<M, R, C, O> {
     }
 
     pub(crate) fn registers(&self) -> MutexGuard<'_, R> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.registers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -13,8 +13,9 @@ pub(crate) use std::sync::{
 
 /// Issues a sequentially consistent fence, just after a sequentially consistent read-modify-write.
 ///
-/// On x86-64 such an operation is a locked instruction, which is a full barrier already (Intel SDM volume 3, 10.2.5;
-/// AMD APM volume 2, 7.4.2), so the compiler alone is told; elsewhere this is a fence.
+/// On x86-64 such an operation is a locked instruction, which is a full barrier already (Intel SDM
+/// volume 3, 10.2.5; AMD APM volume 2, 7.4.2), so the compiler alone is told; elsewhere this is a
+/// fence.
 #[inline]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
@@ -25,7 +26,8 @@ pub(crate) fn fence_after_rmw() {
 
 /// Pauses in a loop that waits for another thread to go on.
 #[inline]
-// Spinning first: what is waited for usually takes a few instructions. Later its thread may need this processor.
+// Spinning first: what is waited for usually takes a few instructions. Later its thread may need
+// this processor.
 pub(crate) fn relax(round: u32) {
     #[cfg(loom)]
     {

@@ -1,4 +1,5 @@
-//! What the tests of models have in common: the events of an IOMMU as text, and pages that can be told apart.
+//! What the tests of models have in common: the events of an IOMMU as text, and pages that can be
+//! told apart.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! The translation unit: endpoints, what they are attached to, and the cache between bus masters and a model.
+//! The translation unit: endpoints, what they are attached to, and the cache between bus masters
+//! and a model.
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,16 +30,16 @@ pub struct UnitConfig {
 /// The translation cache of a [`TranslationUnit`].
 #[derive(Clone, Debug)]
 pub struct CacheConfig {
-    /// How many mappings it holds, whatever their sizes; rounded up to a power of two, and down to four million. Each
-    /// takes 32 bytes of host memory once used. 0 for no cache at all.
+    /// How many mappings it holds, whatever their sizes; rounded up to a power of two, and down to
+    /// four million. Each takes 32 bytes of host memory once used. 0 for no cache at all.
     pub entries: usize,
     /// Whether [`TranslationUnit::counters`] counts.
     pub count: bool,
 }
 
 impl CacheConfig {
-    /// The default of [`CacheConfig::entries`]: twice the 4 KiB pages of 256 MiB, so that those still fit when several
-    /// domains meet in the same sets.
+    /// The default of [`CacheConfig::entries`]: twice the 4 KiB pages of 256 MiB, so that those
+    /// still fit when several domains meet in the same sets.
     pub const DEFAULT_ENTRIES: usize = 1 << 17;
 }
 
@@ -53,19 +54,21 @@ impl Default for CacheConfig {
 
 /// Endpoints, their attachments, and the translation cache in front of one [`Model`].
 ///
-/// A model's device half owns it, tells it of attachments and invalidations, and hands out a [`DmaSpace`] for each bus
-/// master.
+/// A model's device half owns it, tells it of attachments and invalidations, and hands out a
+/// [`DmaSpace`] for each bus master.
 ///
 /// # The guarantee
-/// A model changes its mappings, invalidates (or attaches), begins a grace period, and tells its guest that the
-/// invalidation is complete only when that [`GracePeriod`] is over. From then on no access of any [`DmaSpace`] of this
-/// unit reads or writes memory through what was invalidated: accesses that were under way have ended, and later ones
-/// ask the model anew. "Access" is whatever happens under a pin: see [`DmaSpace`].
+/// A model changes its mappings, invalidates (or attaches), begins a grace period, and tells its
+/// guest that the invalidation is complete only when that [`GracePeriod`] is over. From then on no
+/// access of any [`DmaSpace`] of this unit reads or writes memory through what was invalidated:
+/// accesses that were under way have ended, and later ones ask the model anew. "Access" is whatever
+/// happens under a pin: see [`DmaSpace`].
 ///
-/// Nothing here blocks: invalidations and [`begin_grace_period`](Self::begin_grace_period) take no lock that is ever
-/// held while something is waited for, and a grace period is polled. So a vCPU that waits for the end of an
-/// invalidation cannot deadlock with a device that, pinned, waits for that vCPU, as long as the wait is the guest's own
-/// (it polls a register, and goes on running) and not the VMM's.
+/// Nothing here blocks: invalidations and [`begin_grace_period`](Self::begin_grace_period) take no
+/// lock that is ever held while something is waited for, and a grace period is polled. So a vCPU
+/// that waits for the end of an invalidation cannot deadlock with a device that, pinned, waits for
+/// that vCPU, as long as the wait is the guest's own (it polls a register, and goes on running) and
+/// not the VMM's.
 ///
 /// [`DmaSpace`]: crate::DmaSpace
 pub struct TranslationUnit<M = GuestMemoryMmap<()>> {
@@ -137,8 +140,8 @@ impl<M> TranslationUnit<M> {
         }
     }
 
-    /// Attaches `endpoint`; accesses that began before may use the old attachment until the next grace period has
-    /// ended. An endpoint that does not exist is ignored.
+    /// Attaches `endpoint`; accesses that began before may use the old attachment until the next
+    /// grace period has ended. An endpoint that does not exist is ignored.
     pub fn attach(&self, endpoint: EndpointId, to: Attachment) {
         let Some(word) = self.attachments.get(endpoint.0 as usize) else {
             return;
@@ -150,8 +153,9 @@ impl<M> TranslationUnit<M> {
 
     /// Forgets every translation, in constant time.
     ///
-    /// This and the other invalidations are to be called after the model's mappings have changed: what the model
-    /// answered before, and only that, is forgotten, or not learnt if it is just being learnt.
+    /// This and the other invalidations are to be called after the model's mappings have changed:
+    /// what the model answered before, and only that, is forgotten, or not learnt if it is just
+    /// being learnt.
     pub fn invalidate_all(&self) {
         self.cache.flush_all();
         self.emit(&Event::Invalidated(Scope::All));
@@ -165,18 +169,19 @@ impl<M> TranslationUnit<M> {
 
     /// Forgets every translation of `domain` for an IOVA in `first..=last`; it may forget more.
     ///
-    /// The range is to have all that was unmapped: where a model's guest names one address of a block and means all of
-    /// it, give the block, for the cache may hold the parts of one apart (where its memory is not of one piece).
+    /// The range is to have all that was unmapped: where a model's guest names one address of a
+    /// block and means all of it, give the block, for the cache may hold the parts of one apart
+    /// (where its memory is not of one piece).
     ///
-    /// Takes time by the length of the range only up to a limit, beyond which it forgets the whole domain. Nothing is
-    /// searched. A range that ends before it begins is empty.
+    /// Takes time by the length of the range only up to a limit, beyond which it forgets the whole
+    /// domain. Nothing is searched. A range that ends before it begins is empty.
     pub fn invalidate_range(&self, domain: DomainId, first: u64, last: u64) {
         self.cache.flush_range(domain, first, last);
         self.emit(&Event::Invalidated(Scope::Range(domain, first, last)));
     }
 
-    /// Begins a grace period: it ends when every access that was under way now has ended. What was invalidated or
-    /// detached before is then no longer used by anyone.
+    /// Begins a grace period: it ends when every access that was under way now has ended. What was
+    /// invalidated or detached before is then no longer used by anyone.
     pub fn begin_grace_period(&self) -> GracePeriod {
         self.handles.begin()
     }
@@ -203,7 +208,8 @@ impl<M> TranslationUnit<M> {
     /// state holds, no access through it leaves guest memory.
     ///
     /// # Errors
-    /// If the state is of another version or of another size, or could not have come about; then nothing changes.
+    /// If the state is of another version or of another size, or could not have come about; then
+    /// nothing changes.
     pub fn restore_cache(&self, saved: &CacheState) -> Result<(), CacheRestoreError> {
         // Everything is checked before the first change.
         self.cache.check(saved)?;

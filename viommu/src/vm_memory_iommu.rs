@@ -1,21 +1,26 @@
 //! For VMMs whose devices run on [`vm_memory::IommuMemory`]: a [`DmaSpace`] as its [`Iommu`].
 //!
-//! [`DmaSpace`] is a [`GuestMemory`](vm_memory::GuestMemory) of its own, faster and with a finer idea of faults; take
-//! this only where the type `IommuMemory` cannot be had out of the way.
+//! [`DmaSpace`] is a [`GuestMemory`](vm_memory::GuestMemory) of its own, faster and with a finer
+//! idea of faults; take this only where the type `IommuMemory` cannot be had out of the way.
 //!
 //! # What is better than with an `Iotlb` of one's own
-//! [`vm_memory::iommu::Iotlb`] cannot name the last byte of the address space, overflows for ranges that wrap, and an
-//! empty range is a question it was not made for. None of that is visible here: a length of 0 is fine anywhere, the
-//! last page is a page like others, a range that wraps is an error. The answer holds a [pin](DmaSpace#pinning), so an
-//! access through the iterator of `IommuMemory::get_slices` is waited for by a grace period.
+//! [`vm_memory::iommu::Iotlb`] cannot name the last byte of the address space, overflows for ranges
+//! that wrap, and an empty range is a question it was not made for. None of that is visible here: a
+//! length of 0 is fine anywhere, the last page is a page like others, a range that wraps is an
+//! error. The answer holds a [pin](DmaSpace#pinning), so an access through the iterator of
+//! `IommuMemory::get_slices` is waited for by a grace period.
 //!
 //! # What cannot be cured from here
-//! - `IommuMemory::check_range` asks the same question as an access, so it too tells the guest of a fault.
-//! - An access that faults anywhere yields nothing, not what is before the fault; the fault's IOVA is right.
+//! - `IommuMemory::check_range` asks the same question as an access, so it too tells the guest of a
+//!   fault.
+//! - An access that faults anywhere yields nothing, not what is before the fault; the fault's IOVA
+//!   is right.
 //! - Slices kept after their iterator is dropped are not waited for.
-//! - `IommuMemory` marks writes in a dirty bitmap of its own by IOVA, not in that of the memory's regions.
-//! - Each access builds a map of the pages it touches: this costs allocations that [`DmaSpace`] does without, of a size
-//!   that who chooses the length of the access chooses. Bound it, as for a guest's descriptors, which may say 4 GiB.
+//! - `IommuMemory` marks writes in a dirty bitmap of its own by IOVA, not in that of the memory's
+//!   regions.
+//! - Each access builds a map of the pages it touches: this costs allocations that [`DmaSpace`]
+//!   does without, of a size that who chooses the length of the access chooses. Bound it, as for a
+//!   guest's descriptors, which may say 4 GiB.
 //! - An observer is not told of single accesses ([`Event::Dma`](crate::Event::Dma)).
 
 use std::fmt;
@@ -48,12 +53,14 @@ pub struct SpaceIommu<M = GuestMemoryMmap<()>> {
 }
 
 impl<M> SpaceIommu<M> {
-    /// Creates an [`Iommu`] that translates as `space` does. The memory of the `IommuMemory` must be the same guest's.
+    /// Creates an [`Iommu`] that translates as `space` does. The memory of the `IommuMemory` must
+    /// be the same guest's.
     pub fn new(space: DmaSpace<M>) -> Self {
         Self { space }
     }
 
-    /// Returns the translations of `length` bytes from `iova` on, as an `Iotlb` that maps offsets from 0 on.
+    /// Returns the translations of `length` bytes from `iova` on, as an `Iotlb` that maps offsets
+    /// from 0 on.
     fn pieces(&self, iova: u64, length: usize, access: Permissions) -> Result<Iotlb, Error> {
         let mut iotlb = Iotlb::new();
         let failed = |done: usize, reason: String| Error::CannotResolve {
@@ -95,12 +102,14 @@ impl<M> SpaceIommu<M> {
             if self.space.is_blocked() {
                 return Err(Refusal::blocked());
             }
-            // Less than to the end of the address space, which has no length in 64 bits; more is a matter of two turns.
+            // Less than to the end of the address space, which has no length in 64 bits; more is a
+            // matter of two turns.
             return Ok((GuestAddress(iova), (u64::MAX - iova).max(1)));
         };
         let place = port.resolve(iova, access)?;
         let address = port.unit.host.address(&place);
-        // Only a made-up saved cache has places in no region; this address too leads into guest memory or nowhere.
+        // Only a made-up saved cache has places in no region; this address too leads into guest
+        // memory or nowhere.
         Ok((GuestAddress(address.unwrap_or(iova)), place.room))
     }
 }

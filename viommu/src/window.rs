@@ -1,11 +1,11 @@
-//! What windows of registers have in common, whichever model's they are: registers are words, and faults can be
-//! injected into accesses to them.
+//! What windows of registers have in common, whichever model's they are: registers are words, and
+//! faults can be injected into accesses to them.
 
 use crate::inject::{Injected, RegisterAccess};
 use crate::register_event::Ignored;
 
-/// Accesses to what is not modelled that are all told of; of those that follow, each that makes the count a power of
-/// two is.
+/// Accesses to what is not modelled that are all told of; of those that follow, each that makes the
+/// count a power of two is.
 const UNIMPLEMENTED_TOLD: u64 = 16;
 
 /// The registers of a model, word by word.
@@ -29,8 +29,8 @@ pub(crate) trait RegisterFile {
     fn ignore(&self, offset: u64, access: Ignored);
 }
 
-/// Reads `data` at `offset`: any part of a word, and several. Each word is read once for all of it that is wanted, as a
-/// read may have effects.
+/// Reads `data` at `offset`: any part of a word, and several. Each word is read once for all of it
+/// that is wanted, as a read may have effects.
 #[expect(clippy::cast_possible_truncation, reason = "it is below 4")]
 pub(crate) fn read(file: &impl RegisterFile, offset: u64, data: &mut [u8]) {
     let mut last = None;
@@ -45,7 +45,8 @@ pub(crate) fn read(file: &impl RegisterFile, offset: u64, data: &mut [u8]) {
     }
 }
 
-/// Writes `data` at `offset`, if it is of whole words: what hardware does with less is not published.
+/// Writes `data` at `offset`, if it is of whole words: what hardware does with less is not
+/// published.
 pub(crate) fn write(file: &impl RegisterFile, offset: u64, data: &[u8]) {
     let (words, rest) = data.as_chunks::<4>();
     if !offset.is_multiple_of(4) || !rest.is_empty() {
@@ -58,8 +59,8 @@ pub(crate) fn write(file: &impl RegisterFile, offset: u64, data: &[u8]) {
     }
 }
 
-/// Reads a word, with the faults that are injected. It is read even if a fault replaces the value: the read itself has
-/// effects, such as polling what is under way.
+/// Reads a word, with the faults that are injected. It is read even if a fault replaces the value:
+/// the read itself has effects, such as polling what is under way.
 fn read_faulty(file: &impl RegisterFile, offset: u64) -> u32 {
     let value = file.read_word(offset);
     faulty(file, offset, value)
@@ -91,8 +92,8 @@ fn faulty(
     Some((injected, access))
 }
 
-/// Counts an access to what is not modelled; returns the new `count` if observers are told of the access: a guest that
-/// polls such an address must not flood them.
+/// Counts an access to what is not modelled; returns the new `count` if observers are told of the
+/// access: a guest that polls such an address must not flood them.
 pub(crate) fn count_unimplemented(count: &mut u64) -> Option<u64> {
     *count = count.saturating_add(1);
     (*count <= UNIMPLEMENTED_TOLD || count.is_power_of_two()).then_some(*count)

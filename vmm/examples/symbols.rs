@@ -1,4 +1,5 @@
-//! Looks into an unpacked kernel image (`Image`), a copy of guest RAM or a BTF blob, and prints what it finds.
+//! Looks into an unpacked kernel image (`Image`), a copy of guest RAM or a BTF blob, and prints
+//! what it finds.
 //!
 //! ```sh
 //! cargo run --release -p vmm --example symbols -- Image                      # what is there, and how long it took

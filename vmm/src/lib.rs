@@ -1,7 +1,7 @@
 //! A rust-vmm based machine that boots unmodified ARM32 Linux kernels behind virtual IOMMUs.
 //!
-//! A [`Config`] describes a machine, [`Machine::builder`] assembles it, [`Machine::run`] runs it until something
-//! ends it, [`Machine::summary`] tells what happened.
+//! A [`Config`] describes a machine, [`Machine::builder`] assembles it, [`Machine::run`] runs it
+//! until something ends it, [`Machine::summary`] tells what happened.
 //!
 //! ```no_run
 //! use vmm::{Config, Discard, Limits, Machine};

@@ -1,4 +1,5 @@
-//! `benches guest-io`: throughput of virtio-blk in a guest, with an IOMMU before the disk and without.
+//! `benches guest-io`: throughput of virtio-blk in a guest, with an IOMMU before the disk and
+//! without.
 
 mod profile;
 mod run;
@@ -12,10 +13,11 @@ use run::{Guest, PHASES, Sample};
 
 /// What to measure.
 ///
-/// The guest copies 64 MiB from and to its disk with dd, past its page cache in blocks of three sizes, and once through
-/// it. The times are the host's, between lines on the console; what starting dd takes is measured apart and taken off.
-/// Guests with and without the IOMMU take turns; the figures are medians. The clock is the host's, devices have a
-/// thread of their own, and the disk is a file in the host's page cache.
+/// The guest copies 64 MiB from and to its disk with dd, past its page cache in blocks of three
+/// sizes, and once through it. The times are the host's, between lines on the console; what
+/// starting dd takes is measured apart and taken off. Guests with and without the IOMMU take turns;
+/// the figures are medians. The clock is the host's, devices have a thread of their own, and the
+/// disk is a file in the host's page cache.
 ///
 /// The guest's instructions are counted too: mapping, unmapping and flushing is work that the IOMMU
 /// makes for the guest's kernel, on any machine. What the ratio would be by that alone is the
@@ -34,7 +36,8 @@ pub struct Args {
     /// Size of RAM
     #[arg(long, default_value = "256M")]
     memory: ByteSize,
-    /// Sample instead which functions of the guest's kernel take its instructions, with the IOMMU and without
+    /// Sample instead which functions of the guest's kernel take its instructions, with the IOMMU
+    /// and without
     #[arg(long, conflicts_with = "json")]
     profile: bool,
     /// Print the result as JSON
@@ -67,7 +70,8 @@ struct Row {
     plain_instructions: f64,
     /// With it.
     iommu_instructions: f64,
-    /// What the ratio would be if an instruction took as long with the IOMMU as without: the guest's own part.
+    /// What the ratio would be if an instruction took as long with the IOMMU as without: the
+    /// guest's own part.
     guest_limit: f64,
     /// The ratio by that: the part of the machine.
     machine_ratio: f64,

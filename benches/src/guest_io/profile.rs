@@ -10,7 +10,8 @@ use vmm::introspect::symbols::Symbols;
 
 use super::run::{Guest, PHASES, SIZE};
 
-/// Instructions from one sample to the next: a prime, so that no loop of the guest keeps in step with it.
+/// Instructions from one sample to the next: a prime, so that no loop of the guest keeps in step
+/// with it.
 const EVERY: u64 = 20_011;
 /// Functions shown for each copy.
 const SHOWN: usize = 16;

@@ -142,7 +142,8 @@ impl Guest {
         })
     }
 
-    /// Runs it on the host's clock, with an IOMMU or without, and returns what each of [`PHASES`] took.
+    /// Runs it on the host's clock, with an IOMMU or without, and returns what each of [`PHASES`]
+    /// took.
     ///
     /// # Errors
     /// The machine cannot be made, or the guest does not copy all.
@@ -150,8 +151,8 @@ impl Guest {
         self.follow(iommu, TimeMode::Host, None)
     }
 
-    /// Runs it on a virtual clock, which repeats, and tells `probe` of the phase and the program counter every so many
-    /// instructions.
+    /// Runs it on a virtual clock, which repeats, and tells `probe` of the phase and the program
+    /// counter every so many instructions.
     ///
     /// # Errors
     /// The machine cannot be made, or the guest does not copy all.

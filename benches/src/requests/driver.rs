@@ -98,8 +98,8 @@ impl Driver {
         Viommu::behind(self.iommu.unit(), self.device.clone())
     }
 
-    /// Returns the IOVA of a page that is not mapped: in the 4 MiB after those that are, as a driver's allocator has
-    /// them.
+    /// Returns the IOVA of a page that is not mapped: in the 4 MiB after those that are, as a
+    /// driver's allocator has them.
     pub fn spare_iova(&self, page: u64) -> u64 {
         self.spare + page % 1024 * PAGE
     }
@@ -169,7 +169,8 @@ impl Driver {
             .expect("rings and buffers are RAM");
     }
 
-    /// Times the device's part of the `count` requests that are available, and checks that each succeeded.
+    /// Times the device's part of the `count` requests that are available, and checks that each
+    /// succeeded.
     pub fn serve(&mut self, count: u16) -> Duration {
         let start = Instant::now();
         let served = self.iommu.process_requests(&mut self.queue, &self.own);

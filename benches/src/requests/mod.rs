@@ -65,7 +65,8 @@ impl Row {
         }
     }
 
-    /// Creates a row of the hits of a device with a cache or without; none of a case that is not for it.
+    /// Creates a row of the hits of a device with a cache or without; none of a case that is not
+    /// for it.
     fn of_hit(row: &translation::Row, cached: bool) -> Option<Self> {
         let case = match (row.case, cached) {
             (LOOKUP, true) => "lookup, cached",
@@ -194,7 +195,8 @@ fn alone(driver: &mut Driver, count: u64) -> Duration {
     taken
 }
 
-/// Measures unmappings of what a device has just accessed, each waited for, as a driver does that lets nothing linger.
+/// Measures unmappings of what a device has just accessed, each waited for, as a driver does that
+/// lets nothing linger.
 fn strict(driver: &mut Driver, count: u64) -> Duration {
     unmappings(driver, count, 1)
 }

@@ -11,12 +11,14 @@ const VALID: u64 = 1;
 /// The bits of an entry of a page table: writable, readable, valid.
 const READ_WRITE: u64 = 7;
 
-/// Returns the bytes of tables for IOVAs up to and including `last`: a directory, and page tables in a row.
+/// Returns the bytes of tables for IOVAs up to and including `last`: a directory, and page tables
+/// in a row.
 pub fn size_for(last: u64) -> u64 {
     (1 + page_tables(last)) * PAGE
 }
 
-/// Writes tables at `base` in zeroed memory that lead each IOVA of `mappings` to its page, up to `last`.
+/// Writes tables at `base` in zeroed memory that lead each IOVA of `mappings` to its page, up to
+/// `last`.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "these IOMMUs and this memory have addresses of 32 bits"

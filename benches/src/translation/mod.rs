@@ -1,4 +1,5 @@
-//! `benches translation`: what DMA through viommu costs, through vm-memory's IOMMU, and without one.
+//! `benches translation`: what DMA through viommu costs, through vm-memory's IOMMU, and without
+//! one.
 
 mod cases;
 mod directory;
@@ -21,17 +22,19 @@ pub use world::World;
 /// How many mappings there are in the worlds that are measured.
 pub const MAPPINGS: [u64; 3] = [64, 4096, 65_536];
 
-/// The cases that complete models are measured by too: those that take a mapping to be there, and to be invalidated.
+/// The cases that complete models are measured by too: those that take a mapping to be there, and
+/// to be invalidated.
 const OF_MODELS: [&str; 5] = [LOOKUP, READ, cases::MISS, cases::REFILL, cases::FLUSH];
 
 /// What to measure.
 ///
-/// All sides do the same work on the same guest memory: 4 KiB mappings that cannot be merged, in a page table in guest
-/// memory, accessed in one uniformly random order that was made before. They take turns in short rounds; the figure is
-/// the lower quartile of the rounds. Lookups and pinned reads by viommu are made with one pin for 64.
+/// All sides do the same work on the same guest memory: 4 KiB mappings that cannot be merged, in a
+/// page table in guest memory, accessed in one uniformly random order that was made before. They
+/// take turns in short rounds; the figure is the lower quartile of the rounds. Lookups and pinned
+/// reads by viommu are made with one pin for 64.
 ///
-/// The complete models besides the bare translation unit have the same mappings in tables of their own format, and are
-/// invalidated by writes to their registers, as Linux's drivers do it.
+/// The complete models besides the bare translation unit have the same mappings in tables of their
+/// own format, and are invalidated by writes to their registers, as Linux's drivers do it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Numbers of mappings
@@ -44,7 +47,8 @@ pub struct Args {
     /// Rounds of turns
     #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
-    /// Only groups of cases whose name contains this: hits, misses, changes, flushes, threads, queue
+    /// Only groups of cases whose name contains this: hits, misses, changes, flushes, threads,
+    /// queue
     #[arg(long, default_value = "")]
     only: String,
     /// What translates for viommu: each is measured against the same peers
@@ -74,7 +78,8 @@ pub struct Row {
 
 /// Time of one turn of a round: shorter than a time slice of the host's scheduler.
 pub const TURN: Duration = Duration::from_micros(1000);
-/// The same where each operation of a turn is preceded by much that is not measured, or threads are started.
+/// The same where each operation of a turn is preceded by much that is not measured, or threads are
+/// started.
 const LONG_TURN: Duration = Duration::from_millis(4);
 /// How long one group of cases may take.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -166,7 +171,8 @@ fn measure_group_of(
 }
 
 fn print_table(rows: &mut [Row], regions: u64) {
-    // One case together, each model by itself, the numbers of mappings below each other; cases keep their order.
+    // One case together, each model by itself, the numbers of mappings below each other; cases keep
+    // their order.
     let mut order: Vec<&str> = Vec::new();
     for row in &*rows {
         if !order.contains(&row.case) {

@@ -1,4 +1,5 @@
-//! The complete models before a world's memory, set up and invalidated by their registers as Linux's drivers do it.
+//! The complete models before a world's memory, set up and invalidated by their registers as
+//! Linux's drivers do it.
 
 use std::sync::Arc;
 
@@ -123,7 +124,8 @@ const fn halves(address: u64) -> (u32, u32) {
     (address as u32, (address >> 32) as u32)
 }
 
-/// Returns an IPMMU whose uTLB 0 is on context 0 (6.1, `ipmmu_domain_setup_context`, `ipmmu_utlb_enable`).
+/// Returns an IPMMU whose uTLB 0 is on context 0 (6.1, `ipmmu_domain_setup_context`,
+/// `ipmmu_utlb_enable`).
 fn ipmmu(world: &World) -> Viommu {
     /// IMCTR of context 0.
     const IMCTR: u64 = 0x800;
@@ -145,7 +147,8 @@ fn ipmmu(world: &World) -> Viommu {
         write: Box::new(move |offset, data| other.write(offset, data)),
     };
     let (low, high) = halves(world.table.base());
-    // IMTTLBR0 and IMTTUBR0, IMTTBCR (EAE, SL0), IMCTR (MMUEN, FLUSH, INTEN), IMUCTR of uTLB 0 (MMUEN, FLUSH).
+    // IMTTLBR0 and IMTTUBR0, IMTTBCR (EAE, SL0), IMCTR (MMUEN, FLUSH, INTEN), IMUCTR of uTLB 0
+    // (MMUEN, FLUSH).
     let writes = [
         (0x810, low),
         (0x814, high),
@@ -188,7 +191,8 @@ fn smmu_v2(world: &World) -> Viommu {
         write: Box::new(move |offset, data| other.write(offset, data)),
     };
     let (low, high) = halves(world.table.base());
-    // sCR0, SMR0, S2CR0 (translate by bank 0), CBAR0 (stage 1); of the bank TTBR0, TCR and SCTLR as Linux has them.
+    // sCR0, SMR0, S2CR0 (translate by bank 0), CBAR0 (stage 1); of the bank TTBR0, TCR and SCTLR as
+    // Linux has them.
     let writes = [
         (0x000, 0x1c36),
         (0x800, 0x8000_0000 | STREAM),

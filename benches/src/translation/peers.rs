@@ -116,8 +116,8 @@ impl Viommu {
 /// vm-memory's `IommuMemory` over the same memory and the same page table.
 pub type VmMemory = IommuMemory<GuestMemoryMmap<()>, TableIommu>;
 
-/// An IOMMU as vm-memory's documentation suggests: an `Iotlb` behind a lock, which is filled from the page table when
-/// a lookup fails.
+/// An IOMMU as vm-memory's documentation suggests: an `Iotlb` behind a lock, which is filled from
+/// the page table when a lookup fails.
 #[derive(Debug)]
 pub struct TableIommu {
     /// The cache.
@@ -148,7 +148,8 @@ pub fn vm_memory_warm(world: &World) -> VmMemory {
 impl TableIommu {
     /// Returns the cache, for changes.
     pub fn change(&self) -> RwLockWriteGuard<'_, Iotlb> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.iotlb.write().unwrap_or_else(PoisonError::into_inner)
     }
 

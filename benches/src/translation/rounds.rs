@@ -1,5 +1,5 @@
-//! Fair measurement on a host that has other work to do: contenders take turns in short rounds, and the lower
-//! quartile counts.
+//! Fair measurement on a host that has other work to do: contenders take turns in short rounds, and
+//! the lower quartile counts.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,8 @@ impl<'w> Case<'w> {
         }
     }
 
-    /// Sets the least number of operations in a turn, however long they take: where a turn itself takes time to begin.
+    /// Sets the least number of operations in a turn, however long they take: where a turn itself
+    /// takes time to begin.
     #[must_use]
     pub fn at_least(self, least: u64) -> Self {
         Self { least, ..self }
@@ -67,7 +68,8 @@ pub struct Effort {
 const LEAST_ROUNDS: u32 = 9;
 /// Tries at finding out how many operations make a turn.
 const TRIES: u32 = 5;
-/// One part in so many of a turn comes before it, unmeasured: another contender has been at the host's caches.
+/// One part in so many of a turn comes before it, unmeasured: another contender has been at the
+/// host's caches.
 const WARM_UP: u64 = 4;
 
 /// Measures the cases against each other; nanoseconds for each case and each of its contenders.
@@ -114,7 +116,8 @@ pub fn measure(cases: &mut [Case<'_>], effort: Effort) -> Vec<Vec<f64>> {
 
 /// Returns about how many operations take a turn, with everything around them.
 ///
-/// The fastest of some tries counts: one that was interrupted would make all turns too short to mean anything.
+/// The fastest of some tries counts: one that was interrupted would make all turns too short to
+/// mean anything.
 fn operations(time: &mut Timer<'_>, turn: Duration, least: u64) -> u64 {
     let mut count = least;
     loop {
@@ -135,7 +138,8 @@ fn operations(time: &mut Timer<'_>, turn: Duration, least: u64) -> u64 {
     }
 }
 
-/// Returns the time that reading the clock twice takes: to be left out where a single operation is measured.
+/// Returns the time that reading the clock twice takes: to be left out where a single operation is
+/// measured.
 pub fn clock_overhead() -> Duration {
     let mut least = Duration::MAX;
     for _ in 0..1000 {

@@ -1,4 +1,5 @@
-//! A page table in guest memory, as `ipmmu-vmsa` writes it, behind both viommu and vm-memory's `IommuMemory`.
+//! A page table in guest memory, as `ipmmu-vmsa` writes it, behind both viommu and vm-memory's
+//! `IommuMemory`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, Permissions};
 pub const PAGE: u64 = 0x1000;
 /// First IOVA: where the window of `ipmmu-vmsa` begins.
 pub const IOVA: u64 = 0x4000_0000;
-/// The bits of a table descriptor besides the address, as Linux's io-pgtable-arm writes them for the IPMMU.
+/// The bits of a table descriptor besides the address, as Linux's io-pgtable-arm writes them for
+/// the IPMMU.
 const TABLE: u64 = 0x8080_0000_0000_0003;
 /// The bits of a page descriptor for reading and writing.
 const READ_WRITE: u64 = 0xe63;
@@ -35,7 +37,8 @@ impl PageTable {
         (2 + third_level_tables(last)) * PAGE
     }
 
-    /// Creates tables at `base` in zeroed memory for IOVAs up to and including `last`, none of them mapped.
+    /// Creates tables at `base` in zeroed memory for IOVAs up to and including `last`, none of them
+    /// mapped.
     pub fn new(memory: Arc<GuestMemoryMmap<()>>, base: u64, last: u64) -> Self {
         let (second, leaves) = (base + PAGE, base + 2 * PAGE);
         let region = Region::new(base, 0, Level::First);

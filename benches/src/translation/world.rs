@@ -23,7 +23,8 @@ pub const RAM: u64 = 0xc000_0000;
 const HOLE_EVERY: u64 = 33;
 /// Pages that nothing is mapped to.
 pub const SPARE: u64 = 4;
-/// Most accesses in an order before it repeats; with 64 bytes each they touch more than the last-level cache holds.
+/// Most accesses in an order before it repeats; with 64 bytes each they touch more than the
+/// last-level cache holds.
 const ORDER_MAX: usize = 1 << 20;
 /// Accesses for each mapping in an order, up to [`ORDER_MAX`].
 const ORDER_PER_MAPPING: usize = 64;
@@ -41,7 +42,8 @@ pub struct World {
     pub table: Arc<PageTable>,
     /// Where the directory of the tables is that do the same for a Rockchip IOMMU.
     pub directory: u64,
-    /// Page number of each mapping: a permutation, in which no two neighbours are neighbours in memory.
+    /// Page number of each mapping: a permutation, in which no two neighbours are neighbours in
+    /// memory.
     pages: Vec<u64>,
     /// Addresses to access, uniformly random over mappings and offsets.
     iovas: Vec<u64>,
@@ -97,7 +99,8 @@ impl World {
         }
     }
 
-    /// Labels each line of each page with its own address, which also makes the host back it with memory.
+    /// Labels each line of each page with its own address, which also makes the host back it with
+    /// memory.
     ///
     /// # Panics
     /// If a page is not in memory.
@@ -123,8 +126,8 @@ impl World {
         }
     }
 
-    /// Begins elsewhere each time, so that no contender finds its data in the host's caches because another has just
-    /// been there.
+    /// Begins elsewhere each time, so that no contender finds its data in the host's caches because
+    /// another has just been there.
     fn order<'w>(&'w self, addresses: &'w [u64]) -> Order<'w> {
         Order::new(addresses, 3 * self.orders.fetch_add(1, Ordering::Relaxed))
     }
@@ -210,8 +213,8 @@ fn shuffle(values: &mut [u64], random: &mut Xoshiro256PlusPlus) {
     }
 }
 
-/// Returns a permutation of `0..count` in which no value is followed by the next higher one, so that no two mappings
-/// could be kept as one.
+/// Returns a permutation of `0..count` in which no value is followed by the next higher one, so
+/// that no two mappings could be kept as one.
 fn permutation(count: u64, random: &mut Xoshiro256PlusPlus) -> Vec<u64> {
     let mut pages: Vec<u64> = (0..count).collect();
     shuffle(&mut pages, random);
@@ -278,7 +281,8 @@ impl<'w> Order<'w> {
         }
     }
 
-    /// Returns the next addresses, at most `count` of them; as many as are left before the order begins anew.
+    /// Returns the next addresses, at most `count` of them; as many as are left before the order
+    /// begins anew.
     pub fn some(&mut self, count: usize) -> &'w [u64] {
         let end = self.addresses.len().min(self.next + count);
         let some = &self.addresses[self.next..end];

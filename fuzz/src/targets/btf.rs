@@ -1,4 +1,5 @@
-//! Any bytes as a kernel's type information, any path into it, any memory behind it: values or errors.
+//! Any bytes as a kernel's type information, any path into it, any memory behind it: values or
+//! errors.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -92,7 +93,8 @@ fn changed(wide: bool, changes: &[(u16, bool, u32)]) -> Vec<u8> {
     blob
 }
 
-/// Returns what follows the header: three records of a structure, a pointer and an integer make a good start.
+/// Returns what follows the header: three records of a structure, a pointer and an integer make a
+/// good start.
 fn with_header(types: &[u8], strings: &[u8]) -> Vec<u8> {
     let mut out = vec![0x9f, 0xeb, 1, 0];
     let lengths = [24, 0, types.len(), types.len(), strings.len() + 2];

@@ -114,7 +114,8 @@ fn journal(data: &[u8]) {
     }
 }
 
-/// Returns objects, a line each, with the hashes that bind a journal's lines, which no mutation would find.
+/// Returns objects, a line each, with the hashes that bind a journal's lines, which no mutation
+/// would find.
 fn sealed(data: &[u8]) -> Vec<u8> {
     let hex = |hash: &[u8]| {
         hash.iter()

@@ -1,5 +1,6 @@
-//! Firmware calls of any kind, from cores in any state, and the clock generator under any driver: beside what the
-//! specifications say (PSCI, DEN 0022; SMCCC, DEN 0028) and a bank of plain registers.
+//! Firmware calls of any kind, from cores in any state, and the clock generator under any driver:
+//! beside what the specifications say (PSCI, DEN 0022; SMCCC, DEN 0028) and a bank of plain
+//! registers.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -125,7 +126,8 @@ impl Fixture {
         );
         assert_ne!(result.is_some(), ends, "{call:x?}");
         match action {
-            // By PSCI's numbers (Arm DEN 0022): 1 suspends, 2 switches a core off, 3 one on, 8 and 9 end the system.
+            // By PSCI's numbers (Arm DEN 0022): 1 suspends, 2 switches a core off, 3 one on, 8 and
+            // 9 end the system.
             FirmwareAction::CpuOn {
                 cpu,
                 entry,

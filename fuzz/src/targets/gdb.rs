@@ -1,5 +1,5 @@
-//! A debugger that sends packets of any kind, and bytes that are none, to a machine that runs: answers, and the machine
-//! ends when it should.
+//! A debugger that sends packets of any kind, and bytes that are none, to a machine that runs:
+//! answers, and the machine ends when it should.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -181,7 +181,8 @@ fn session(mut stream: TcpStream, sent: &[u8]) {
     }
 }
 
-/// Runs a session, and another one that only leaves: after one that was no debugger's, the machine still waits for one.
+/// Runs a session, and another one that only leaves: after one that was no debugger's, the machine
+/// still waits for one.
 fn sessions(address: SocketAddr, sent: &[u8]) {
     for sent in [sent, b""] {
         if let Ok(stream) = TcpStream::connect(address) {

@@ -8,7 +8,8 @@ use arm32::wires::Pins;
 use vmm::irq::gicv2::Gic;
 use vmm::vcpu::Waker;
 
-/// Registers of the distributor by the word (GICv2 architecture, IHI 0048B, 4.3), and how many words each has here.
+/// Registers of the distributor by the word (GICv2 architecture, IHI 0048B, 4.3), and how many
+/// words each has here.
 const DISTRIBUTOR: [(u64, u64); 16] = [
     (0x000, 3),
     (0x080, 3),

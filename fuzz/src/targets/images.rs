@@ -146,7 +146,8 @@ fn module(entries: &[(u8, [u8; 4])]) -> Vec<u8> {
     file
 }
 
-/// Returns `bytes` as xz has them uncompressed: one chunk in one block, with checksums (The .xz File Format 1.2).
+/// Returns `bytes` as xz has them uncompressed: one chunk in one block, with checksums (The .xz
+/// File Format 1.2).
 fn xz(bytes: &[u8]) -> Vec<u8> {
     let crc = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
     let flags = [0, 1];
@@ -248,8 +249,8 @@ fn check_dependencies(needed: &[(u8, u8)]) {
     }
 }
 
-/// Returns the entries of an archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst): path, mode,
-/// contents.
+/// Returns the entries of an archive (Linux,
+/// Documentation/driver-api/early-userspace/buffer-format.rst): path, mode, contents.
 fn entries(mut archive: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
     let mut found = Vec::new();
     while !archive.is_empty() {
@@ -342,7 +343,8 @@ pub fn fuzz(data: &[u8]) {
             let plain = module(&entries);
             let file = changed(xz(&plain), &changes);
             match uncompressed(&file) {
-                // What changed is found out by the checksum, unless nothing did, or only what the format leaves unused.
+                // What changed is found out by the checksum, unless nothing did, or only what the
+                // format leaves unused.
                 Ok(back) => assert_eq!(back, plain),
                 Err(_) => assert!(!changes.is_empty(), "it is a good file"),
             }

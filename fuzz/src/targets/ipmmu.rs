@@ -1,5 +1,5 @@
-//! An IPMMU under any accesses to its registers, any writes to RAM, and any DMA in between. What is flushed is
-//! translated as a walk by the registers says.
+//! An IPMMU under any accesses to its registers, any writes to RAM, and any DMA in between. What is
+//! flushed is translated as a walk by the registers says.
 
 #![expect(
     clippy::cast_possible_truncation,

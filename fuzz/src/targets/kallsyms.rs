@@ -1,4 +1,5 @@
-//! Any bytes as a kernel image: symbols or an error, within a bounded time, and every lookup answers.
+//! Any bytes as a kernel image: symbols or an error, within a bounded time, and every lookup
+//! answers.
 //!
 //! A few bytes can hardly make tables by chance: an input changes good tables, of any layout of
 //! 32-bit and 64-bit kernels, or places a token table with its index, words and runs of bytes at
@@ -23,7 +24,8 @@ mod spec;
 #[expect(dead_code, reason = "unit tests need more")]
 mod testing;
 
-/// Returns the layouts whose addresses are not those of the tables themselves, of 32-bit and then of 64-bit kernels.
+/// Returns the layouts whose addresses are not those of the tables themselves, of 32-bit and then
+/// of 64-bit kernels.
 fn layouts() -> impl Iterator<Item = (bool, &'static testing::Layout)> {
     let narrow = testing::LAYOUTS.iter().map(|layout| (false, layout));
     let wide = testing::AARCH64.iter().map(|layout| (true, layout));
@@ -32,8 +34,8 @@ fn layouts() -> impl Iterator<Item = (bool, &'static testing::Layout)> {
         .filter(|(_, layout)| layout.form != testing::Form::Own)
 }
 
-/// Returns good tables of a layout, with some bytes around them. Each is made when it is first wanted, for that takes a
-/// while.
+/// Returns good tables of a layout, with some bytes around them. Each is made when it is first
+/// wanted, for that takes a while.
 fn good(which: u8) -> &'static [u8] {
     static GOOD: [OnceLock<Vec<u8>>; 32] = [const { OnceLock::new() }; 32];
     let which = usize::from(which) % layouts().count();

@@ -1,4 +1,5 @@
-//! Any file as a kernel, in any RAM, with any initrd: an error or a placement inside RAM, without overlap.
+//! Any file as a kernel, in any RAM, with any initrd: an error or a placement inside RAM, without
+//! overlap.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -43,8 +44,8 @@ impl Base {
         }
     }
 
-    /// Returns how far behind the start of RAM the image has to lie, if kernels are linked so (arch/arm/Kconfig and
-    /// Makefile).
+    /// Returns how far behind the start of RAM the image has to lie, if kernels are linked so
+    /// (arch/arm/Kconfig and Makefile).
     fn text_offset(self) -> Option<u64> {
         let base = self.address();
         let offset = u64::from(base & 0x0fff_ffff);
@@ -58,7 +59,8 @@ impl Base {
 struct Lists(u8, u8);
 
 impl Lists {
-    /// Returns the bytes at which the lists are in a file of `length` bytes: from its end on, as `.data` lies there.
+    /// Returns the bytes at which the lists are in a file of `length` bytes: from its end on, as
+    /// `.data` lies there.
     fn places(self, length: usize) -> impl Iterator<Item = usize> {
         let step = 8 + 4 * usize::from(self.1);
         let last = length.saturating_sub(8);

@@ -1,4 +1,5 @@
-//! No target, but a mistake to be found: that it is, shows that counters, comparisons, findings and their replay work.
+//! No target, but a mistake to be found: that it is, shows that counters, comparisons, findings and
+//! their replay work.
 
 use arbitrary::{Arbitrary, Unstructured};
 

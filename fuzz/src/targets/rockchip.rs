@@ -1,5 +1,5 @@
-//! A Rockchip IOMMU of either format under any accesses to its registers, any writes to RAM, any DMA in between, and
-//! any saved state. What is zapped is translated as the tables in RAM say.
+//! A Rockchip IOMMU of either format under any accesses to its registers, any writes to RAM, any
+//! DMA in between, and any saved state. What is zapped is translated as the tables in RAM say.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -158,7 +158,8 @@ impl Machine {
         iommu::touch(bytes, u, read, |data| iommu.write(offset, data))
     }
 
-    /// Has another machine of the same kind carry on, with the same RAM, or with any state of its own.
+    /// Has another machine of the same kind carry on, with the same RAM, or with any state of its
+    /// own.
     fn carry_on(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let mut saved = self.iommu.save();
         let any = u.arbitrary()?;

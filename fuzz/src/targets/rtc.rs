@@ -63,7 +63,8 @@ struct Model {
     matching: u32,
     mask: bool,
     raw: bool,
-    /// Seconds, since power-on, at which the alarm goes off; less than now if that was set for a moment that is here.
+    /// Seconds, since power-on, at which the alarm goes off; less than now if that was set for a
+    /// moment that is here.
     alarm: Option<u64>,
 }
 

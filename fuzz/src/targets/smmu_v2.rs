@@ -1,5 +1,5 @@
-//! An SMMUv2 under any accesses to its registers, any writes to RAM, any DMA in between, and any saved state. After an
-//! invalidation a stream meets what the registers and the tables in RAM say.
+//! An SMMUv2 under any accesses to its registers, any writes to RAM, any DMA in between, and any
+//! saved state. After an invalidation a stream meets what the registers and the tables in RAM say.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -1,5 +1,5 @@
-//! Any bytes as the file of a snapshot or of a recording, and good ones with values of their contents changed and their
-//! checksums right: a sentence, or a machine that runs, twice alike.
+//! Any bytes as the file of a snapshot or of a recording, and good ones with values of their
+//! contents changed and their checksums right: a sentence, or a machine that runs, twice alike.
 
 #![expect(clippy::cast_possible_truncation, reason = "files are small")]
 
@@ -17,7 +17,8 @@ use vmm::machine::{
 };
 use vmm::{ByteSize, Config, Discard, DiskConfig, Limits, Machine};
 
-/// Counts, stores each count, puts it out, and yields at times: add, str, strb, tst, yieldeq, b back.
+/// Counts, stores each count, puts it out, and yields at times: add, str, strb, tst, yieldeq, b
+/// back.
 const PROGRAM: [u32; 6] = [
     0xe280_0001,
     0xe58d_0000,
@@ -153,7 +154,8 @@ fn joined(head: &[u8], sections: &[(u32, Vec<u8>)]) -> Vec<u8> {
     out
 }
 
-/// Returns the value that a path leads to: each byte chooses among the parts of what is there, 255 stays.
+/// Returns the value that a path leads to: each byte chooses among the parts of what is there, 255
+/// stays.
 fn descend<'a>(mut value: &'a mut Value, path: &[u8]) -> &'a mut Value {
     for step in path.iter().filter(|step| **step != 255) {
         let step = usize::from(*step);

@@ -73,8 +73,8 @@ impl Model {
         !self.loops() && (self.enabled & 1 != 0 || self.polls >= POLLS)
     }
 
-    /// Returns the lines of the modem: CTS, DSR and DCD of a terminal that is always there, or in loop-back RTS, DTR,
-    /// OUT1, OUT2.
+    /// Returns the lines of the modem: CTS, DSR and DCD of a terminal that is always there, or in
+    /// loop-back RTS, DTR, OUT1, OUT2.
     fn modem(&self) -> u8 {
         if !self.loops() {
             return 0xb0;

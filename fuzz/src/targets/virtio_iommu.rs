@@ -1,5 +1,5 @@
-//! A virtio-iommu under any rings and requests, with DMA, pins, resets and moves to a new device in between. What its
-//! state says is mapped is what an access finds.
+//! A virtio-iommu under any rings and requests, with DMA, pins, resets and moves to a new device in
+//! between. What its state says is mapped is what an access finds.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -126,7 +126,8 @@ impl Machine {
             let page = u64::from(u.int_in_range(0..=15u8)?);
             Ok((page << 12).wrapping_sub(if u.ratio(1, 4)? { 0x8000 } else { 0 }))
         };
-        // 1 attaches, 2 detaches, 3 maps, 4 unmaps; others have an endpoint and room (virtio 1.2, 5.13.6).
+        // 1 attaches, 2 detaches, 3 maps, 4 unmaps; others have an endpoint and room (virtio 1.2,
+        // 5.13.6).
         match bytes[0] {
             1 => {
                 let flags = u32::from(u.ratio(1, 4)?).to_le_bytes();

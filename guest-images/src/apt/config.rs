@@ -8,8 +8,9 @@ use crate::process;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Settings of the host that are taken over: how to reach the network, and how strict to be about the age of an index
-/// (a host that uses a frozen mirror has said so). Signatures are always verified.
+/// Settings of the host that are taken over: how to reach the network, and how strict to be about
+/// the age of an index (a host that uses a frozen mirror has said so). Signatures are always
+/// verified.
 const INHERITED: [&str; 8] = [
     "Acquire::http::",
     "Acquire::https::",
@@ -59,8 +60,8 @@ pub(super) fn write(
     )
 }
 
-/// Returns the source list: one suite only. (The armhf indexes of some -security and -updates suites do not load.)
-/// Security updates are beside the archive proper, under a name of their own.
+/// Returns the source list: one suite only. (The armhf indexes of some -security and -updates
+/// suites do not load.) Security updates are beside the archive proper, under a name of their own.
 fn sources(suite: &str, architecture: Architecture, mirror: &str, keyrings: &[PathBuf]) -> String {
     let part = if suite.ends_with("-security") {
         "-security"
@@ -102,8 +103,8 @@ fn text(base: &Path, architecture: Architecture, host: &str) -> String {
     text
 }
 
-/// Returns whether a line of the host's configuration is taken over. One without a value only opens a section, and one
-/// with a quotation mark inside cannot be written down again.
+/// Returns whether a line of the host's configuration is taken over. One without a value only opens
+/// a section, and one with a quotation mark inside cannot be written down again.
 fn is_inherited(line: &str) -> bool {
     INHERITED.iter().any(|prefix| line.starts_with(prefix))
         && !line.ends_with(" \"\";")

@@ -68,7 +68,8 @@ pub(crate) fn package(suite: &str, text: &str) -> Option<Package> {
     })
 }
 
-/// Returns the packages that a `Depends` field asks for in exactly one version: those built together with it.
+/// Returns the packages that a `Depends` field asks for in exactly one version: those built
+/// together with it.
 fn dependencies(field: &str) -> Vec<String> {
     let exact = |part: &str| {
         let (name, version) = part.trim().split_once(' ')?;

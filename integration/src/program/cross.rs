@@ -29,8 +29,8 @@ impl Task {
         matches!(self, Self::Build | Self::Tests)
     }
 
-    /// Returns cargo's arguments. Lints come from Clippy's compiler in the place of a wrapper, so that they take no
-    /// cargo-clippy of the same version.
+    /// Returns cargo's arguments. Lints come from Clippy's compiler in the place of a wrapper, so
+    /// that they take no cargo-clippy of the same version.
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Build => &["build", "-p", "vmm", "--bin", "vmm"],
@@ -48,8 +48,8 @@ impl Task {
                 "--test",
                 "translated",
             ],
-            // The machine by itself, too: its unit tests of KVM are linted nowhere else, and those of the translator's
-            // back end neither.
+            // The machine by itself, too: its unit tests of KVM are linted nowhere else, and those
+            // of the translator's back end neither.
             Self::Check | Self::Clippy => &[
                 "check",
                 "--all-targets",
@@ -153,7 +153,8 @@ fn cargo(task: Task, rust: &CrossRust, target: &Path) -> Command {
         cargo.env("RUSTC", rustc).env_remove("RUSTUP_TOOLCHAIN");
     }
     if task == Task::Clippy {
-        // The variables by which cargo-clippy gives its compiler the flags of lints; the odd word parts them.
+        // The variables by which cargo-clippy gives its compiler the flags of lints; the odd word
+        // parts them.
         let clippy = rust.clippy.clone().map(OsString::from);
         cargo
             .env(

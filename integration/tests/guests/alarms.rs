@@ -4,7 +4,8 @@ use integration::{Guest, Run};
 
 const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
 
-/// Returns the command that makes the guest say how many seconds `wait` took by its real-time clock.
+/// Returns the command that makes the guest say how many seconds `wait` took by its real-time
+/// clock.
 fn timed(wait: &str) -> String {
     let now = "read now </sys/class/rtc/rtc0/since_epoch";
     format!(

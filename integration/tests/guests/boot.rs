@@ -3,7 +3,8 @@
 use integration::{Guest, disk};
 use vmm::ByteSize;
 
-/// Boots an image to userspace, has it checksum and mount a disk, and checks all that from the host.
+/// Boots an image to userspace, has it checksum and mount a disk, and checks all that from the
+/// host.
 fn boots(image: &str, cpus: u8) {
     let data = disk::random_bytes(100_000, 3);
     let disk = disk::ext4(&[("data", &data)]);

@@ -1,8 +1,10 @@
-//! What is typed at a shell in one go arrives, whatever its length, in a booted and in a restored guest.
+//! What is typed at a shell in one go arrives, whatever its length, in a booted and in a restored
+//! guest.
 
 use integration::{Guest, Live, disk};
 
-/// Around the 256 bytes that Linux's driver reads at an interrupt, the 16 of the FIFO and the 1024 of the shell's line.
+/// Around the 256 bytes that Linux's driver reads at an interrupt, the 16 of the FIFO and the 1024
+/// of the shell's line.
 const LENGTHS: [usize; 16] = [
     1, 14, 15, 16, 17, 240, 255, 256, 257, 258, 260, 300, 500, 512, 768, 1000,
 ];

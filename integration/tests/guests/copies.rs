@@ -46,8 +46,8 @@ impl Disks {
     }
 }
 
-/// Makes a guest copy so many bytes between disks at these ports, and asserts that they arrived, by accesses that were
-/// all allowed.
+/// Makes a guest copy so many bytes between disks at these ports, and asserts that they arrived, by
+/// accesses that were all allowed.
 pub fn copied(size: usize, seed: u64, guest: Guest, ports: [&str; 3]) -> Run {
     let disks = Disks::new(size, seed);
     let run = disks.boot(guest, ports);
@@ -56,7 +56,8 @@ pub fn copied(size: usize, seed: u64, guest: Guest, ports: [&str; 3]) -> Run {
     run
 }
 
-/// Makes a guest without an entropy device copy 2 MiB to a second disk, and asserts that they arrived.
+/// Makes a guest without an entropy device copy 2 MiB to a second disk, and asserts that they
+/// arrived.
 pub fn copied_once(seed: u64, guest: Guest) -> Run {
     let (source, target) = (disk::noise(2 * MIB, seed), disk::of(&vec![0; 2 * MIB]));
     let run = guest

@@ -1,4 +1,5 @@
-//! The processor's own breakpoints, watchpoints and counters, as debuggers and profilers inside a guest use them.
+//! The processor's own breakpoints, watchpoints and counters, as debuggers and profilers inside a
+//! guest use them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -125,7 +126,8 @@ fn a_stock_kernel_s_debuggers_and_profilers_see_what_they_ask_for() {
     );
 }
 
-/// A real gdb in a stock kernel's guest. It says "Hardware" of what it set in registers, not in the program.
+/// A real gdb in a stock kernel's guest. It says "Hardware" of what it set in registers, not in the
+/// program.
 #[test]
 fn a_gdb_inside_a_guest_stops_at_hardware_breakpoints_and_watchpoints() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -157,8 +159,9 @@ fn a_gdb_inside_a_guest_stops_at_hardware_breakpoints_and_watchpoints() {
     }
 }
 
-/// Returns what `programs/kernel_breaks.c` says of a core: there its accesses are done `rounds` times, the handlers see
-/// so many events of each kind, and those of the second kind are at so many bytes, in sum, after the start of the word.
+/// Returns what `programs/kernel_breaks.c` says of a core: there its accesses are done `rounds`
+/// times, the handlers see so many events of each kind, and those of the second kind are at so many
+/// bytes, in sum, after the start of the word.
 fn line(when: &str, core: u32, rounds: u32, events: [u32; 3], offset: u32) -> String {
     let (mut words, mut sum) = ([0; 4], 0);
     for round in 1..=rounds {
@@ -174,7 +177,8 @@ fn line(when: &str, core: u32, rounds: u32, events: [u32; 3], offset: u32) -> St
     )
 }
 
-/// Runs a module with handlers of its own that sets breakpoints and watchpoints inside a stock kernel.
+/// Runs a module with handlers of its own that sets breakpoints and watchpoints inside a stock
+/// kernel.
 fn kernel_breakpoints(image: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let module = module(image, &source("kernel_breaks"), directory.path());
@@ -192,7 +196,8 @@ fn kernel_breakpoints(image: &str) {
         })
     };
     let none = |_| ([0; 3], 0);
-    // Each store, load and call once; of the three accesses in a round, the byte's is three bytes on.
+    // Each store, load and call once; of the three accesses in a round, the byte's is three bytes
+    // on.
     let every = |rounds| ([rounds, 3 * rounds, rounds], 3 * rounds);
     let first = |_| ([1; 3], 0);
     let expected: Vec<String> = cores("set", 3, every)

@@ -1,4 +1,5 @@
-//! In virtual time a run follows from its images, its configuration and its seed, and from nothing else.
+//! In virtual time a run follows from its images, its configuration and its seed, and from nothing
+//! else.
 
 use integration::{Guest, disk};
 

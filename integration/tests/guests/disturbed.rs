@@ -5,11 +5,13 @@ use vm_memory::{Bytes, GuestAddress};
 
 use crate::copies::MIB;
 
-/// In the range of every kernel's mappings, far from where it begins to use IOVAs, and where no RAM is.
+/// In the range of every kernel's mappings, far from where it begins to use IOVAs, and where no RAM
+/// is.
 pub const UNMAPPED: u64 = 0xbfff_f000;
 
-/// Has the device of a guest's only disk write to `times` places from [`UNMAPPED`] on, which is refused, while the
-/// guest waits; asserts that the guest carries on. `guest` makes one with the disk.
+/// Has the device of a guest's only disk write to `times` places from [`UNMAPPED`] on, which is
+/// refused, while the guest waits; asserts that the guest carries on. `guest` makes one with the
+/// disk.
 pub fn stray(seed: u64, times: u64, guest: impl FnOnce(&Disk) -> Guest) -> Run {
     let disk = disk::noise(MIB, seed);
     let mut live = guest(&disk)
@@ -29,8 +31,8 @@ pub fn stray(seed: u64, times: u64, guest: impl FnOnce(&Disk) -> Guest) -> Run {
     run
 }
 
-/// Unbinds the device of a guest's only disk and binds it again, `times` times, and reads it after each. `guest` makes
-/// one with the disk.
+/// Unbinds the device of a guest's only disk and binds it again, `times` times, and reads it after
+/// each. `guest` makes one with the disk.
 pub fn rebound(seed: u64, times: usize, guest: impl FnOnce(&Disk) -> Guest) -> Run {
     let disk = disk::noise(MIB, seed);
     let again = format!(

@@ -97,7 +97,8 @@ fn a_request_that_the_iommu_keeps_from_the_device_is_reported_and_taken_for_done
     let record = copy_with(
         "where = \"translation\"\nwhat = \"translation\"\nwhen = { probe = \"virtblk_done\", nth = 8 }",
     );
-    // The descriptors cannot be read, so that the device cannot write a status either: what is there says OK.
+    // The descriptors cannot be read, so that the device cannot write a status either: what is
+    // there says OK.
     assert_outcome(
         &record,
         Outcome::SilentCorruption,
@@ -124,7 +125,8 @@ fn a_stock_kernel_reports_what_its_smmu_does() {
     let record = run("where = \"flush\"\nwhat = \"stuck\"");
     assert_outcome(&record, Outcome::Recovered, "TLB sync timed out");
     let record = run("where = \"translation\"\nwhat = \"permission\"\nwhen = { nth = 4 }");
-    // The device cannot read the request, so that it cannot write a status either: what is there says OK.
+    // The device cannot read the request, so that it cannot write a status either: what is there
+    // says OK.
     let words = "Unhandled context fault: fsr=0x208";
     assert_outcome(&record, Outcome::SilentCorruption, words);
 }
@@ -181,7 +183,8 @@ fn a_function_of_the_kernel_fails() {
     assert_outcome(&failed, Outcome::DeviceLost, "does not work any more");
 }
 
-/// Compares three runs of a plan, each from a snapshot, after a reboot, and from the snapshot again.
+/// Compares three runs of a plan, each from a snapshot, after a reboot, and from the snapshot
+/// again.
 fn each_run_is_that_after_a_reboot(text: &str, start: &Forked) {
     let plan = plan::parse("test", text).expect("a plan");
     let scenario = Scenario::new(plan.scenario);

@@ -1,5 +1,5 @@
-//! What can be told of stock 64-bit kernels from their images, which have not relocated themselves, and of a compiled
-//! kernel from its `vmlinux`.
+//! What can be told of stock 64-bit kernels from their images, which have not relocated themselves,
+//! and of a compiled kernel from its `vmlinux`.
 
 use std::fs;
 
@@ -12,7 +12,8 @@ use vmm::vcpu::Width;
 /// Where such a kernel's first byte may be mapped.
 const TEXT: u64 = 0xffff_a5e2_c8e0_0000;
 
-/// Returns how far the branch in the header leads from the first byte (Documentation/arch/arm64/booting.rst): in bytes.
+/// Returns how far the branch in the header leads from the first byte
+/// (Documentation/arch/arm64/booting.rst): in bytes.
 fn entry(image: &[u8]) -> u64 {
     let code = u32::from_le_bytes(image[4..8].try_into().expect("four bytes"));
     assert_eq!(code >> 26, 0b000101, "the second instruction is a branch");
@@ -58,14 +59,15 @@ fn a_6_1_kernel() {
     check("debian-arm64-6.1", false);
 }
 
-/// With CONFIG_KALLSYMS_ALL and CONFIG_RELR: words to be relocated have the address for which the kernel was linked.
+/// With CONFIG_KALLSYMS_ALL and CONFIG_RELR: words to be relocated have the address for which the
+/// kernel was linked.
 #[test]
 fn a_6_12_kernel() {
     check("debian-arm64-6.12", true);
 }
 
-/// Structures that the lab, modules and examples of probes name members of, and some with unions, bit-fields and
-/// arrays.
+/// Structures that the lab, modules and examples of probes name members of, and some with unions,
+/// bit-fields and arrays.
 const STRUCTURES: [&str; 20] = [
     "bus_type",
     "dev_archdata",

@@ -234,8 +234,8 @@ fn a_guest_in_host_time_goes_on_too() {
     live.finish().assert_good();
 }
 
-/// A kernel that loads modules and patches its text, ended and restored a thousand times on the way: it does what the
-/// one does that has all of its code predecoded, to the bit.
+/// A kernel that loads modules and patches its text, ended and restored a thousand times on the
+/// way: it does what the one does that has all of its code predecoded, to the bit.
 #[test]
 fn a_thousand_restores_on_the_way_change_nothing() {
     let config = Guest::image("debian-armmp-6.1").run(PATCH).config().clone();

@@ -36,7 +36,8 @@ fn without_the_guard_a_deferred_probe_takes_the_shared_utlb_from_its_neighbour()
         &judged,
         &["utlb-lost", "a-untranslated", "a-hangs", "attach-failed"],
     );
-    // One flag, raised and lowered again, in the device that was deferred; nothing else was changed.
+    // One flag, raised and lowered again, in the device that was deferred; nothing else was
+    // changed.
     let changes = &judged.run.changes;
     assert!(!changes.is_empty());
     for change in changes {

@@ -58,7 +58,8 @@ fn in_5_10_a_second_probe_finds_other_operations_where_the_first_ones_were_dropp
                 .all(|change| change.meaning.ends_with("of a001000.virtio_mmio"))
         );
     }
-    // With a mask of 64 bits the second mapping is too large to be made; with one of 32 there is one.
+    // With a mask of 64 bits the second mapping is too large to be made; with one of 32 there is
+    // one.
     assert!(!translated(&wide, "rockchip1 uTLB 0"));
     assert!(translated(&narrow, "rockchip1 uTLB 0"));
 }

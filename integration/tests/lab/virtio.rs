@@ -11,7 +11,8 @@ fn finding<'j>(judged: &'j Judged, subject: &str) -> (Mark, &'j str, Mark, &'j s
     (host.mark, &host.text, guest.mark, &guest.text)
 }
 
-/// Linux 6.1 tears down what it set up, as it should, but the driver has nothing to attach the device to instead.
+/// Linux 6.1 tears down what it set up, as it should, but the driver has nothing to attach the
+/// device to instead.
 #[test]
 fn a_driver_that_is_unbound_leaves_its_device_attached() {
     let judged = expected("virtio.rebind.separate.stock.off");

@@ -25,8 +25,8 @@ struct Measurement {
     name: &'static str,
     /// What it measures.
     what: &'static str,
-    /// About how long it takes on two cores that have other work too, once it is compiled and its guests' images are in
-    /// the cache.
+    /// About how long it takes on two cores that have other work too, once it is compiled and its
+    /// guests' images are in the cache.
     time: &'static str,
     /// What cargo is told, but for the measurement's own arguments.
     command: Of,
@@ -186,7 +186,8 @@ mod tests {
     fn every_subcommand_of_benches_is_listed() {
         let path = crate::workspace().join("benches/src/main.rs");
         let text = fs::read_to_string(path).unwrap();
-        // `Name(module::Args),` and, for what a measurement starts itself, `#[command(hide = true)]` before it.
+        // `Name(module::Args),` and, for what a measurement starts itself,
+        // `#[command(hide = true)]` before it.
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let mut found = Vec::new();
         for (before, line) in lines.iter().zip(lines.iter().skip(1)) {

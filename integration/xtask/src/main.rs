@@ -28,13 +28,15 @@ struct Arguments {
 enum Command {
     /// Sets everything up and shows a short guided run: cargo run --release -- demo
     Demo(demo::Arguments),
-    /// Runs every test of the workspace, guest boots included, after seeing to what they need from this host
+    /// Runs every test of the workspace, guest boots included, after seeing to what they need from
+    /// this host
     Test(test::Arguments),
     /// Checks format, clippy and unit tests of what has changed, in a minute or two
     Quick(quick::Arguments),
     /// Runs every check, step by step, as CI does
     Ci(ci::Arguments),
-    /// Checks licences, versions and origins of all dependencies, and whether advisories are known of them
+    /// Checks licences, versions and origins of all dependencies, and whether advisories are known
+    /// of them
     Deny(deny::Arguments),
     /// Measures something; without a name, lists what can be measured
     Bench(bench::Arguments),

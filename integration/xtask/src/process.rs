@@ -1,4 +1,5 @@
-//! Programs that are started, and ended with everything they started themselves when a signal comes.
+//! Programs that are started, and ended with everything they started themselves when a signal
+//! comes.
 
 use crate::error::Error;
 use rustix::param::clock_ticks_per_second;
@@ -62,8 +63,9 @@ pub(crate) fn start(command: &mut Command) -> Result<Child, Error> {
         .map_err(|source| failed(&program, source))
 }
 
-/// Runs a program that may ask the person at the terminal, to its end: it shares this process's group, and so the
-/// keyboard. A signal is passed on to it, but it is not killed: it may be installing something.
+/// Runs a program that may ask the person at the terminal, to its end: it shares this process's
+/// group, and so the keyboard. A signal is passed on to it, but it is not killed: it may be
+/// installing something.
 ///
 /// # Errors
 /// When it cannot be started, or a signal came.
@@ -112,8 +114,8 @@ pub(crate) fn run_timed(command: &mut Command, taken: &mut Duration) -> Result<E
     })
 }
 
-/// Returns the processor time in a process's `stat` (proc_pid_stat(5)): its 14th and 15th field. The second, its name,
-/// may hold anything, and ends with the last parenthesis.
+/// Returns the processor time in a process's `stat` (proc_pid_stat(5)): its 14th and 15th field.
+/// The second, its name, may hold anything, and ends with the last parenthesis.
 fn processor_time(stat: &str) -> Option<Duration> {
     let (_, rest) = stat.rsplit_once(')')?;
     // The third field comes first here, and so the 14th is the twelfth.
@@ -176,7 +178,8 @@ fn wait_with(child: &mut Child, mut look: impl FnMut()) -> Result<ExitStatus, Er
     }
 }
 
-/// Ends a program and all that it started: asks them, and kills those that have not ended some seconds later.
+/// Ends a program and all that it started: asks them, and kills those that have not ended some
+/// seconds later.
 pub(crate) fn end(child: &mut Child) {
     if let Some(group) = pid(child) {
         // Who is signalled may have ended already, here and below.

@@ -1,4 +1,5 @@
-//! Which crate of the workspace may know which: its manifests say who knows whom, and this says who may.
+//! Which crate of the workspace may know which: its manifests say who knows whom, and this says who
+//! may.
 //!
 //! ARCHITECTURE.md draws the same. Crates that only tests use (`[dev-dependencies]`) are left out:
 //! they are in no program.

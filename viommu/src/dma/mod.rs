@@ -23,37 +23,40 @@ use slices::Slices;
 
 /// The memory that one bus master sees: the only connection from a device to guest memory.
 ///
-/// Addresses are the device's own (IOVA); where no IOMMU stands in between they are guest physical addresses.
-/// `DmaSpace` implements [`GuestMemory`], so `virtio-queue` and other rust-vmm device code run on it unchanged,
-/// and gives no other way to memory: [`GuestMemory::physical_memory`] answers `None` although a
-/// space that passes through could name its memory, so that no device can come to depend on it.
+/// Addresses are the device's own (IOVA); where no IOMMU stands in between they are guest physical
+/// addresses. `DmaSpace` implements [`GuestMemory`], so `virtio-queue` and other rust-vmm device
+/// code run on it unchanged, and gives no other way to memory: [`GuestMemory::physical_memory`]
+/// answers `None` although a space that passes through could name its memory, so that no device can
+/// come to depend on it.
 ///
 /// # Pinning
-/// What a bus master does under a *pin*, an invalidation waits for: a [grace period](crate::GracePeriod) that begins
-/// meanwhile ends only after it. Conversely, once a grace period is over, nothing lands through what was invalidated
-/// before it began. A pin is held
-/// - by the iterator of [`GuestMemory::get_slices`], from its creation until it is dropped. All operations of
-///   [`Bytes`](vm_memory::Bytes) (`read_slice`, `write_obj`, `load`, `read_volatile_from`, ...) do their work while
-///   they hold that iterator, so each of them is covered by itself, and may be used on a `DmaSpace` directly;
-/// - by a [`Pinned`] (or [`PinnedSpace`]) guard, from [`DmaSpace::pin`] until it is dropped. Code that keeps slices
-///   after the iteration, such as `Reader` and `Writer` of virtio-queue or a vectored read, must run on a guard:
-///   its slices borrow from it. Slices kept from a `DmaSpace` itself remain valid as memory, but no grace
-///   period waits for them.
+/// What a bus master does under a *pin*, an invalidation waits for: a [grace
+/// period](crate::GracePeriod) that begins meanwhile ends only after it. Conversely, once a grace
+/// period is over, nothing lands through what was invalidated before it began. A pin is held
+/// - by the iterator of [`GuestMemory::get_slices`], from its creation until it is dropped. All
+///   operations of [`Bytes`](vm_memory::Bytes) (`read_slice`, `write_obj`, `load`,
+///   `read_volatile_from`, ...) do their work while they hold that iterator, so each of them is
+///   covered by itself, and may be used on a `DmaSpace` directly;
+/// - by a [`Pinned`] (or [`PinnedSpace`]) guard, from [`DmaSpace::pin`] until it is dropped. Code
+///   that keeps slices after the iteration, such as `Reader` and `Writer` of virtio-queue or a
+///   vectored read, must run on a guard: its slices borrow from it. Slices kept from a `DmaSpace`
+///   itself remain valid as memory, but no grace period waits for them.
 ///
-/// Pin for bounded work only, and never wait under a pin for a grace period or for something that may wait for one.
-/// A guard that is kept, such as a [`GuestAddressSpace::memory`] stored in a device, or leaked, holds up every grace
-/// period that begins meanwhile, for as long as it is there: guests take that for an IOMMU that hangs.
-/// Pinning costs one atomic operation on a cache line that no other bus master writes; accesses through a guard cost
-/// no pin of their own.
+/// Pin for bounded work only, and never wait under a pin for a grace period or for something that
+/// may wait for one. A guard that is kept, such as a [`GuestAddressSpace::memory`] stored in a
+/// device, or leaked, holds up every grace period that begins meanwhile, for as long as it is
+/// there: guests take that for an IOMMU that hangs. Pinning costs one atomic operation on a cache
+/// line that no other bus master writes; accesses through a guard cost no pin of their own.
 ///
-/// Clones are further handles on the same space: each has its own place for pins, so that several threads do not
-/// share a cache line.
+/// Clones are further handles on the same space: each has its own place for pins, so that several
+/// threads do not share a cache line.
 ///
 /// # What an access meets
-/// An access yields one slice for each run of bytes that is contiguous in the host, however many pages it crosses. If a
-/// later page is out of reach, what is before it is yielded, then the error, then nothing. An access of length 0 is
-/// fine everywhere and yields nothing; one that goes on beyond the last byte of the address space ends there with an
-/// error. A fault names the first inaccessible IOVA, and is told to the guest when the iterator comes to it;
+/// An access yields one slice for each run of bytes that is contiguous in the host, however many
+/// pages it crosses. If a later page is out of reach, what is before it is yielded, then the error,
+/// then nothing. An access of length 0 is fine everywhere and yields nothing; one that goes on
+/// beyond the last byte of the address space ends there with an error. A fault names the first
+/// inaccessible IOVA, and is told to the guest when the iterator comes to it;
 /// [`GuestMemory::check_range`] tells the guest nothing.
 ///
 /// ```
@@ -96,8 +99,8 @@ impl<M> fmt::Debug for DmaSpace<M> {
 }
 
 impl<M> DmaSpace<M> {
-    /// Creates the space of a device without an IOMMU: every IOVA is the guest physical address of the same number, and
-    /// all RAM may be read and written.
+    /// Creates the space of a device without an IOMMU: every IOVA is the guest physical address of
+    /// the same number, and all RAM may be read and written.
     pub fn pass_through(memory: Arc<M>) -> Self {
         Self {
             memory,
@@ -120,8 +123,9 @@ impl<M> DmaSpace<M> {
         }
     }
 
-    /// Returns the same space, as the bus master `source` sees it: events, faults and injectors name it from now on,
-    /// also for clones made of the result. Without an IOMMU there is nobody to be told.
+    /// Returns the same space, as the bus master `source` sees it: events, faults and injectors
+    /// name it from now on, also for clones made of the result. Without an IOMMU there is nobody to
+    /// be told.
     #[must_use]
     pub fn with_source(mut self, source: SourceId) -> Self {
         if let Connection::Port(port) = &mut self.connection {
@@ -130,7 +134,8 @@ impl<M> DmaSpace<M> {
         self
     }
 
-    /// Pins the space for one bounded piece of work, such as one descriptor chain. See [pinning](Self#pinning).
+    /// Pins the space for one bounded piece of work, such as one descriptor chain. See
+    /// [pinning](Self#pinning).
     #[inline]
     pub fn pin(&self) -> Pinned<'_, M> {
         let pin = match &self.connection {
@@ -189,7 +194,8 @@ impl<M: StableHostMemory> DmaSpace<M> {
     }
 }
 
-/// Implements access to memory through a space, for itself and for what has one, with a pin for each access or without.
+/// Implements access to memory through a space, for itself and for what has one, with a pin for
+/// each access or without.
 macro_rules! guest_memory {
     ($type:ty, |$this:ident| $space:expr, pin: $pin:literal) => {
         impl<M: StableHostMemory> GuestMemory for $type {
@@ -260,8 +266,8 @@ impl<M> Drop for PinnedSpace<M> {
 
 guest_memory!(PinnedSpace<M>, |pinned| pinned.space, pin: false);
 
-/// For device code that is written against [`GuestAddressSpace`]: every `memory()` is a pin, held until the last clone
-/// of the answer is dropped.
+/// For device code that is written against [`GuestAddressSpace`]: every `memory()` is a pin, held
+/// until the last clone of the answer is dropped.
 impl<M: StableHostMemory> GuestAddressSpace for DmaSpace<M> {
     type M = PinnedSpace<M>;
     type T = Arc<PinnedSpace<M>>;

@@ -126,7 +126,8 @@ impl<M> Port<M> {
         if unit.count {
             state.counters.misses.add_one();
         }
-        // Before the model is asked: an invalidation that comes in between makes the ticket bad, and nothing is cached.
+        // Before the model is asked: an invalidation that comes in between makes the ticket bad,
+        // and nothing is cached.
         let ticket = unit.cache.ticket(domain);
         let refused = |miss| Refusal::Fault(Some(domain), miss);
         let mapping = unit
@@ -231,8 +232,8 @@ impl Refusal {
     }
 }
 
-/// Returns how many bytes of a model's answer are before `iova`, and its last IOVA, cut where its physical
-/// addresses would wrap. A model that breaks its promises has no answer.
+/// Returns how many bytes of a model's answer are before `iova`, and its last IOVA, cut where its
+/// physical addresses would wrap. A model that breaks its promises has no answer.
 #[inline]
 fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64), Miss> {
     let Mapping {

@@ -12,7 +12,8 @@ use crate::event::Event;
 use crate::grace::Pin;
 use crate::host::{RegionExtent, StableHostMemory};
 
-/// Iterates over the slices of one access: one for each run of bytes that is contiguous in the host.
+/// Iterates over the slices of one access: one for each run of bytes that is contiguous in the
+/// host.
 pub(super) struct Slices<'a, M> {
     rest: Rest<'a, M>,
     /// Keeps grace periods waiting, unless someone else does.
@@ -21,8 +22,8 @@ pub(super) struct Slices<'a, M> {
 
 /// What is still to come of an access.
 ///
-/// Passed by value where it leaves a function, never by reference: so the compiler keeps it in registers, which is half
-/// of what a short access costs.
+/// Passed by value where it leaves a function, never by reference: so the compiler keeps it in
+/// registers, which is half of what a short access costs.
 struct Rest<'a, M> {
     memory: &'a M,
     connection: &'a Connection<M>,
@@ -51,8 +52,8 @@ const UNKNOWN: RegionExtent = RegionExtent {
     room: 0,
 };
 
-/// Returns how many of `count` bytes from `iova` on lie within the address space, and whether the range goes on beyond
-/// it.
+/// Returns how many of `count` bytes from `iova` on lie within the address space, and whether the
+/// range goes on beyond it.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "it is below `count`")]
 fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
@@ -66,8 +67,8 @@ fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
 }
 
 impl<'a, M: StableHostMemory> Slices<'a, M> {
-    /// Creates the iterator over an access of `count` bytes from `iova` on; pins the space for as long as the iterator
-    /// lives if `pin`.
+    /// Creates the iterator over an access of `count` bytes from `iova` on; pins the space for as
+    /// long as the iterator lives if `pin`.
     #[inline(always)]
     pub fn new(
         memory: &'a M,
@@ -80,7 +81,8 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
         let (left, wraps) = within_address_space(iova, count);
         let mut _pin = None;
         if let Connection::Port(port) = connection {
-            // Announced before it is pinned: an observer may take its time, for which no invalidation has to wait.
+            // Announced before it is pinned: an observer may take its time, for which no
+            // invalidation has to wait.
             if port.unit.wants_dma {
                 announce(port, iova, count, wanted);
             }
@@ -104,8 +106,8 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
 }
 
 impl<'a, M: StableHostMemory> Rest<'a, M> {
-    /// Returns all that is left as one slice, if it is one and the model need not be asked for it. Nearly all accesses
-    /// are like this; [`Rest::piece`] does the others.
+    /// Returns all that is left as one slice, if it is one and the model need not be asked for it.
+    /// Nearly all accesses are like this; [`Rest::piece`] does the others.
     #[inline(always)]
     fn whole(&mut self) -> Option<VolatileSlice<'a, MS<'a, M>>> {
         let len = self.left;
@@ -173,7 +175,8 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
             self.ahead
         } else {
             port.resolve(self.iova, self.wanted).map_err(|refusal| {
-                // Reported here and not when it was looked up ahead: only now the access has come to it.
+                // Reported here and not when it was looked up ahead: only now the access has come
+                // to it.
                 port.report(self.iova, self.wanted, &refusal);
                 refusal.into_error(self.iova, self.left, self.wanted)
             })?
@@ -207,8 +210,8 @@ fn announce<M>(port: &Port<M>, iova: u64, length: usize, access: Permissions) {
     }
 }
 
-/// Returns how many of `left` bytes from `iova` on, which leads to `place`, are contiguous in the host, and where the
-/// byte after them leads, if that is known.
+/// Returns how many of `left` bytes from `iova` on, which leads to `place`, are contiguous in the
+/// host, and where the byte after them leads, if that is known.
 ///
 /// A translation that fails there is not reported: it may never be asked for.
 fn run<M>(
@@ -283,7 +286,8 @@ impl<'a, M: StableHostMemory> Iterator for UntilError<'a, M> {
         if self.first.is_some() {
             return self.first.take();
         }
-        // Then nothing but the error of a range that wraps could follow, and this iterator ends at errors.
+        // Then nothing but the error of a range that wraps could follow, and this iterator ends at
+        // errors.
         if self.rest.left == 0 {
             return None;
         }

@@ -1,4 +1,5 @@
-//! The translation buffer of an IOMMU with faults: it keeps what a model answered until it is told to forget.
+//! The translation buffer of an IOMMU with faults: it keeps what a model answered until it is told
+//! to forget.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,7 +56,8 @@ impl Injected {
 
     /// Locks the buffer, emptied first if a fault has begun since it was last used.
     fn kept(&self) -> MutexGuard<'_, TranslatedMappings> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let epoch = self.injector.epoch();
         if kept.epoch != epoch {
@@ -65,7 +67,8 @@ impl Injected {
         kept
     }
 
-    /// Translates an access: an injected fault comes first, then what is kept, then what `model` answers.
+    /// Translates an access: an injected fault comes first, then what is kept, then what `model`
+    /// answers.
     ///
     /// # Errors
     /// The injected miss, or that of `model`.
@@ -110,7 +113,8 @@ impl Injected {
         let kept = self.kept();
         let (_, mapping) = kept
             .mappings
-            // By last IOVA: the first one that ends at `iova` or later. If that is not it, the model is asked again.
+            // By last IOVA: the first one that ends at `iova` or later. If that is not it, the
+            // model is asked again.
             .range((domain, iova)..=(domain, u64::MAX))
             .next()
             .filter(|(_, mapping)| mapping.first <= iova)?;

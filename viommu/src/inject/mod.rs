@@ -99,7 +99,8 @@ impl FlushFault {
 pub struct RegisterAccess<'a> {
     /// The name of the IOMMU's instance.
     pub instance: &'a str,
-    /// The name of the register, in capital letters, as in the Linux driver; without the numbers of contexts and ports.
+    /// The name of the register, in capital letters, as in the Linux driver; without the numbers of
+    /// contexts and ports.
     pub register: &'static str,
     /// What is read or written.
     pub value: u32,
@@ -111,8 +112,8 @@ pub struct RegisterAccess<'a> {
 /// must not access the IOMMU nor wait for anybody who does. Every method has the IOMMU do nothing
 /// wrong unless it is written otherwise.
 pub trait Injector: Send + Sync {
-    /// Returns how often faults have begun. When that changes, the IOMMU forgets what it has translated before, so that
-    /// what happens from then on does not depend on it.
+    /// Returns how often faults have begun. When that changes, the IOMMU forgets what it has
+    /// translated before, so that what happens from then on does not depend on it.
     fn epoch(&self) -> u64 {
         0
     }

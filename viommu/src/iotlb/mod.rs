@@ -5,9 +5,10 @@
 //! entries are found by nobody and are replaced first. A stamp is given to a domain when something
 //! is first cached for it, so a domain that is flushed without having been used costs none.
 //!
-//! A translation is cached only if nothing of its domain was invalidated since before the model was asked for it: the
-//! filler keeps a [`Ticket`] from then, and the fill compares. Invalidations count first and look for entries then;
-//! fills enter a set first and look at the count then; with a fence between, at least one of the two sees the other.
+//! A translation is cached only if nothing of its domain was invalidated since before the model was
+//! asked for it: the filler keeps a [`Ticket`] from then, and the fill compares. Invalidations
+//! count first and look for entries then; fills enter a set first and look at the count then; with
+//! a fence between, at least one of the two sees the other.
 
 mod saved;
 mod table;
@@ -20,9 +21,9 @@ use crate::host::RegionExtent;
 use crate::sync::{AtomicU64, Ordering, fence_after_rmw};
 use table::{Owner, READ_ATTEMPTS, Set, Table, Target};
 
-/// The sizes of block that an entry may have, as powers of two: the pages and blocks of the ARM long-descriptor
-/// format with 4 KiB granule (ARM ARM DDI 0406C B3.6.1) and its contiguous hint (B3.6.4), which are those of other
-/// architectures too.
+/// The sizes of block that an entry may have, as powers of two: the pages and blocks of the ARM
+/// long-descriptor format with 4 KiB granule (ARM ARM DDI 0406C B3.6.1) and its contiguous hint
+/// (B3.6.4), which are those of other architectures too.
 pub(crate) const BLOCK_BITS: [u32; 4] = [12, 16, 21, 30];
 
 /// Domains that can have cached translations; those with a higher number always ask the model.
@@ -31,19 +32,21 @@ const MAX_DOMAINS: usize = 1 << DOMAIN_BITS;
 /// Most entries of a cache: 128 MiB of host memory.
 const MAX_ENTRIES: usize = 1 << 22;
 
-/// Most clusters of blocks that the invalidation of a range looks for one by one; a longer range flushes its domain
-/// instead. 256 clusters of pages are 4 MiB, more than drivers map at once; looking for them takes a few microseconds,
-/// about what refilling a small domain does.
+/// Most clusters of blocks that the invalidation of a range looks for one by one; a longer range
+/// flushes its domain instead. 256 clusters of pages are 4 MiB, more than drivers map at once;
+/// looking for them takes a few microseconds, about what refilling a small domain does.
 const MAX_PROBES: u64 = 256;
 
-// A domain's word: which block sizes it has entries of, its own number, and a generation; the last two are the stamp.
+// A domain's word: which block sizes it has entries of, its own number, and a generation; the last
+// two are the stamp.
 const SIZES: u64 = (1 << BLOCK_BITS.len()) - 1;
 #[expect(clippy::cast_possible_truncation, reason = "there are few block sizes")]
 const DOMAIN_SHIFT: u32 = BLOCK_BITS.len() as u32;
 const DOMAIN_BITS: u32 = 14;
 const GENERATION_SHIFT: u32 = DOMAIN_SHIFT + DOMAIN_BITS;
 
-/// Generations are never used twice: at a million flushes a second they last two years. Then nothing more is cached.
+/// Generations are never used twice: at a million flushes a second they last two years. Then
+/// nothing more is cached.
 const GENERATIONS: u64 = 1 << (u64::BITS - GENERATION_SHIFT);
 
 /// Multiplier that spreads domains over the sets (2^64 divided by the golden ratio).
@@ -88,7 +91,8 @@ pub(crate) struct Iotlb {
     count: bool,
 }
 
-/// Returns the number of the block of this size that `iova` is in, and the owner that tells its cluster from others.
+/// Returns the number of the block of this size that `iova` is in, and the owner that tells its
+/// cluster from others.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
@@ -102,13 +106,14 @@ fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "there are few block sizes")]
 fn hash(iova: u64, size: usize, salt: u64) -> u64 {
-    // Neighbouring clusters are neighbours in the table; domains and sizes begin at different places.
+    // Neighbouring clusters are neighbours in the table; domains and sizes begin at different
+    // places.
     (iova >> (BLOCK_BITS[size] + table::CLUSTER_BITS))
         .wrapping_add(salt.rotate_left(16 * size as u32))
 }
 
-/// Returns the second place of a cluster, which it takes when the first is not free: the other of two cache lines that
-/// processors like to fetch together.
+/// Returns the second place of a cluster, which it takes when the first is not free: the other of
+/// two cache lines that processors like to fetch together.
 fn other(hash: u64) -> u64 {
     hash ^ 1
 }
@@ -136,9 +141,11 @@ impl Iotlb {
         }
     }
 
-    /// Returns where `iova` leads, if the cache has a page in its first place that allows `wanted` (as bits).
+    /// Returns where `iova` leads, if the cache has a page in its first place that allows `wanted`
+    /// (as bits).
     ///
-    /// Pages are by far the most frequent. This is for the common case only: it may miss what [`Iotlb::lookup`] finds.
+    /// Pages are by far the most frequent. This is for the common case only: it may miss what
+    /// [`Iotlb::lookup`] finds.
     #[inline(always)]
     pub fn lookup_page(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<RegionExtent> {
         let domain = self.domains.get(domain.0 as usize)?;
@@ -198,7 +205,8 @@ impl Iotlb {
     }
 
     fn is_live(&self, stamp: u64) -> bool {
-        // Relaxed: a wrong answer displaces a live entry or spares a dead one, and never makes one be found.
+        // Relaxed: a wrong answer displaces a live entry or spares a dead one, and never makes one
+        // be found.
         let number = (stamp >> DOMAIN_SHIFT) as usize & (MAX_DOMAINS - 1);
         stamp >> GENERATION_SHIFT >= self.floor.load(Ordering::Relaxed)
             && self
@@ -239,7 +247,8 @@ impl Iotlb {
             }
             // No sizes yet: each fill declares its own before its entry is there.
             let new = generation << GENERATION_SHIFT | (number as u64) << DOMAIN_SHIFT;
-            // Another filler may have given the domain a stamp meanwhile: then that one is looked at.
+            // Another filler may have given the domain a stamp meanwhile: then that one is looked
+            // at.
             now = match word.compare_exchange(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => new,
                 Err(other) => other,
@@ -248,10 +257,12 @@ impl Iotlb {
         None
     }
 
-    /// Caches that `iova` leads to `place`, with `permissions` (as bits), for as large a block around it as lies within
-    /// `before` bytes before it and `after` bytes after it. Returns whether it did.
+    /// Caches that `iova` leads to `place`, with `permissions` (as bits), for as large a block
+    /// around it as lies within `before` bytes before it and `after` bytes after it. Returns
+    /// whether it did.
     ///
-    /// `ticket` is from before the model was asked; both numbers are of bytes mapped and backed alike.
+    /// `ticket` is from before the model was asked; both numbers are of bytes mapped and backed
+    /// alike.
     pub fn fill(
         &self,
         ticket: Ticket,
@@ -288,7 +299,8 @@ impl Iotlb {
         if permissions == 0 || !declare_size(domain, ticket.stamp, size) {
             return false;
         }
-        // Asked within the set, after its fence: see `table::try_enter`. Relaxed is enough after that fence.
+        // Asked within the set, after its fence: see `table::try_enter`. Relaxed is enough after
+        // that fence.
         let good = || domain.invalidations.load(Ordering::Relaxed) == ticket.invalidations;
         let live = |stamp| self.is_live(stamp);
         // Never taken back by a flush: it spares saving and restoring a table that was not touched.
@@ -301,7 +313,8 @@ impl Iotlb {
         filled.is_some()
     }
 
-    /// Returns the set for a cluster: the place where it is, else one where nothing live is, else its first place.
+    /// Returns the set for a cluster: the place where it is, else one where nothing live is, else
+    /// its first place.
     fn set_for(&self, hash: u64, owner: Owner) -> Option<&Set> {
         let first = self.table.set(hash)?;
         let second = self.table.set(other(hash))?;
@@ -316,9 +329,11 @@ impl Iotlb {
     /// Forgets everything, in constant time.
     pub fn flush_all(&self) {
         self.count_flush();
-        // A fill that is under way has a stamp from before, which is below the new floor: it is found by nobody.
+        // A fill that is under way has a stamp from before, which is below the new floor: it is
+        // found by nobody.
         let floor = self.next.fetch_add(1, Ordering::AcqRel) + 1;
-        // The maximum: of two flushes at once, the one with the lower floor must not undo the other.
+        // The maximum: of two flushes at once, the one with the lower floor must not undo the
+        // other.
         self.floor.fetch_max(floor, Ordering::AcqRel);
     }
 
@@ -389,7 +404,8 @@ impl Iotlb {
 
 /// Makes all tickets of a domain bad; returns the domain's word, read after that.
 fn begin_invalidation(domain: &Domain) -> u64 {
-    // The counterpart of a fill, which enters its set, fences and reads this count: one of the two sees the other.
+    // The counterpart of a fill, which enters its set, fences and reads this count: one of the two
+    // sees the other.
     domain.invalidations.fetch_add(1, Ordering::SeqCst);
     fence_after_rmw();
     domain.word.load(Ordering::Acquire)
@@ -397,7 +413,8 @@ fn begin_invalidation(domain: &Domain) -> u64 {
 
 /// Takes the stamp from a domain, unless no entry carries it.
 fn forget(domain: &Domain, word: u64) {
-    // Without a size no entry has the stamp, and a fill that is about to declare one finds its ticket bad.
+    // Without a size no entry has the stamp, and a fill that is about to declare one finds its
+    // ticket bad.
     if word & SIZES != 0 {
         domain.word.store(0, Ordering::Release);
     }

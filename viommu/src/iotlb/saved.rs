@@ -1,4 +1,5 @@
-//! What the cache holds, as plain data: a restored run is to meet the hits and misses that the saved one would have.
+//! What the cache holds, as plain data: a restored run is to meet the hits and misses that the
+//! saved one would have.
 
 use serde::{Deserialize, Serialize};
 
@@ -100,8 +101,8 @@ impl Iotlb {
         Ok(())
     }
 
-    /// Restores what another cache of the same size held, if [`Iotlb::check`] agrees. Nothing may use the cache
-    /// meanwhile.
+    /// Restores what another cache of the same size held, if [`Iotlb::check`] agrees. Nothing may
+    /// use the cache meanwhile.
     pub fn restore(&self, saved: &CacheState) {
         let CacheState {
             version: _,

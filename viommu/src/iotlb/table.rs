@@ -1,11 +1,14 @@
-//! The table: sets of one cache line, each with the translations of four neighbouring blocks, all atomics.
+//! The table: sets of one cache line, each with the translations of four neighbouring blocks, all
+//! atomics.
 //!
-//! Neighbours share a line because guests map buffers page after page: a line then holds four translations, where it
-//! would hold two with a key for each. A cluster lives in the set that its number leads to, or in that set's neighbour.
+//! Neighbours share a line because guests map buffers page after page: a line then holds four
+//! translations, where it would hold two with a key for each. A cluster lives in the set that its
+//! number leads to, or in that set's neighbour.
 //!
-//! A set is guarded by a sequence lock in its first word: odd while a writer is in it, two up after each change.
-//! Readers take nothing; what they read counts only if the word was even and the same before and after, so that an
-//! entry is never seen half old and half new, whatever values a guest manages to have put into it.
+//! A set is guarded by a sequence lock in its first word: odd while a writer is in it, two up after
+//! each change. Readers take nothing; what they read counts only if the word was even and the same
+//! before and after, so that an entry is never seen half old and half new, whatever values a guest
+//! manages to have put into it.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +23,8 @@ pub(crate) const CLUSTER: usize = 1 << CLUSTER_BITS;
 
 /// Where the words of a set are.
 const SEQUENCE: usize = 0;
-/// The cluster's key, and in its low bits the permissions of its blocks; none for a block that is not there.
+/// The cluster's key, and in its low bits the permissions of its blocks; none for a block that is
+/// not there.
 const KEY: usize = 1;
 const STAMP: usize = 2;
 const DELTAS: usize = 3;
@@ -86,7 +90,8 @@ impl Table {
     )]
     pub fn set(&self, hash: u64) -> Option<&Set> {
         let sets = self.0.get();
-        // The number of sets is a power of two; with no sets at all the mask is all ones, and no index is in range.
+        // The number of sets is a power of two; with no sets at all the mask is all ones, and no
+        // index is in range.
         sets.get(hash as usize & sets.len().wrapping_sub(1))
     }
 }
@@ -128,8 +133,8 @@ fn is(set: &Set, owner: Owner) -> bool {
     same & (set[STAMP].load(Ordering::Relaxed) == owner.stamp)
 }
 
-/// Returns where `owner`'s block number `block` leads, if `set` has it with all of the permissions `wanted`, and no
-/// writer is met at each of `attempts`.
+/// Returns where `owner`'s block number `block` leads, if `set` has it with all of the permissions
+/// `wanted`, and no writer is met at each of `attempts`.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -166,7 +171,8 @@ pub(crate) fn find(
     None
 }
 
-/// Returns whether `set` seems to hold nothing that matters to others than `owner`. It may change at once.
+/// Returns whether `set` seems to hold nothing that matters to others than `owner`. It may change
+/// at once.
 pub(crate) fn is_free_for(set: &Set, owner: Owner, live: impl Fn(u64) -> bool) -> bool {
     is(set, owner)
         || !live(set[STAMP].load(Ordering::Relaxed))
@@ -182,8 +188,9 @@ fn try_enter(set: &Set) -> Option<u64> {
     set[SEQUENCE]
         .compare_exchange(before, before + 1, Ordering::SeqCst, Ordering::Relaxed)
         .ok()?;
-    // Orders the odd sequence before all changes (for readers), and before the look at the domain that decides
-    // whether a fill is still good (for invalidations, which have the same fence the other way around).
+    // Orders the odd sequence before all changes (for readers), and before the look at the domain
+    // that decides whether a fill is still good (for invalidations, which have the same fence the
+    // other way around).
     fence_after_rmw();
     Some(before + 2)
 }
@@ -200,8 +207,9 @@ fn replace(word: &AtomicU64, mask: u64, value: u64) {
     word.store(others | value, Ordering::Relaxed);
 }
 
-/// Puts `owner`'s block number `block` into `set`, if nobody else writes to the set just now and `good`, asked inside,
-/// says that the entry is still true. Returns how many entries were displaced that `live` says can still be found.
+/// Puts `owner`'s block number `block` into `set`, if nobody else writes to the set just now and
+/// `good`, asked inside, says that the entry is still true. Returns how many entries were displaced
+/// that `live` says can still be found.
 ///
 /// Not entering is always fine: the next access asks the model again.
 pub(crate) fn fill(
@@ -227,7 +235,8 @@ pub(crate) fn fill(
             // Permissions are two bits for each block; a block is there if either is set.
             displaced = ((present | present >> 1) & (PERMISSIONS / 0b11)).count_ones();
         }
-        // The new key has no permission bits yet: all blocks of the old owner are gone with this store.
+        // The new key has no permission bits yet: all blocks of the old owner are gone with this
+        // store.
         set[KEY].store(owner.key, Ordering::Relaxed);
         set[STAMP].store(owner.stamp, Ordering::Relaxed);
     }
@@ -244,7 +253,8 @@ pub(crate) fn fill(
 ///
 /// The caller has a sequentially consistent fence between what makes fills bad and this.
 pub(crate) fn remove(set: &Set, owner: Owner, blocks: u8) {
-    // Most sets that a range leads to have nothing of it: then a look is enough, and no reader is disturbed.
+    // Most sets that a range leads to have nothing of it: then a look is enough, and no reader is
+    // disturbed.
     let before = set[SEQUENCE].load(Ordering::Acquire);
     let there = is(set, owner);
     fence(Ordering::Acquire);

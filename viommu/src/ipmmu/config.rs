@@ -15,7 +15,8 @@ use crate::unit::CacheConfig;
 pub struct Observers {
     /// Of the registers.
     pub registers: Option<Arc<dyn IpmmuObserver>>,
-    /// Of the translation path. Endpoints are uTLBs, those of the first instance first; domains are contexts.
+    /// Of the translation path. Endpoints are uTLBs, those of the first instance first; domains are
+    /// contexts.
     pub translation: Option<Arc<dyn Observer>>,
 }
 
@@ -64,7 +65,8 @@ impl IpmmuConfig {
         }
     }
 
-    /// Creates the configuration of a root of R-Car Gen3, without uTLBs, and of leaves with all theirs.
+    /// Creates the configuration of a root of R-Car Gen3, without uTLBs, and of leaves with all
+    /// theirs.
     pub fn gen3<'a>(root: &str, leaves: impl IntoIterator<Item = &'a str>) -> Self {
         let instance = |name: &str, utlbs| InstanceConfig {
             name: name.to_owned(),

@@ -47,7 +47,8 @@ impl ContextState {
         }
     }
 
-    /// Stores a word, as far as the register has bits for it. What else a write does is not done here.
+    /// Stores a word, as far as the register has bits for it. What else a write does is not done
+    /// here.
     pub(super) fn set(&mut self, features: &Features, register: ContextRegister, value: u32) {
         match register {
             ContextRegister::Imctr => self.imctr = value & imctr_mask(),
@@ -66,7 +67,8 @@ impl ContextState {
         }
     }
 
-    /// Clears the status bits that `keep` has clear. With the last flag go the code, the level and the address.
+    /// Clears the status bits that `keep` has clear. With the last flag go the code, the level and
+    /// the address.
     fn clear_status(&mut self, keep: u32) {
         // The guest writes 0 to clear a flag (6.1, `ipmmu_domain_irq`).
         self.imstr &= keep;
@@ -139,7 +141,8 @@ impl ContextState {
             level: None,
         })?;
         let upper = u64::from(self.imttubr1) << 32 | u64::from(self.imttlbr1);
-        // SL0 is of region 0 only; region 1 begins where the architecture has it (ARM ARM DDI 0406C B3.6.6).
+        // SL0 is of region 0 only; region 1 begins where the architecture has it (ARM ARM DDI 0406C
+        // B3.6.6).
         let upper_start = if control.tsz1() < 2 {
             Level::First
         } else {

@@ -25,8 +25,8 @@ impl Register {
     }
 }
 
-/// Returns the register whose word stands at `offset` (a multiple of 4) in the window of an instance with `utlbs`
-/// uTLBs.
+/// Returns the register whose word stands at `offset` (a multiple of 4) in the window of an
+/// instance with `utlbs` uTLBs.
 pub(super) fn decode(features: &Features, utlbs: usize, offset: u64) -> Option<Register> {
     // On Gen2 the secure bank comes first in the window, and is not modelled.
     let offset = offset.checked_sub(features.bank)?;

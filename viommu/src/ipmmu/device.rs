@@ -96,8 +96,8 @@ impl<M: StableHostMemory + Send + Sync + 'static> Ipmmu<M> {
 }
 
 impl<M: GuestMemoryBackend> Ipmmu<M> {
-    /// Returns the number of pages and blocks that the guest's tables map now, in all contexts that translate. Entries
-    /// with the contiguous hint count as one for each group.
+    /// Returns the number of pages and blocks that the guest's tables map now, in all contexts that
+    /// translate. Entries with the contiguous hint count as one for each group.
     ///
     /// Walks the tables of the whole address space: for tests and reports.
     pub fn mappings(&self) -> u64 {
@@ -121,8 +121,8 @@ impl<M> Ipmmu<M> {
         self.shared.registers().save()
     }
 
-    /// Restores a saved state, as far as the registers can hold it. The translation cache is emptied, and flushes that
-    /// were under way are begun again.
+    /// Restores a saved state, as far as the registers can hold it. The translation cache is
+    /// emptied, and flushes that were under way are begun again.
     ///
     /// # Errors
     ///
@@ -131,8 +131,8 @@ impl<M> Ipmmu<M> {
         // Held to the end: a bus master that misses the cache meanwhile walks by the new registers.
         let mut registers = self.shared.registers();
         registers.restore(&self.shared.config.features, saved)?;
-        // First what accesses meet from now on, then what is cached, then the grace periods: as in a flush of the
-        // guest's.
+        // First what accesses meet from now on, then what is cached, then the grace periods: as in
+        // a flush of the guest's.
         for instance in 0..registers.instances.len() {
             for utlb in 0..registers.instances[instance].utlbs.len() {
                 self.attach(&registers, instance, utlb);

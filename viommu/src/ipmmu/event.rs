@@ -6,10 +6,12 @@ use crate::register_event::{
     Effect, IgnoredAccess, Part, RegisterChange, RegisterEvent, TraceWords,
 };
 
-/// Sees what the guest does to an [`Ipmmu`](super::Ipmmu), and what faults it records, as it happens.
+/// Sees what the guest does to an [`Ipmmu`](super::Ipmmu), and what faults it records, as it
+/// happens.
 ///
-/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must not access the
-/// IPMMU. Single accesses and the translation cache are told by [`Observer`](crate::Observer).
+/// Called with the registers locked, on the thread of the vCPU or of the device: an observer must
+/// not access the IPMMU. Single accesses and the translation cache are told by
+/// [`Observer`](crate::Observer).
 pub trait IpmmuObserver: Send + Sync {
     /// Sees `event`, which has just happened to the instance of this name.
     fn event(&self, instance: &str, event: &IpmmuEvent);
@@ -81,7 +83,8 @@ pub enum IpmmuEvent {
         /// The IOVA.
         iova: u64,
     },
-    /// A fault could not be recorded, for the one before had not been cleared, or because no context was involved.
+    /// A fault could not be recorded, for the one before had not been cleared, or because no
+    /// context was involved.
     FaultLost {
         /// The context, if one was involved.
         context: Option<usize>,

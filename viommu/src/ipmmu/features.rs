@@ -2,7 +2,8 @@
 
 use super::spec::{NON_SECURE_ALIAS, Sl0};
 
-/// What a generation of the IPMMU has: `struct ipmmu_features` of drivers/iommu/ipmmu-vmsa.c, as far as hardware goes.
+/// What a generation of the IPMMU has: `struct ipmmu_features` of drivers/iommu/ipmmu-vmsa.c, as
+/// far as hardware goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
     /// For people.
@@ -17,7 +18,8 @@ pub struct Features {
     pub contexts: usize,
     /// uTLBs that one instance can have.
     pub utlbs: usize,
-    /// Whether instances are a root, whose contexts translate, and leaves, whose uTLBs use the root's contexts.
+    /// Whether instances are a root, whose contexts translate, and leaves, whose uTLBs use the
+    /// root's contexts.
     pub leaves: bool,
     /// How IMTTBCR names the first level.
     pub sl0: Sl0,
@@ -41,7 +43,8 @@ pub const GEN2: Features = Features {
     imeuar: false,
 };
 
-/// R-Car Gen3, as r8a7795 (H3). The Linux driver leaves the first context alone and uses the seven others.
+/// R-Car Gen3, as r8a7795 (H3). The Linux driver leaves the first context alone and uses the seven
+/// others.
 pub const GEN3: Features = Features {
     name: "R-Car Gen3",
     compatible: "renesas,ipmmu-r8a7795",

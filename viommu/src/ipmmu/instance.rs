@@ -15,9 +15,10 @@ use crate::inject::{Flush, FlushFault, Injected};
 use crate::register_event::Ignored;
 use crate::window::{self, RegisterFile};
 
-/// How often one read of IMCTR looks, giving the processor away in between, whether a flush has become complete. The
-/// guest polls it at most a hundred times (6.1, `TLB_LOOP_TIMEOUT`), which in its own time may be over before the host
-/// has let a device's thread finish the piece of work that the flush waits for.
+/// How often one read of IMCTR looks, giving the processor away in between, whether a flush has
+/// become complete. The guest polls it at most a hundred times (6.1, `TLB_LOOP_TIMEOUT`), which in
+/// its own time may be over before the host has let a device's thread finish the piece of work that
+/// the flush waits for.
 const FLUSH_PATIENCE: u32 = 256;
 
 /// One instance of an [`Ipmmu`]: a window of registers, and uTLBs.
@@ -106,18 +107,20 @@ impl<M> Instance<M> {
             .map(|endpoint| self.ipmmu.unit.space(endpoint))
     }
 
-    /// Returns the endpoint that observers of the translation path see for a uTLB; `None` if there is no such uTLB.
+    /// Returns the endpoint that observers of the translation path see for a uTLB; `None` if there
+    /// is no such uTLB.
     pub fn endpoint(&self, utlb: usize) -> Option<EndpointId> {
         (utlb < self.utlbs()).then(|| self.ipmmu.shared.endpoint(self.number, utlb))
     }
 
-    /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
+    /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read,
+    /// and several.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         window::read(self, offset, data);
     }
 
-    /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
-    /// write of something that is not modelled.
+    /// Writes `data` at `offset` in the window. Only whole words are written; anything else is
+    /// ignored, as the write of something that is not modelled.
     pub fn write(&self, offset: u64, data: &[u8]) {
         window::write(self, offset, data);
     }
@@ -159,21 +162,23 @@ impl<M> Instance<M> {
         }
     }
 
-    /// Reads IMCTR; if a flush is under way, with some patience for its end. The registers are not locked meanwhile:
-    /// devices need them in order to go on.
+    /// Reads IMCTR; if a flush is under way, with some patience for its end. The registers are not
+    /// locked meanwhile: devices need them in order to go on.
     fn read_imctr(&self, number: usize) -> u32 {
         let shared = &self.ipmmu.shared;
         let mut patience = FLUSH_PATIENCE;
         loop {
             let mut registers = shared.registers();
             let context = &mut registers.instances[self.number].contexts[number];
-            // An injected fault holds the flush back. There is no waiting for it, as each read of the guest counts.
+            // An injected fault holds the flush back. There is no waiting for it, as each read of
+            // the guest counts.
             if context.held.is_some() && context.is_held() {
                 return context.state.imctr;
             }
             let completed = context.poll_flush();
             let (value, flushing) = (context.state.imctr, context.flush.is_some());
-            // Told under the lock, so that observers see events in the order of the register's changes.
+            // Told under the lock, so that observers see events in the order of the register's
+            // changes.
             if completed {
                 shared.tell(self.number, IpmmuEvent::FlushComplete { context: number });
             }
@@ -210,7 +215,8 @@ impl<M> Instance<M> {
         }
     }
 
-    /// Writes a register of a context other than IMCTR. Walks from now on see it; what is cached stays until a flush.
+    /// Writes a register of a context other than IMCTR. Walks from now on see it; what is cached
+    /// stays until a flush.
     fn write_context(
         &self,
         registers: &mut Registers,
@@ -249,7 +255,8 @@ impl<M> Instance<M> {
                 IpmmuEvent::ContextDisabled { context }
             };
             shared.tell(self.number, event);
-            // Attachments have changed before the grace period begins, which so covers accesses by the old ones too.
+            // Attachments have changed before the grace period begins, which so covers accesses by
+            // the old ones too.
             self.ipmmu.attach_users(registers, self.number, number);
         }
         if new.flush() {
@@ -290,8 +297,8 @@ impl<M> Instance<M> {
         // As for IMCTR: the attachment changes before the grace period begins.
         self.ipmmu.attach(registers, self.number, number);
         if new.flush() {
-            // The cache is one for all uTLBs on a context: more is forgotten than was asked for, which is allowed.
-            // The old context too, by which this uTLB was translated until now.
+            // The cache is one for all uTLBs on a context: more is forgotten than was asked for,
+            // which is allowed. The old context too, by which this uTLB was translated until now.
             for route in [Some(route), Some(old_route).filter(|&old| old != route)] {
                 if let Some(Route::Context(context)) = route {
                     self.invalidate(context);
@@ -317,8 +324,9 @@ impl<M> Instance<M> {
         }
     }
 
-    /// Makes a context show a status without a cause: IMSTR and the error address become these, whatever they were, and
-    /// the interrupt follows if the status has a flag that raises it. A context that does not exist is ignored.
+    /// Makes a context show a status without a cause: IMSTR and the error address become these,
+    /// whatever they were, and the interrupt follows if the status has a flag that raises it. A
+    /// context that does not exist is ignored.
     ///
     /// For injected faults: broken hardware does this.
     #[expect(clippy::cast_possible_truncation, reason = "IMELAR is the low half")]

@@ -1,9 +1,10 @@
 //! The Renesas IPMMU-VMSA: the IOMMU of R-Car SoCs.
 //!
-//! An [`Ipmmu`] is one instance (R-Car Gen2) or a root with its leaves (Gen3, see [`Features`]). Each [`Instance`] is a
-//! window of registers and a number of micro-TLBs (uTLBs), each of which is the port of one or several bus masters;
-//! [`Instance::space`] gives the memory that those see. What is modelled, what is not, and why where the public
-//! sources leave a choice, is in the repository's `docs/ipmmu.md`.
+//! An [`Ipmmu`] is one instance (R-Car Gen2) or a root with its leaves (Gen3, see [`Features`]).
+//! Each [`Instance`] is a window of registers and a number of micro-TLBs (uTLBs), each of which is
+//! the port of one or several bus masters; [`Instance::space`] gives the memory that those see.
+//! What is modelled, what is not, and why where the public sources leave a choice, is in the
+//! repository's `docs/ipmmu.md`.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -18,7 +18,8 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Counts down a late flush at a look of the guest; returns whether a fault keeps the flush from being complete.
+    /// Counts down a late flush at a look of the guest; returns whether a fault keeps the flush
+    /// from being complete.
     pub(super) fn is_held(&mut self) -> bool {
         self.held = self.held.and_then(FlushFault::after_look);
         self.held.is_some()
@@ -76,7 +77,8 @@ pub(super) enum Route {
     Disabled,
     /// Through a context.
     Context(usize),
-    /// Through something that is not modelled: the PMB, or a context that this generation does not have.
+    /// Through something that is not modelled: the PMB, or a context that this generation does not
+    /// have.
     Unmodelled(u8),
 }
 
@@ -165,8 +167,9 @@ impl Registers {
         &self.instances[0].contexts
     }
 
-    /// Returns whether accesses of uTLBs of `instance` on `context` are translated: the root's IMCTR.MMUEN must be set
-    /// and, of a leaf, its own too (6.1 writes IMCTR to both, `ipmmu_ctx_write_all`; that both count is a choice).
+    /// Returns whether accesses of uTLBs of `instance` on `context` are translated: the root's
+    /// IMCTR.MMUEN must be set and, of a leaf, its own too (6.1 writes IMCTR to both,
+    /// `ipmmu_ctx_write_all`; that both count is a choice).
     pub(super) fn translates(&self, instance: usize, context: usize) -> bool {
         let enabled = |instance: usize| {
             let control: Imctr = self.instances[instance].contexts[context].state.imctr();
@@ -233,8 +236,8 @@ impl UtlbState {
     }
 }
 
-/// Returns the bits that IMUCTR has. FIXADDEN and FIXADD are left out: no published manual says what they do, so
-/// nothing is promised.
+/// Returns the bits that IMUCTR has. FIXADDEN and FIXADD are left out: no published manual says
+/// what they do, so nothing is promised.
 pub(super) fn imuctr_mask() -> u32 {
     Imuctr::new()
         .with_mmuen(true)

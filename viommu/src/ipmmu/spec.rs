@@ -88,8 +88,8 @@ impl UtlbRegister {
     }
 }
 
-/// Bits of IMTTUBR0 and IMTTUBR1: an address has 40 (6.1, `ipmmu_domain_init_context`, `cfg.oas`). That the others
-/// read as zero is a choice.
+/// Bits of IMTTUBR0 and IMTTUBR1: an address has 40 (6.1, `ipmmu_domain_init_context`, `cfg.oas`).
+/// That the others read as zero is a choice.
 pub const IMTTUBR_MASK: u32 = 0xff;
 
 /// Bits of IMUASID: two identifiers of 8 bits (3.15, `IMUASID_ASID0_MASK`, `IMUASID_ASID8_MASK`).
@@ -129,7 +129,8 @@ pub struct Imttbcr {
     pub tsz0: u8,
     #[bits(1)]
     __: u8,
-    /// SL0 on Gen2: the level of the first table of region 0 (6.1, `IMTTBCR_SL0_LVL_1`): [`Sl0::OneBit`].
+    /// SL0 on Gen2: the level of the first table of region 0 (6.1, `IMTTBCR_SL0_LVL_1`):
+    /// [`Sl0::OneBit`].
     #[bits(2)]
     pub sl0: u8,
     /// SL0 on Gen3 (6.1, `IMTTBCR_SL0_TWOBIT_LVL_1`): [`Sl0::TwoBit`].
@@ -189,8 +190,8 @@ pub struct Imbuscr {
     __: u32,
 }
 
-/// IMSTR: fault status of a context. Bits that are written as 0 are cleared (6.1, `ipmmu_domain_irq`: "this status
-/// register seems to require 0").
+/// IMSTR: fault status of a context. Bits that are written as 0 are cleared (6.1,
+/// `ipmmu_domain_irq`: "this status register seems to require 0").
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct Imstr {

@@ -1,8 +1,10 @@
-//! The state of an IPMMU, to be saved and restored: register contents, and nothing that follows from them.
+//! The state of an IPMMU, to be saved and restored: register contents, and nothing that follows
+//! from them.
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that an [`Ipmmu`](super::Ipmmu) knows. Its configuration and the translation cache are not part of it.
+/// Everything that an [`Ipmmu`](super::Ipmmu) knows. Its configuration and the translation cache
+/// are not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IpmmuState {
     /// [`IpmmuState::VERSION`].

@@ -77,7 +77,8 @@ impl<M: StableHostMemory + Send + Sync + 'static> RockchipIommu<M> {
 }
 
 impl<M: GuestMemoryBackend> RockchipIommu<M> {
-    /// Returns the number of pages that the guest's tables map now; 0 unless accesses are translated.
+    /// Returns the number of pages that the guest's tables map now; 0 unless accesses are
+    /// translated.
     ///
     /// Reads all tables: for tests and reports.
     pub fn mappings(&self) -> u64 {
@@ -111,8 +112,8 @@ impl<M> RockchipIommu<M> {
         self.shared.registers().state
     }
 
-    /// Restores a saved state, as far as the registers can hold it. The translation cache is emptied, and a stall that
-    /// was under way is begun again.
+    /// Restores a saved state, as far as the registers can hold it. The translation cache is
+    /// emptied, and a stall that was under way is begun again.
     ///
     /// # Errors
     /// If the state is of another version; then nothing changes.
@@ -129,7 +130,8 @@ impl<M> RockchipIommu<M> {
             level,
             ..Registers::new()
         };
-        // First what accesses meet from now on, then what is cached, then the grace period: as in a zap of the guest's.
+        // First what accesses meet from now on, then what is cached, then the grace period: as in a
+        // zap of the guest's.
         self.attach(&registers);
         self.forget_all();
         if registers.state.stalling {
@@ -161,8 +163,8 @@ impl<M> RockchipIommu<M> {
         }
     }
 
-    /// Makes the IOMMU show pending interrupts without a cause: MMU_INT_RAWSTAT becomes this, whatever it was, and the
-    /// interrupt follows if it is let through.
+    /// Makes the IOMMU show pending interrupts without a cause: MMU_INT_RAWSTAT becomes this,
+    /// whatever it was, and the interrupt follows if it is let through.
     ///
     /// For injected faults: broken hardware does this.
     pub fn show_status(&self, interrupts: u32) {

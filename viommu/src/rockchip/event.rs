@@ -67,8 +67,8 @@ pub enum RockchipEvent {
         /// MMU_INT_RAWSTAT.
         interrupts: u32,
     },
-    /// The guest gave a command that is not modelled, which does nothing. Told for the first few accesses to what is
-    /// not modelled, then ever more seldom.
+    /// The guest gave a command that is not modelled, which does nothing. Told for the first few
+    /// accesses to what is not modelled, then ever more seldom.
     UnknownCommand {
         /// Its number.
         number: u32,

@@ -1,8 +1,10 @@
-//! The Rockchip IOMMU: that of the SoCs from RK3036 and RK3288 on, and the one with 40-bit addresses of RK3568.
+//! The Rockchip IOMMU: that of the SoCs from RK3036 and RK3288 on, and the one with 40-bit
+//! addresses of RK3568.
 //!
-//! A [`RockchipIommu`] is one MMU: a window of ten registers, and one port, which one or several bus masters stand
-//! behind; [`RockchipIommu::space`] gives the memory that those see. What is modelled, what is not, and why where the
-//! public sources leave a choice, is in the repository's `docs/rockchip.md`.
+//! A [`RockchipIommu`] is one MMU: a window of ten registers, and one port, which one or several
+//! bus masters stand behind; [`RockchipIommu::space`] gives the memory that those see. What is
+//! modelled, what is not, and why where the public sources leave a choice, is in the repository's
+//! `docs/rockchip.md`.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -89,7 +89,8 @@ impl Registers {
         let status = state.status();
         let mut pending = super::spec::Interrupts::from_bits(state.int_rawstat);
         if fault.reason == FaultReason::WalkAbort {
-            // The driver reads the address of either (6.1, `rk_iommu_irq`). That of a page fault is not replaced.
+            // The driver reads the address of either (6.1, `rk_iommu_irq`). That of a page fault is
+            // not replaced.
             if !status.page_fault_active() {
                 state.page_fault_addr = fault.iova as u32;
             }

@@ -62,7 +62,8 @@ impl<M> Shared<M> {
 }
 
 impl<M: GuestMemoryBackend> Shared<M> {
-    /// Counts the pages that the guest's tables map: see [`RockchipIommu::mappings`](super::RockchipIommu::mappings).
+    /// Counts the pages that the guest's tables map: see
+    /// [`RockchipIommu::mappings`](super::RockchipIommu::mappings).
     pub(super) fn mappings(&self) -> u64 {
         let state = self.registers().state;
         if !state.status().paging_enabled() {
@@ -100,7 +101,8 @@ impl<M> TableModel for Shared<M> {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        // Tables cover 32 bits, as do the addresses of the bus; what a refusal of others is shown as is a choice.
+        // Tables cover 32 bits, as do the addresses of the bus; what a refusal of others is shown
+        // as is a choice.
         let beyond = Miss::new(FaultReason::Translation);
         let short = u32::try_from(iova).map_err(|_| beyond)?;
         // Copied, so that the walk, which reads guest memory, holds no lock.

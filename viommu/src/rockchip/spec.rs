@@ -1,15 +1,16 @@
 //! The registers and page tables as data: offsets, bit layouts, numbers. Types only.
 //!
 //! There is no public manual that describes all of it. Every fact is from the Linux driver,
-//! drivers/iommu/rockchip-iommu.c: "6.1" marks what the version in Debian's `linux-source-6.1` uses or names, "7.2"
-//! what that of `linux-source-7.2` has besides. "lima" marks what drivers/gpu/drm/lima/lima_regs.h names of the MMU of
-//! the Mali-400, which has registers of the same names at the same offsets. What none of them tells is a choice of this
-//! model and marked so.
+//! drivers/iommu/rockchip-iommu.c: "6.1" marks what the version in Debian's `linux-source-6.1` uses
+//! or names, "7.2" what that of `linux-source-7.2` has besides. "lima" marks what
+//! drivers/gpu/drm/lima/lima_regs.h names of the MMU of the Mali-400, which has registers of the
+//! same names at the same offsets. What none of them tells is a choice of this model and marked so.
 
 use bitfield_struct::bitfield;
 use strum::{FromRepr, IntoStaticStr, VariantArray};
 
-/// Bytes of the window of registers: what device trees of Rockchip's SoCs give one MMU (arch/arm/boot/dts/rk3288.dtsi).
+/// Bytes of the window of registers: what device trees of Rockchip's SoCs give one MMU
+/// (arch/arm/boot/dts/rk3288.dtsi).
 pub const WINDOW: u64 = 0x100;
 
 /// A register, at its offset in the window.
@@ -19,8 +20,8 @@ pub const WINDOW: u64 = 0x100;
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum Register {
-    /// MMU_DTE_ADDR: the address of the directory table, encoded as an entry is (6.1; for the 40-bit format 7.2,
-    /// `rk_iommu_enable`): [`Format::address`].
+    /// MMU_DTE_ADDR: the address of the directory table, encoded as an entry is (6.1; for the
+    /// 40-bit format 7.2, `rk_iommu_enable`): [`Format::address`].
     DteAddr = 0x00,
     /// MMU_STATUS (6.1): [`Status`]. Read-only.
     Status = 0x04,
@@ -28,12 +29,14 @@ pub enum Register {
     Command = 0x08,
     /// MMU_PAGE_FAULT_ADDR: the IOVA of the last page fault (6.1). Read-only.
     PageFaultAddr = 0x0c,
-    /// MMU_ZAP_ONE_LINE: a write of an IOVA invalidates its translation (6.1). That it reads as zero is a choice.
+    /// MMU_ZAP_ONE_LINE: a write of an IOVA invalidates its translation (6.1). That it reads as
+    /// zero is a choice.
     ZapOneLine = 0x10,
-    /// MMU_INT_RAWSTAT: interrupts that are pending, masked or not (6.1): [`Interrupts`]. That writes do nothing is a
-    /// choice.
+    /// MMU_INT_RAWSTAT: interrupts that are pending, masked or not (6.1): [`Interrupts`]. That
+    /// writes do nothing is a choice.
     IntRawstat = 0x14,
-    /// MMU_INT_CLEAR: a write of ones clears what is pending (6.1). That it reads as zero is a choice.
+    /// MMU_INT_CLEAR: a write of ones clears what is pending (6.1). That it reads as zero is a
+    /// choice.
     IntClear = 0x18,
     /// MMU_INT_MASK: a one lets the interrupt through (6.1, `rk_iommu_enable`).
     IntMask = 0x1c,
@@ -96,7 +99,8 @@ pub enum Command {
     ZapCache = 4,
     /// The page fault has been handled.
     PageFaultDone = 5,
-    /// All registers are reset; MMU_DTE_ADDR reads as zero when that is done (`rk_iommu_force_reset`).
+    /// All registers are reset; MMU_DTE_ADDR reads as zero when that is done
+    /// (`rk_iommu_force_reset`).
     ForceReset = 6,
 }
 
@@ -106,7 +110,8 @@ pub enum Command {
 pub struct Interrupts {
     /// A page fault (6.1).
     pub page_fault: bool,
-    /// No memory answered where an entry of a table was to be read (6.1, "bus read error"; lima, `READ_BUS_ERROR`).
+    /// No memory answered where an entry of a table was to be read (6.1, "bus read error"; lima,
+    /// `READ_BUS_ERROR`).
     pub bus_error: bool,
     #[bits(30)]
     __: u32,
@@ -137,8 +142,8 @@ pub struct Entry {
     pub readable: bool,
     /// Of a page table: the page may be written (6.1).
     pub writable: bool,
-    /// The address and attributes. Of the attributes, cacheability and, in the 40-bit format, security, nothing is
-    /// modelled.
+    /// The address and attributes. Of the attributes, cacheability and, in the 40-bit format,
+    /// security, nothing is modelled.
     #[bits(29)]
     pub rest: u32,
 }
@@ -153,8 +158,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the physical address in an entry. Bits 31:12 are its bits 31:12 (6.1). In the 40-bit format bits 11:8
-    /// are its bits 35:32, and bits 7:4 are 39:36 (6.1, `rk_dte_pt_address_v2`).
+    /// Returns the physical address in an entry. Bits 31:12 are its bits 31:12 (6.1). In the 40-bit
+    /// format bits 11:8 are its bits 35:32, and bits 7:4 are 39:36 (6.1, `rk_dte_pt_address_v2`).
     pub const fn address(self, entry: u32) -> u64 {
         let entry = entry as u64;
         let low = entry & 0xffff_f000;
@@ -164,8 +169,9 @@ impl Format {
         }
     }
 
-    /// Returns the bits that MMU_DTE_ADDR has: those of an address. The driver writes it with the low bits of an entry
-    /// (7.2), and checks that those above are read back (6.1, `rk_iommu_force_reset`).
+    /// Returns the bits that MMU_DTE_ADDR has: those of an address. The driver writes it with the
+    /// low bits of an entry (7.2), and checks that those above are read back (6.1,
+    /// `rk_iommu_force_reset`).
     pub const fn directory_mask(self) -> u32 {
         match self {
             Self::Bits32 => 0xffff_f000,

@@ -1,11 +1,12 @@
-//! The state of a Rockchip IOMMU, to be saved and restored: register contents, and nothing that follows from them.
+//! The state of a Rockchip IOMMU, to be saved and restored: register contents, and nothing that
+//! follows from them.
 
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Format, Interrupts, Status};
 
-/// Everything that a [`RockchipIommu`](super::RockchipIommu) knows. Its configuration and the translation cache are not
-/// part of it.
+/// Everything that a [`RockchipIommu`](super::RockchipIommu) knows. Its configuration and the
+/// translation cache are not part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RockchipState {
     /// [`RockchipState::VERSION`].
@@ -32,8 +33,8 @@ impl RockchipState {
     /// The version that this crate writes and reads.
     pub const VERSION: u32 = 1;
 
-    /// Returns the registers out of reset. That all are zero is a choice, but for MMU_DTE_ADDR (6.1,
-    /// `rk_iommu_force_reset`).
+    /// Returns the registers out of reset. That all are zero is a choice, but for MMU_DTE_ADDR
+    /// (6.1, `rk_iommu_force_reset`).
     pub(super) const fn reset(unimplemented: u64) -> Self {
         Self {
             version: Self::VERSION,
@@ -52,8 +53,8 @@ impl RockchipState {
         Status::from_bits(self.status)
     }
 
-    /// Returns what the registers of an IOMMU of this format can hold of a saved state: a snapshot is a file, and may
-    /// have bits set that no register has.
+    /// Returns what the registers of an IOMMU of this format can hold of a saved state: a snapshot
+    /// is a file, and may have bits set that no register has.
     pub(super) const fn sane(self, format: Format) -> Self {
         let Self {
             version,
@@ -77,7 +78,8 @@ impl RockchipState {
             version,
             dte_addr: dte_addr & format.directory_mask(),
             status: kept.into_bits(),
-            // One that is there is not under way. Paging may have been disabled since it was asked for.
+            // One that is there is not under way. Paging may have been disabled since it was asked
+            // for.
             stalling: stalling && !status.stall_active(),
             page_fault_addr,
             int_rawstat: int_rawstat & interrupt_mask(),

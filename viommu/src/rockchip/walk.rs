@@ -21,12 +21,12 @@ pub struct WalkedPage {
     pub permissions: Permissions,
 }
 
-/// Translates `iova` for an access that wants `wanted`, by the directory table at physical address `directory`, which
-/// is a multiple of 4096.
+/// Translates `iova` for an access that wants `wanted`, by the directory table at physical address
+/// `directory`, which is a multiple of 4096.
 ///
 /// # Errors
-/// The first fault: of the directory's entry (level 1), then of the page table's (level 2); of an entry that nothing
-/// is at, before that it does not allow the access.
+/// The first fault: of the directory's entry (level 1), then of the page table's (level 2); of an
+/// entry that nothing is at, before that it does not allow the access.
 pub fn walk<T: TableReader + ?Sized>(
     tables: &T,
     format: Format,
@@ -37,7 +37,8 @@ pub fn walk<T: TableReader + ?Sized>(
     let table = entry(tables, directory, iova >> DIRECTORY_SHIFT, DIRECTORY_LEVEL)?;
     let table = format.address(table.into_bits());
     let leaf = entry(tables, table, iova >> PAGE_BITS, PAGE_TABLE_LEVEL)?;
-    // The driver sets each by itself, so that a page may be written and not read (6.1, `rk_mk_pte`).
+    // The driver sets each by itself, so that a page may be written and not read (6.1,
+    // `rk_mk_pte`).
     let permissions = match (leaf.readable(), leaf.writable()) {
         (true, true) => Permissions::ReadWrite,
         (true, false) => Permissions::Read,
@@ -85,7 +86,8 @@ mod tests {
 
     use super::*;
 
-    /// Tables as a list of words; elsewhere in the first 64 KiB there are zeros, and beyond no memory.
+    /// Tables as a list of words; elsewhere in the first 64 KiB there are zeros, and beyond no
+    /// memory.
     struct Words(BTreeMap<u64, u32>);
 
     impl TableReader for Words {
@@ -110,7 +112,8 @@ mod tests {
         walk(&words, format, 0x1000, IOVA, wanted)
     }
 
-    /// Returns tables with this entry of the directory (at index 0x41) and of the page table (at index 3).
+    /// Returns tables with this entry of the directory (at index 0x41) and of the page table (at
+    /// index 3).
     fn tables(directory: u32, leaf: u32) -> [(u64, u32); 2] {
         [(0x1104, directory), (0x200c, leaf)]
     }

@@ -9,10 +9,11 @@ use crate::inject::{Flush, FlushFault, Injected};
 use crate::register_event::Ignored;
 use crate::window::{self, RegisterFile};
 
-/// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
-/// a read of MMU_STATUS during a stall, and every write that invalidates or changes what accesses meet. The guest polls
-/// a stall for a millisecond of its own time (6.1, `RK_MMU_POLL_TIMEOUT_US`), which may be over before the host has let
-/// a device's thread finish its work; and no register tells it when an invalidation is complete.
+/// How often one access looks, giving the processor away in between, whether accesses that it must
+/// wait for have ended: a read of MMU_STATUS during a stall, and every write that invalidates or
+/// changes what accesses meet. The guest polls a stall for a millisecond of its own time (6.1,
+/// `RK_MMU_POLL_TIMEOUT_US`), which may be over before the host has let a device's thread finish
+/// its work; and no register tells it when an invalidation is complete.
 const PATIENCE: u32 = 256;
 
 impl<M> RegisterFile for RockchipIommu<M> {
@@ -43,13 +44,14 @@ impl<M> RegisterFile for RockchipIommu<M> {
 }
 
 impl<M> RockchipIommu<M> {
-    /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
+    /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read,
+    /// and several.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         window::read(self, offset, data);
     }
 
-    /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
-    /// write of something that is not modelled.
+    /// Writes `data` at `offset` in the window. Only whole words are written; anything else is
+    /// ignored, as the write of something that is not modelled.
     pub fn write(&self, offset: u64, data: &[u8]) {
         window::write(self, offset, data);
     }
@@ -77,13 +79,14 @@ impl<M> RockchipIommu<M> {
         }
     }
 
-    /// Reads MMU_STATUS; if a stall is under way, with some patience for it. The registers are not locked meanwhile:
-    /// devices need them in order to go on.
+    /// Reads MMU_STATUS; if a stall is under way, with some patience for it. The registers are not
+    /// locked meanwhile: devices need them in order to go on.
     fn read_status(&self) -> u32 {
         let mut patience = PATIENCE;
         loop {
             let mut registers = self.shared.registers();
-            // Told under the lock, so that observers see events in the order of the register's changes.
+            // Told under the lock, so that observers see events in the order of the register's
+            // changes.
             if registers.poll_stall() {
                 self.shared.tell(RockchipEvent::Stalled);
             }
@@ -150,8 +153,8 @@ impl<M> RockchipIommu<M> {
         }
     }
 
-    /// Gives accesses through what was invalidated some time to end, with the registers unlocked: the guest takes a zap
-    /// for complete when its write is.
+    /// Gives accesses through what was invalidated some time to end, with the registers unlocked:
+    /// the guest takes a zap for complete when its write is.
     fn wait_for_zap(&self) {
         for _ in 0..PATIENCE {
             if self.shared.registers().poll_zap() {
@@ -176,7 +179,8 @@ impl<M> RockchipIommu<M> {
                     });
                 }
                 self.attach(registers);
-                // Hardware holds accesses back during a stall. Here those that began by the old setting must end.
+                // Hardware holds accesses back during a stall. Here those that began by the old
+                // setting must end.
                 registers.zap = Some(self.unit.begin_grace_period());
             }
             Command::EnableStall => {
@@ -248,7 +252,8 @@ impl<M> RockchipIommu<M> {
         }
         // A late or stuck one has done its work: only its end is not shown.
         registers.held = fault;
-        // After what was forgotten, which alone it covers. It ends no earlier than one that it takes the place of.
+        // After what was forgotten, which alone it covers. It ends no earlier than one that it
+        // takes the place of.
         registers.zap = Some(self.unit.begin_grace_period());
     }
 }

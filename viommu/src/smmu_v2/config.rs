@@ -25,8 +25,8 @@ pub struct SmmuV2Config {
 }
 
 impl SmmuV2Config {
-    /// Creates the configuration of an SMMU with 32 streams, 16 groups, 8 context banks and both formats, without
-    /// faults.
+    /// Creates the configuration of an SMMU with 32 streams, 16 groups, 8 context banks and both
+    /// formats, without faults.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),

@@ -124,7 +124,8 @@ impl BankState {
         }
     }
 
-    /// Stores the word of a register that walks depend on, or that has no effect, as far as it has bits for it.
+    /// Stores the word of a register that walks depend on, or that has no effect, as far as it has
+    /// bits for it.
     pub(super) const fn set(&mut self, register: BankRegister, value: u32) {
         match register {
             BankRegister::Sctlr => self.sctlr = value & sctlr_mask(),
@@ -141,8 +142,8 @@ impl BankState {
         }
     }
 
-    /// Clears the faults whose bits are set in `cleared`. The format goes with the last of them; address and syndrome
-    /// stay until the next fault.
+    /// Clears the faults whose bits are set in `cleared`. The format goes with the last of them;
+    /// address and syndrome stay until the next fault.
     pub(super) const fn clear(&mut self, cleared: u32) {
         self.fsr &= !(cleared & FSR_FAULTS);
         if !self.has_fault() {
@@ -204,7 +205,8 @@ impl BankState {
         sane
     }
 
-    /// Records a fault of a stream's access; returns whether it is the first, of which all is shown.
+    /// Records a fault of a stream's access; returns whether it is the first, of which all is
+    /// shown.
     pub(super) fn record(&mut self, fault: &Fault) -> bool {
         if self.has_fault() {
             self.fsr |= Fsr::new().with_multi(true).into_bits();
@@ -272,10 +274,12 @@ impl BankState {
         }
     }
 
-    /// Stores what an address translation operation found: a page and the index of its attributes, or a fault.
+    /// Stores what an address translation operation found: a page and the index of its attributes,
+    /// or a fault.
     pub(super) fn set_par(&mut self, found: Result<(u64, u8), Miss>) {
         self.par = match found {
-            // Which bits of PAR are the attributes of short descriptors differs; that none are shown is a choice.
+            // Which bits of PAR are the attributes of short descriptors differs; that none are
+            // shown is a choice.
             Ok((page, _)) if !self.tcr().eae() => page & PAR_ADDRESS,
             Ok((page, attributes)) => {
                 let mair = u64::from(self.mair1) << 32 | u64::from(self.mair0);
@@ -304,8 +308,8 @@ const fn first_level(size_offset: u8) -> Level {
 const fn status_of(reason: FaultReason) -> Fsr {
     let status = Fsr::new();
     match reason {
-        // A reserved descriptor is a translation fault (ARM ARM DDI 0406C B3.6.1). That address sizes are too, and what
-        // is not modelled, is a choice.
+        // A reserved descriptor is a translation fault (ARM ARM DDI 0406C B3.6.1). That address
+        // sizes are too, and what is not modelled, is a choice.
         FaultReason::Translation
         | FaultReason::Format
         | FaultReason::AddressSize
@@ -329,8 +333,8 @@ const fn sctlr_mask() -> u32 {
     !Sctlr::new().with_cfcfg(true).into_bits()
 }
 
-/// Returns the bits that TCR has, of a value: those of the format that this value chooses. That the others read as zero
-/// is a choice.
+/// Returns the bits that TCR has, of a value: those of the format that this value chooses. That the
+/// others read as zero is a choice.
 const fn tcr_mask(value: u32) -> u32 {
     let long = Tcr::new()
         .with_t0sz(7)

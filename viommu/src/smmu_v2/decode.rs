@@ -14,9 +14,11 @@ pub enum Register {
     S2cr(usize),
     /// CBAR of a context bank.
     Cbar(usize),
-    /// CBFRSYNRA of a context bank: the stream ID of the first fault (6.1). Read-only here, as a choice.
+    /// CBFRSYNRA of a context bank: the stream ID of the first fault (6.1). Read-only here, as a
+    /// choice.
     Cbfrsynra(usize),
-    /// CBA2R of a context bank (6.1). Always 0, as there are neither AArch64 formats nor long VMIDs.
+    /// CBA2R of a context bank (6.1). Always 0, as there are neither AArch64 formats nor long
+    /// VMIDs.
     Cba2r(usize),
     /// Of the page of a context bank.
     Bank(usize, BankRegister),

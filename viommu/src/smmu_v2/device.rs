@@ -73,7 +73,8 @@ impl<M: StableHostMemory + Send + Sync + 'static> SmmuV2<M> {
 }
 
 impl<M: GuestMemoryBackend> SmmuV2<M> {
-    /// Returns the number of pages and blocks that the tables of all context banks that translate map now.
+    /// Returns the number of pages and blocks that the tables of all context banks that translate
+    /// map now.
     ///
     /// Reads all tables: for tests and reports.
     pub fn mappings(&self) -> u64 {
@@ -87,7 +88,8 @@ impl<M> SmmuV2<M> {
         &self.shared.config.name
     }
 
-    /// Returns the memory that bus masters of a stream see. Where there is no such stream, every access is refused.
+    /// Returns the memory that bus masters of a stream see. Where there is no such stream, every
+    /// access is refused.
     pub fn space(&self, stream: u32) -> DmaSpace<M> {
         self.unit.space(EndpointId(stream))
     }
@@ -102,8 +104,8 @@ impl<M> SmmuV2<M> {
         self.shared.registers().state.clone()
     }
 
-    /// Restores a saved state, as far as the registers can hold it. The translation cache is emptied, and what the
-    /// guest waited for is begun again.
+    /// Restores a saved state, as far as the registers can hold it. The translation cache is
+    /// emptied, and what the guest waited for is begun again.
     ///
     /// # Errors
     /// If the state does not fit; then nothing changes.
@@ -118,8 +120,8 @@ impl<M> SmmuV2<M> {
             level,
             ..Registers::new(state)
         };
-        // First what accesses meet from now on, then what is cached, then the grace period: as in a flush of the
-        // guest's.
+        // First what accesses meet from now on, then what is cached, then the grace period: as in a
+        // flush of the guest's.
         self.attach(registers);
         self.unit.invalidate_all();
         if let Some(injected) = &self.shared.injected {
@@ -168,13 +170,15 @@ impl<M> SmmuV2<M> {
             }
         }
         if changed {
-            // No register tells when accesses by the old attachments have ended, so that the write waits for them.
+            // No register tells when accesses by the old attachments have ended, so that the write
+            // waits for them.
             registers.attaching = Some(self.unit.begin_grace_period());
         }
     }
 
-    /// Makes a stream's context bank show faults without a cause: FSR becomes this, whatever it was, and the interrupt
-    /// follows if it is let through. A stream that is not translated shows them at bank 0. Returns the bank.
+    /// Makes a stream's context bank show faults without a cause: FSR becomes this, whatever it
+    /// was, and the interrupt follows if it is let through. A stream that is not translated shows
+    /// them at bank 0. Returns the bank.
     ///
     /// For injected faults: broken hardware does this.
     pub fn show_status(&self, stream: u32, status: u32) -> usize {

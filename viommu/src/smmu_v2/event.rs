@@ -105,8 +105,8 @@ pub enum SmmuV2Event {
         /// The address.
         iova: u64,
     },
-    /// A fault is shown only as one more, for an earlier one is recorded; or not at all, for there is no cause of it
-    /// any more.
+    /// A fault is shown only as one more, for an earlier one is recorded; or not at all, for there
+    /// is no cause of it any more.
     FaultLost {
         /// The bank; none for a global fault.
         bank: Option<usize>,

@@ -19,9 +19,9 @@ struct Scope {
 impl<M> SmmuV2<M> {
     /// Invalidates what a write of `value` to an invalidation register of a context bank asks for.
     ///
-    /// Translations are tagged with the VMID and ASID of the bank (6.1, `arm_smmu_init_domain_context`), so that those
-    /// of other banks with the same are meant, too. Those of the bank itself are forgotten whatever the ASID, which
-    /// covers global ones.
+    /// Translations are tagged with the VMID and ASID of the bank (6.1,
+    /// `arm_smmu_init_domain_context`), so that those of other banks with the same are meant, too.
+    /// Those of the bank itself are forgotten whatever the ASID, which covers global ones.
     #[expect(clippy::cast_possible_truncation, reason = "an ASID is the low byte")]
     pub(super) fn invalidate(
         &self,
@@ -121,7 +121,8 @@ impl<M> SmmuV2<M> {
         }
     }
 
-    /// Begins to wait for the end of all accesses through what was invalidated: of a bank, or of all.
+    /// Begins to wait for the end of all accesses through what was invalidated: of a bank, or of
+    /// all.
     pub(super) fn begin_sync(&self, registers: &mut Registers, bank: Option<usize>) {
         // After what was forgotten, which alone it covers.
         let grace = self.unit.begin_grace_period();

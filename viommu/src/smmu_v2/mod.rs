@@ -1,8 +1,10 @@
-//! The Arm SMMU of architecture version 2, as the Linux driver for "arm,smmu-v2" knows it: stage 1, long descriptors.
+//! The Arm SMMU of architecture version 2, as the Linux driver for "arm,smmu-v2" knows it: stage 1,
+//! long descriptors.
 //!
-//! An [`SmmuV2`] is one window of registers, streams, and context banks. Each stream is an endpoint by its number;
-//! [`SmmuV2::space`] gives the memory that bus masters of that stream see. What is modelled, what is not, and why where
-//! the public sources leave a choice, is in the repository's `docs/smmu-v2.md`.
+//! An [`SmmuV2`] is one window of registers, streams, and context banks. Each stream is an endpoint
+//! by its number; [`SmmuV2::space`] gives the memory that bus masters of that stream see. What is
+//! modelled, what is not, and why where the public sources leave a choice, is in the repository's
+//! `docs/smmu-v2.md`.
 //!
 //! ```
 //! use std::sync::Arc;

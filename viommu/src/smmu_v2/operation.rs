@@ -19,8 +19,8 @@ pub(super) const fn operation(register: BankRegister) -> Option<Operation> {
 }
 
 impl<M: GuestMemoryBackend> SmmuV2<M> {
-    /// Translates an IOVA by the tables of a bank as they are now, and puts the result into PAR. The cache is not asked
-    /// and learns nothing; no fault is recorded.
+    /// Translates an IOVA by the tables of a bank as they are now, and puts the result into PAR.
+    /// The cache is not asked and learns nothing; no fault is recorded.
     pub(super) fn operate(&self, bank: usize, operation: Operation, iova: u32) {
         // Copied, so that the walk, which reads guest memory, holds no lock.
         let state = self.shared.registers().state.banks[bank];

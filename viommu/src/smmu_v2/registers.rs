@@ -35,13 +35,15 @@ pub(super) struct Sync {
 }
 
 impl Sync {
-    /// Begins to wait. It ends no earlier than one that it takes the place of, but for a fault that held that up.
+    /// Begins to wait. It ends no earlier than one that it takes the place of, but for a fault that
+    /// held that up.
     pub(super) fn begin(&mut self, grace: GracePeriod) {
         self.grace = Some(grace);
         self.held = self.pending.take();
     }
 
-    /// Notes the fault of an invalidation. Of several that the guest waits for at once, the last one counts.
+    /// Notes the fault of an invalidation. Of several that the guest waits for at once, the last
+    /// one counts.
     pub(super) fn note(&mut self, fault: Option<FlushFault>) {
         self.pending = fault.or(self.pending);
     }
@@ -82,7 +84,8 @@ impl Registers {
         Self::new(SmmuV2State::reset(shape))
     }
 
-    /// Updates the attachments that have changed; returns whether no access by the old ones is under way.
+    /// Updates the attachments that have changed; returns whether no access by the old ones is
+    /// under way.
     pub(super) fn poll_attaching(&mut self) -> bool {
         if self.attaching.as_mut().is_some_and(GracePeriod::is_over) {
             self.attaching = None;
@@ -90,7 +93,8 @@ impl Registers {
         self.attaching.is_none()
     }
 
-    /// Updates what the guest waits for, and returns whether it is under way: of a bank, or of the whole SMMU.
+    /// Updates what the guest waits for, and returns whether it is under way: of a bank, or of the
+    /// whole SMMU.
     pub(super) fn poll_sync(&mut self, bank: Option<usize>) -> bool {
         let (sync, syncing) = match bank {
             None => (&mut self.sync, &mut self.state.syncing),
@@ -107,8 +111,8 @@ impl Registers {
         global || state.banks.iter().any(|bank| bank.interrupts())
     }
 
-    /// Records the fault of a stream that has no context bank; returns whether it is the first, of which all is shown.
-    /// `None` if by now it would not fault.
+    /// Records the fault of a stream that has no context bank; returns whether it is the first, of
+    /// which all is shown. `None` if by now it would not fault.
     pub(super) fn record(&mut self, fault: &Fault) -> Option<bool> {
         let Route::Fault(kind) = self.state.route(fault.endpoint.0) else {
             return None;

@@ -60,7 +60,8 @@ impl<M> Shared<M> {
 }
 
 impl<M: GuestMemoryBackend> Shared<M> {
-    /// Counts the pages and blocks that the guest's tables map: see [`SmmuV2::mappings`](super::SmmuV2::mappings).
+    /// Counts the pages and blocks that the guest's tables map: see
+    /// [`SmmuV2::mappings`](super::SmmuV2::mappings).
     pub(super) fn mappings(&self) -> u64 {
         let registers = self.registers();
         let banks = registers.state.banks.iter();
@@ -91,7 +92,8 @@ impl<M> TableModel for Shared<M> {
         // That bus masters are unprivileged is a choice.
         let regime = state.regime(self.config.shape, false)?;
         let found = regime.walk(tables, iova, Access::of(wanted))?;
-        // Noted before the translation can be cached: a guest that names one address of a block means all of it.
+        // Noted before the translation can be cached: a guest that names one address of a block
+        // means all of it.
         if found.size_log2 > state.largest {
             let largest = &mut self.registers().state.banks[bank].largest;
             *largest = found.size_log2.min(INPUT_BITS).max(*largest);

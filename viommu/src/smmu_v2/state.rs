@@ -1,11 +1,13 @@
-//! The state of an SMMU, to be saved and restored: register contents, and nothing that follows from them.
+//! The state of an SMMU, to be saved and restored: register contents, and nothing that follows from
+//! them.
 
 use serde::{Deserialize, Serialize};
 
 use super::config::Shape;
 use super::spec::{Cr0, GFSR_FAULTS, Smr};
 
-/// Everything that an [`SmmuV2`](super::SmmuV2) knows. Its configuration and the translation cache are not part of it.
+/// Everything that an [`SmmuV2`](super::SmmuV2) knows. Its configuration and the translation cache
+/// are not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SmmuV2State {
     /// [`SmmuV2State::VERSION`].
@@ -72,8 +74,9 @@ pub struct BankState {
     pub fsynr0: u32,
     /// Whether TLBSTATUS shows that invalidations are under way.
     pub syncing: bool,
-    /// Log2 of the largest block that was translated since all translations of the bank were last invalidated; 0 for
-    /// none. See [`TranslationUnit::invalidate_range`](crate::TranslationUnit::invalidate_range).
+    /// Log2 of the largest block that was translated since all translations of the bank were last
+    /// invalidated; 0 for none. See
+    /// [`TranslationUnit::invalidate_range`](crate::TranslationUnit::invalidate_range).
     pub largest: u8,
 }
 
@@ -101,8 +104,8 @@ impl SmmuV2State {
         Cr0::from_bits(self.cr0)
     }
 
-    /// Returns what the registers of an SMMU of this shape can hold of a saved state: a snapshot is a file, and may
-    /// have bits set that no register has.
+    /// Returns what the registers of an SMMU of this shape can hold of a saved state: a snapshot is
+    /// a file, and may have bits set that no register has.
     ///
     /// # Errors
     /// If the state is of another version or of another shape.

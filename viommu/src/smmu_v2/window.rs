@@ -13,10 +13,11 @@ use crate::inject::Injected;
 use crate::register_event::Ignored;
 use crate::window::{self, RegisterFile};
 
-/// How often one access looks, giving the processor away in between, whether accesses that it must wait for have ended:
-/// a read of TLBSTATUS or sTLBGSTATUS, and every write that changes what accesses meet. The guest polls for a second
-/// of its own time (6.1, `TLB_LOOP_TIMEOUT`), which may be over before the host has let a device's thread finish its
-/// work; and no register tells it when attachments have changed.
+/// How often one access looks, giving the processor away in between, whether accesses that it must
+/// wait for have ended: a read of TLBSTATUS or sTLBGSTATUS, and every write that changes what
+/// accesses meet. The guest polls for a second of its own time (6.1, `TLB_LOOP_TIMEOUT`), which may
+/// be over before the host has let a device's thread finish its work; and no register tells it when
+/// attachments have changed.
 const PATIENCE: u32 = 256;
 
 impl<M: GuestMemoryBackend> RegisterFile for SmmuV2<M> {
@@ -47,13 +48,15 @@ impl<M: GuestMemoryBackend> RegisterFile for SmmuV2<M> {
 }
 
 impl<M: GuestMemoryBackend> SmmuV2<M> {
-    /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read, and several.
+    /// Reads `data` at `offset` in the window. Registers are words; any part of them may be read,
+    /// and several.
     pub fn read(&self, offset: u64, data: &mut [u8]) {
         window::read(self, offset, data);
     }
 
-    /// Writes `data` at `offset` in the window. Only whole words are written; anything else is ignored, as the
-    /// write of something that is not modelled. Registers of 64 bits are two words, the low one first.
+    /// Writes `data` at `offset` in the window. Only whole words are written; anything else is
+    /// ignored, as the write of something that is not modelled. Registers of 64 bits are two words,
+    /// the low one first.
     pub fn write(&self, offset: u64, data: &[u8]) {
         window::write(self, offset, data);
     }
@@ -113,8 +116,8 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
         }
     }
 
-    /// Reads TLBSTATUS of a bank or sTLBGSTATUS, with some patience for what is under way. The registers are not locked
-    /// meanwhile: devices need them in order to go on.
+    /// Reads TLBSTATUS of a bank or sTLBGSTATUS, with some patience for what is under way. The
+    /// registers are not locked meanwhile: devices need them in order to go on.
     fn read_sync(&self, bank: Option<usize>) -> u32 {
         let mut registers = self.shared.registers();
         let sync = match bank {
@@ -192,8 +195,8 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
         }
     }
 
-    /// Gives accesses by attachments that have changed some time to end, with the registers unlocked: the guest takes
-    /// the change for complete when its write is.
+    /// Gives accesses by attachments that have changed some time to end, with the registers
+    /// unlocked: the guest takes the change for complete when its write is.
     fn wait_for_attachments(&self) {
         for _ in 0..PATIENCE {
             if self.shared.registers().poll_attaching() {

@@ -45,13 +45,16 @@ impl Batch {
     /// Notes that translations of a slot no longer hold.
     pub fn invalidate(&mut self, slot: u32, first: u64, last: u64) {
         self.changed = true;
-        // One range for each slot: what lies between is forgotten needlessly, which costs time and nothing else.
+        // One range for each slot: what lies between is forgotten needlessly, which costs time and
+        // nothing else.
         let hull = self.stale.entry(slot).or_insert((first, last));
         *hull = (hull.0.min(first), hull.1.max(last));
     }
 
-    /// Invalidates all that no longer holds, once for each domain, and begins a grace period, if either is needed.
-    // The mappings themselves changed when the requests were executed: what is looked up from now on is new.
+    /// Invalidates all that no longer holds, once for each domain, and begins a grace period, if
+    /// either is needed.
+    // The mappings themselves changed when the requests were executed: what is looked up from now
+    // on is new.
     pub fn seal<M>(&mut self, unit: &TranslationUnit<M>, injected: Option<&Injected>) {
         while let Some((slot, (first, last))) = self.stale.pop_first() {
             let domain = DomainId(slot);
@@ -71,7 +74,8 @@ impl Batch {
         }
     }
 
-    /// Returns whether no access uses any more what the batch removed. Polls at most `rounds` times.
+    /// Returns whether no access uses any more what the batch removed. Polls at most `rounds`
+    /// times.
     pub fn is_over(&mut self, rounds: u32) -> bool {
         let Some(grace) = &mut self.grace else {
             return true;

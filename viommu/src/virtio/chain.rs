@@ -12,7 +12,8 @@ pub(super) struct Segment {
     pub len: u32,
 }
 
-/// The bytes of one chain. Where one descriptor ends and the next begins has no meaning (virtio 1.2, 2.7.4).
+/// The bytes of one chain. Where one descriptor ends and the next begins has no meaning (virtio
+/// 1.2, 2.7.4).
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     readable: Vec<Segment>,
@@ -24,8 +25,8 @@ fn total(segments: &[Segment]) -> u64 {
     segments.iter().map(|s| u64::from(s.len)).sum()
 }
 
-/// Calls `each` with the pieces of `length` bytes from `offset` on; returns false if there are fewer bytes, or if
-/// `each` returns false.
+/// Calls `each` with the pieces of `length` bytes from `offset` on; returns false if there are
+/// fewer bytes, or if `each` returns false.
 #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn pieces(
     segments: &[Segment],
@@ -43,7 +44,8 @@ fn pieces(
             skip -= len;
             continue;
         }
-        // A descriptor that reaches beyond the address space is out of reach; its addresses do not wrap.
+        // A descriptor that reaches beyond the address space is out of reach; its addresses do not
+        // wrap.
         let Some(addr) = segment.addr.checked_add(skip) else {
             return false;
         };
@@ -58,8 +60,9 @@ fn pieces(
 }
 
 impl Chain {
-    /// Takes the descriptors of a chain, in place of those of the last one. Returns false if there are more than `max`
-    /// of them, or one that is readable comes after one that is writable (2.7.4.2).
+    /// Takes the descriptors of a chain, in place of those of the last one. Returns false if there
+    /// are more than `max` of them, or one that is readable comes after one that is writable
+    /// (2.7.4.2).
     pub fn take<M>(&mut self, chain: DescriptorChain<M>, max: usize) -> bool
     where
         M: Deref<Target: GuestMemory>,
@@ -90,8 +93,8 @@ impl Chain {
         true
     }
 
-    /// Reads what the driver wrote, as far as it fits in `bytes`. Returns the number of bytes, or `None` if memory is
-    /// out of reach.
+    /// Reads what the driver wrote, as far as it fits in `bytes`. Returns the number of bytes, or
+    /// `None` if memory is out of reach.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "it is at most the length of `bytes`"

@@ -10,12 +10,12 @@ use crate::event::Observer;
 use crate::inject::Faults;
 use crate::unit::CacheConfig;
 
-/// Most endpoints of one device: with the domains that they may need, a quarter of what the translation cache can tell
-/// apart.
+/// Most endpoints of one device: with the domains that they may need, a quarter of what the
+/// translation cache can tell apart.
 pub const MAX_ENDPOINTS: usize = 4096;
 
-/// Most mappings of all domains together, if the configuration does not say otherwise: 4 GiB in single pages, for about
-/// 100 MiB of host memory. A MAP beyond is answered with NOMEM.
+/// Most mappings of all domains together, if the configuration does not say otherwise: 4 GiB in
+/// single pages, for about 100 MiB of host memory. A MAP beyond is answered with NOMEM.
 pub const DEFAULT_MAX_MAPPINGS: usize = 1 << 20;
 
 /// The greatest `probe_size` that can be configured: what a driver must allocate for each endpoint.
@@ -90,8 +90,8 @@ pub struct VirtioIommuConfig {
 }
 
 impl VirtioIommuConfig {
-    /// Creates the configuration of a device with every feature that newer devices should have, a granule of 4 KiB, and
-    /// these endpoints, which are not translated until they are attached.
+    /// Creates the configuration of a device with every feature that newer devices should have, a
+    /// granule of 4 KiB, and these endpoints, which are not translated until they are attached.
     pub fn new(endpoints: impl IntoIterator<Item = EndpointConfig>) -> Self {
         Self {
             endpoints: endpoints.into_iter().collect(),
@@ -251,10 +251,11 @@ pub enum ConfigError {
     ReservedRam(u32),
 }
 
-/// Learns that fault reports are waiting for [`VirtioIommu::process_events`](super::VirtioIommu::process_events).
+/// Learns that fault reports are waiting for
+/// [`VirtioIommu::process_events`](super::VirtioIommu::process_events).
 ///
-/// Called on the thread of the device whose access faulted, which may be pinned: it must hand over (write to an
-/// eventfd, say) and not serve the queue itself, nor wait.
+/// Called on the thread of the device whose access faulted, which may be pinned: it must hand over
+/// (write to an eventfd, say) and not serve the queue itself, nor wait.
 pub trait ReportsWaiting: Send + Sync {
     /// Learns that a report was added.
     fn reports_waiting(&self);
@@ -266,7 +267,8 @@ impl<F: Fn() + Send + Sync> ReportsWaiting for F {
     }
 }
 
-/// A request that was executed; its answer reaches the driver when the batch that it is part of is complete.
+/// A request that was executed; its answer reaches the driver when the batch that it is part of is
+/// complete.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
     /// The device-readable bytes, as far as any request goes.
@@ -296,8 +298,8 @@ pub trait RequestObserver: Send + Sync {
 pub struct Observers {
     /// Of requests.
     pub requests: Option<Arc<dyn RequestObserver>>,
-    /// Of the translation path. Endpoints are numbered in the order of the configuration; domains are slots, which are
-    /// used anew.
+    /// Of the translation path. Endpoints are numbered in the order of the configuration; domains
+    /// are slots, which are used anew.
     pub translation: Option<Arc<dyn Observer>>,
 }
 

@@ -43,7 +43,8 @@ impl<M> fmt::Debug for VirtioIommu<M> {
 pub struct DomainNames(Arc<Shared>);
 
 impl DomainNames {
-    /// Returns the driver's number of a domain of the translation path; none if there is no such domain any more.
+    /// Returns the driver's number of a domain of the translation path; none if there is no such
+    /// domain any more.
     pub fn number(&self, domain: DomainId) -> Option<u32> {
         self.0.domains().number(domain)
     }
@@ -108,7 +109,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     }
 }
 
-/// Checks that no reserved region is RAM where endpoints can bypass the device: they would reach what is there.
+/// Checks that no reserved region is RAM where endpoints can bypass the device: they would reach
+/// what is there.
 fn check_reserved_against_ram(
     config: &VirtioIommuConfig,
     memory: &impl GuestMemoryBackend,
@@ -131,7 +133,8 @@ fn check_reserved_against_ram(
 }
 
 impl<M> VirtioIommu<M> {
-    /// Returns the memory that the endpoint of this number sees; `None` if there is no such endpoint.
+    /// Returns the memory that the endpoint of this number sees; `None` if there is no such
+    /// endpoint.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "endpoints have different 32-bit numbers"
@@ -161,8 +164,9 @@ impl<M> VirtioIommu<M> {
         self.config.space(self.shared.domains().bypass)
     }
 
-    /// Writes to the configuration space, as the driver does. The only field that it can change is `bypass`, to 0 or 1,
-    /// when BYPASS_CONFIG is negotiated; all else is ignored. The change concerns accesses that begin after it.
+    /// Writes to the configuration space, as the driver does. The only field that it can change is
+    /// `bypass`, to 0 or 1, when BYPASS_CONFIG is negotiated; all else is ignored. The change
+    /// concerns accesses that begin after it.
     pub fn write_config(&mut self, offset: u64, data: &[u8]) {
         // A write may begin before the field and still cover it, as one of a whole word does.
         let Some(at) = (config::BYPASS as u64).checked_sub(offset) else {
@@ -181,8 +185,8 @@ impl<M> VirtioIommu<M> {
         }
     }
 
-    /// Takes note that the driver has accepted these features; bits from 24 on, which belong to the transport, are
-    /// ignored.
+    /// Takes note that the driver has accepted these features; bits from 24 on, which belong to the
+    /// transport, are ignored.
     ///
     /// To be called when the transport accepts FEATURES_OK, or at the latest with DRIVER_OK.
     ///
@@ -200,10 +204,11 @@ impl<M> VirtioIommu<M> {
         Ok(())
     }
 
-    /// Resets the device: everything is detached, all domains are gone, and nobody is answered any more. The field
-    /// `bypass` stays as it is.
+    /// Resets the device: everything is detached, all domains are gone, and nobody is answered any
+    /// more. The field `bypass` stays as it is.
     ///
-    /// Accesses that are under way may go on for a moment; the next batch of requests waits for them.
+    /// Accesses that are under way may go on for a moment; the next batch of requests waits for
+    /// them.
     // Answers first: a chain of the old queue must not be written any more.
     pub fn reset(&mut self) {
         self.batch.answers.clear();
@@ -214,7 +219,8 @@ impl<M> VirtioIommu<M> {
         for slot in &given_up {
             self.batch.invalidate(*slot, 0, u64::MAX);
         }
-        // Given out again only after the grace period: an access under way may still ask by these numbers.
+        // Given out again only after the grace period: an access under way may still ask by these
+        // numbers.
         self.batch.freed.extend(given_up);
         self.batch.changed = true;
         self.batch.seal(&self.unit, self.shared.injected.as_ref());
@@ -224,8 +230,8 @@ impl<M> VirtioIommu<M> {
         drop(gone);
     }
 
-    /// Resets the device with the whole machine: as [`VirtioIommu::reset`], but the field `bypass` becomes what it was
-    /// at first.
+    /// Resets the device with the whole machine: as [`VirtioIommu::reset`], but the field `bypass`
+    /// becomes what it was at first.
     pub fn system_reset(&mut self) {
         // First: the reset attaches endpoints by this field.
         self.shared.domains_mut().bypass = self.config.bypass_config.unwrap_or(false);

@@ -1,7 +1,8 @@
 //! Endpoints, domains and mappings, and what requests do to them.
 //!
-//! Everything here is checked before anything is changed: a request that is refused leaves no trace. Nothing here knows
-//! of queues, memory or the translation cache; what has to be told to those comes back as [`Effects`].
+//! Everything here is checked before anything is changed: a request that is refused leaves no
+//! trace. Nothing here knows of queues, memory or the translation cache; what has to be told to
+//! those comes back as [`Effects`].
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -187,8 +188,8 @@ impl Domains {
         self.free.iter().copied()
     }
 
-    /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free. Returns `None`, and
-    /// leaves nothing useful, unless that is each slot once.
+    /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free.
+    /// Returns `None`, and leaves nothing useful, unless that is each slot once.
     pub fn place(&mut self, wanted: &BTreeMap<u32, u32>, free: &[u32]) -> Option<()> {
         let count = self.slots.len();
         let mut all: Vec<u32> = wanted.values().chain(free).copied().collect();
@@ -241,7 +242,7 @@ impl Domains {
         iova: u64,
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
-        // Between being detached and its next access an endpoint may still ask for the domain it was attached to.
+        // A detached endpoint may still ask for its domain, until its next access.
         let attached = self.endpoints.get(endpoint as usize).and_then(|e| e.slot);
         let domain = self.slots.get(slot as usize).and_then(Option::as_ref);
         let mappings = domain
@@ -367,7 +368,8 @@ impl Domains {
         if flags & !(map_flag::READ | map_flag::WRITE | mmio) != 0 {
             return Err(Status::Inval.into());
         }
-        // Read before the domain is borrowed; refused last, so that a wrong request is told what is wrong with it.
+        // Read before the domain is borrowed; refused last, so that a wrong request is told what is
+        // wrong with it.
         let limits = self.limits;
         let full = self.mappings >= limits.max_mappings;
         let (_, domain) = self.translated(id)?;
@@ -380,8 +382,8 @@ impl Domains {
         if !aligned || !within || address.checked_add(last - first).is_none() {
             return Err(Status::Range.into());
         }
-        // Reserved regions of one endpoint do not overlap, those of several endpoints may: all that begin below are
-        // looked at.
+        // Reserved regions of one endpoint do not overlap, those of several endpoints may: all that
+        // begin below are looked at.
         let mut below = domain.reserved.range(..=(last, u64::MAX)).rev();
         if below.any(|((_, end), _)| *end >= first) {
             return Err(Status::Inval.into());
@@ -420,7 +422,8 @@ impl Domains {
         })
     }
 
-    /// Detaches everything and forgets what was negotiated. Returns the slots that were given up, and all mappings.
+    /// Detaches everything and forgets what was negotiated. Returns the slots that were given up,
+    /// and all mappings.
     pub fn reset(&mut self) -> (Vec<u32>, Vec<Mappings>) {
         self.features = 0;
         self.mappings = 0;

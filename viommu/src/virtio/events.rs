@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::spec::fault;
 use crate::fault::{Access, Fault, FaultReason};
 
-/// Most reports that wait for buffers: as many as twice the buffers that drivers usually provide. More are lost, and
-/// counted.
+/// Most reports that wait for buffers: as many as twice the buffers that drivers usually provide.
+/// More are lost, and counted.
 pub const MAX_WAITING_REPORTS: usize = 128;
 
 /// A report: `struct virtio_iommu_fault`.
@@ -25,7 +25,8 @@ pub struct FaultReport {
 }
 
 impl FaultReport {
-    /// Creates the report for the driver of `fault`, which was of `endpoint` by the driver's number.
+    /// Creates the report for the driver of `fault`, which was of `endpoint` by the driver's
+    /// number.
     pub(super) fn new(fault: &Fault, endpoint: u32) -> Self {
         let reason = match fault.reason {
             FaultReason::Blocked => fault::REASON_DOMAIN,

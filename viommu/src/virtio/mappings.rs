@@ -47,7 +47,8 @@ pub(super) struct Removed {
     pub rest: Mappings,
 }
 
-/// Mappings that do not overlap, by first IOVA. Ranges are inclusive: the whole of 64 bits can be said.
+/// Mappings that do not overlap, by first IOVA. Ranges are inclusive: the whole of 64 bits can be
+/// said.
 ///
 /// A look-up, an insertion and a removal take logarithmic time.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +75,8 @@ impl Mappings {
     }
 
     /// Returns whether anything in `first..=last` is mapped.
-    // The last mapping that begins by `last` is the only one that can reach into the range without beginning in it.
+    // The last mapping that begins by `last` is the only one that can reach into the range without
+    // beginning in it.
     pub fn overlaps(&self, first: u64, last: u64) -> bool {
         self.0
             .floor(last)
@@ -91,7 +93,8 @@ impl Mappings {
     /// # Errors
     /// If a mapping is partly in the range. Then nothing is removed.
     pub fn remove(&mut self, first: u64, last: u64) -> Result<Removed, Splits> {
-        // Of mappings that do not overlap, only the first and the last one that the range meets can stick out.
+        // Of mappings that do not overlap, only the first and the last one that the range meets can
+        // stick out.
         let Some((last_first, last_entry)) = self.0.floor(last) else {
             return Ok(Removed::default());
         };
@@ -205,7 +208,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain table of 64 addresses, each with the number of the mapping it belongs to.
+        /// Against a plain table of 64 addresses, each with the number of the mapping it belongs
+        /// to.
         #[test]
         fn as_a_plain_table(steps in prop::collection::vec((any::<bool>(), 0u64..64, 0u64..64), 1..60)) {
             let mut mappings = Mappings::default();

@@ -5,10 +5,11 @@
 //! by which test, is in the repository's `docs/virtio-iommu.md`.
 //!
 //! # For transports
-//! - The device is [`spec::DEVICE_ID`]; offer [`VirtioIommu::offered_features`] beside the transport's own, and show
-//!   [`VirtioIommu::config_space`]; pass writes to [`VirtioIommu::write_config`].
-//! - When the driver has accepted features, call [`VirtioIommu::activate`]; when it resets the device,
-//!   [`VirtioIommu::reset`]; when the machine is reset, [`VirtioIommu::system_reset`].
+//! - The device is [`spec::DEVICE_ID`]; offer [`VirtioIommu::offered_features`] beside the
+//!   transport's own, and show [`VirtioIommu::config_space`]; pass writes to
+//!   [`VirtioIommu::write_config`].
+//! - When the driver has accepted features, call [`VirtioIommu::activate`]; when it resets the
+//!   device, [`VirtioIommu::reset`]; when the machine is reset, [`VirtioIommu::system_reset`].
 //! - Queue [`spec::REQUEST_QUEUE`]: at a notification call [`VirtioIommu::process_requests`], or
 //!   with a bound on the time that this takes [`VirtioIommu::process_requests_within`]. If
 //!   [`Served::pending`], go on with other work, such as running vCPUs, and call
@@ -16,8 +17,9 @@
 //!   just unmapped must be able to come to an end, and it may be waiting for a vCPU.
 //! - Queue [`spec::EVENT_QUEUE`]: call [`VirtioIommu::process_events`] at a notification, and when
 //!   [`ReportsWaiting`] says so, on a thread that is not the device's.
-//! - The memory given to both is what the virtio-iommu itself sees: usually a [`DmaSpace`](crate::DmaSpace) that passes
-//!   through. It must not be one of this device's own endpoints.
+//! - The memory given to both is what the virtio-iommu itself sees: usually a
+//!   [`DmaSpace`](crate::DmaSpace) that passes through. It must not be one of this device's own
+//!   endpoints.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -14,7 +14,8 @@ use crate::attachment::Attachment;
 use crate::dma::DmaSpace;
 use crate::host::StableHostMemory;
 
-/// How often a batch looks whether accesses that were under way have ended, before it is left pending.
+/// How often a batch looks whether accesses that were under way have ended, before it is left
+/// pending.
 const ROUNDS: u32 = 64;
 
 /// What serving a queue came to.
@@ -66,13 +67,14 @@ pub enum ServeError {
 }
 
 impl<M: StableHostMemory> VirtioIommu<M> {
-    /// Serves the request queue, whose rings and buffers are in `mem`: everything that is available when it is called,
-    /// at most one ring's worth.
+    /// Serves the request queue, whose rings and buffers are in `mem`: everything that is available
+    /// when it is called, at most one ring's worth.
     ///
-    /// A ring is one batch: all requests are executed in their order, then all that they removed is invalidated at once
-    /// and waited for at once, then all are answered. No answer is given while an access that began before may still
-    /// use what the batch removed. This waits a moment for that, never longer: then the batch stays pending, and
-    /// [`VirtioIommu::poll`] is to be called until it is not. No lock is held and no memory is pinned meanwhile.
+    /// A ring is one batch: all requests are executed in their order, then all that they removed is
+    /// invalidated at once and waited for at once, then all are answered. No answer is given while
+    /// an access that began before may still use what the batch removed. This waits a moment for
+    /// that, never longer: then the batch stays pending, and [`VirtioIommu::poll`] is to be called
+    /// until it is not. No lock is held and no memory is pinned meanwhile.
     ///
     /// # Errors
     /// If the queue itself is broken. A bad request is answered instead.
@@ -84,8 +86,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         self.process_requests_within(queue, mem, &mut Quota::RING.clone())
     }
 
-    /// Serves the request queue as [`VirtioIommu::process_requests`] does, within `quota`, which is used up by what is
-    /// done. What is left over is told by [`Served::more`].
+    /// Serves the request queue as [`VirtioIommu::process_requests`] does, within `quota`, which is
+    /// used up by what is done. What is left over is told by [`Served::more`].
     ///
     /// # Errors
     /// As [`VirtioIommu::process_requests`].
@@ -107,7 +109,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         // A driver that adds requests without end must not keep the thread for ever.
         let mut left = queue.size();
         loop {
-            // What the driver adds from here on is found by the look at the end, without a notification.
+            // What the driver adds from here on is found by the look at the end, without a
+            // notification.
             queue.disable_notification(mem)?;
             let before = left;
             while self.collect(queue, mem, &mut left, quota)? {
@@ -122,14 +125,16 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             if !served.more || left == 0 || quota.is_used_up() {
                 return Ok(served);
             }
-            // The ring says that there is more, and nothing could be fetched: another turn would be the same.
+            // The ring says that there is more, and nothing could be fetched: another turn would be
+            // the same.
             if left == before {
                 return Err(ServeError::Stuck);
             }
         }
     }
 
-    /// Goes on with a batch that is pending, and then with the queue. Does nothing if none is pending.
+    /// Goes on with a batch that is pending, and then with the queue. Does nothing if none is
+    /// pending.
     ///
     /// # Errors
     /// As [`VirtioIommu::process_requests`].
@@ -185,8 +190,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         Ok(true)
     }
 
-    /// Executes what is available, as far as `quota` goes and as long as there are slots for new domains. Returns
-    /// whether there was anything.
+    /// Executes what is available, as far as `quota` goes and as long as there are slots for new
+    /// domains. Returns whether there was anything.
     fn collect(
         &mut self,
         queue: &mut Queue,
@@ -204,7 +209,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 break;
             };
             let head = chain.head_index();
-            // The longest request, each byte in a descriptor of its own: with more something is wrong.
+            // The longest request, each byte in a descriptor of its own: with more something is
+            // wrong.
             let sound = self.batch.chain.take(chain, longest);
             let mut answer = Answer {
                 head,
@@ -212,7 +218,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 tail: None,
             };
             if sound && let Err(Later) = self.answer(&pin, &mut answer) {
-                // It is fetched again when the batch before it is complete and has given its slots back.
+                // It is fetched again when the batch before it is complete and has given its slots
+                // back.
                 chains.go_to_previous_position();
                 break;
             }
@@ -314,7 +321,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         };
         // Saturates at 0 for MAP, after which there are more.
         self.batch.removed += mappings.saturating_sub(domains.mapping_count());
-        // Translations are invalidated and mappings freed without the lock, for which bus masters wait.
+        // Translations are invalidated and mappings freed without the lock, for which bus masters
+        // wait.
         drop(domains);
         match result {
             Ok(effects) => self.apply(effects),
@@ -348,8 +356,9 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         drop(garbage);
     }
 
-    /// Executes PROBE (5.13.6.7). The used length counts from the first writable byte, so what comes before the tail is
-    /// always written: as zeros, which are no property, if there is none. Returns what was written.
+    /// Executes PROBE (5.13.6.7). The used length counts from the first writable byte, so what
+    /// comes before the tail is always written: as zeros, which are no property, if there is none.
+    /// Returns what was written.
     fn probe(&mut self, mem: &impl GuestMemory, endpoint: u32, answer: &mut Answer) -> Vec<u8> {
         let chain = &self.batch.chain;
         let size = self.config.probe_size.unwrap_or(0) as usize;
@@ -395,9 +404,9 @@ impl<M: StableHostMemory> VirtioIommu<M> {
 
     /// Serves the event queue: writes the fault reports that are waiting into the driver's buffers.
     ///
-    /// To be called when the driver notifies that queue, and when [`ReportsWaiting`](super::ReportsWaiting) says so.
-    /// A buffer that is too small, or out of reach, is given back unwritten. Until the driver has set up the queue,
-    /// reports wait.
+    /// To be called when the driver notifies that queue, and when
+    /// [`ReportsWaiting`](super::ReportsWaiting) says so. A buffer that is too small, or out of
+    /// reach, is given back unwritten. Until the driver has set up the queue, reports wait.
     ///
     /// # Errors
     /// If the queue itself is broken.

@@ -83,8 +83,8 @@ impl Fields<'_> {
 }
 
 impl Request {
-    /// Parses the request that `bytes` begin with. What follows it is ignored, as a later version may have put it
-    /// there.
+    /// Parses the request that `bytes` begin with. What follows it is ignored, as a later version
+    /// may have put it there.
     ///
     /// # Errors
     /// If its type is unknown, or bytes are missing, even if only of a field that is reserved.

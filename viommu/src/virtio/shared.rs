@@ -13,8 +13,8 @@ use crate::model::{Mapping, Miss, Model};
 
 /// What is shared.
 ///
-/// Bus masters take these locks while they are pinned. So nobody accesses guest memory, calls out or waits for anything
-/// while holding one.
+/// Bus masters take these locks while they are pinned. So nobody accesses guest memory, calls out
+/// or waits for anything while holding one.
 pub(super) struct Shared {
     domains: RwLock<Domains>,
     reports: Mutex<Reports>,
@@ -43,7 +43,8 @@ impl Shared {
     }
 
     pub fn domains(&self) -> RwLockReadGuard<'_, Domains> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.domains.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -87,7 +88,8 @@ impl Model for Shared {
             self.reports().lose();
             return;
         }
-        // The lock is given back before the transport is told: it may serve the queue from another thread at once.
+        // The lock is given back before the transport is told: it may serve the queue from another
+        // thread at once.
         let waits = self.reports().push(report);
         if waits {
             self.waiting.reports_waiting();

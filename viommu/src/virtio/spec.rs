@@ -26,8 +26,8 @@ pub mod feature {
     pub const PROBE: u64 = 1 << 4;
     /// [`map_flag::MMIO`](super::map_flag::MMIO) is available.
     pub const MMIO: u64 = 1 << 5;
-    /// The field `bypass` says whether endpoints that are attached to nothing are translated, and domains may be
-    /// bypass domains.
+    /// The field `bypass` says whether endpoints that are attached to nothing are translated, and
+    /// domains may be bypass domains.
     pub const BYPASS_CONFIG: u64 = 1 << 6;
     /// All of them.
     pub const ALL: u64 =
@@ -120,7 +120,8 @@ impl Status {
 
 /// Flags of ATTACH (5.13.6.3).
 pub mod attach_flag {
-    /// The domain is a bypass domain; needs [`feature::BYPASS_CONFIG`](super::feature::BYPASS_CONFIG).
+    /// The domain is a bypass domain; needs
+    /// [`feature::BYPASS_CONFIG`](super::feature::BYPASS_CONFIG).
     pub const BYPASS: u32 = 1 << 0;
 }
 

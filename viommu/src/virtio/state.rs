@@ -1,4 +1,5 @@
-//! The state of a virtio-iommu, to be saved and restored: what the driver has set up, and nothing that follows from it.
+//! The state of a virtio-iommu, to be saved and restored: what the driver has set up, and nothing
+//! that follows from it.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,8 @@ use super::domains::{Domain, Domains, Refusal};
 use super::events::{FaultReport, MAX_WAITING_REPORTS, ReportCounters, Reports};
 use super::spec::{Status, attach_flag};
 
-/// Everything that a [`VirtioIommu`] knows. Its configuration, its queues and the translation cache are not part of it.
+/// Everything that a [`VirtioIommu`] knows. Its configuration, its queues and the translation cache
+/// are not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtioIommuState {
     /// [`VirtioIommuState::VERSION`].
@@ -78,7 +80,8 @@ pub struct AnswerState {
     pub head: u16,
     /// The used length.
     pub written: u32,
-    /// The status, and where it and the three bytes after it go: addresses and lengths. None if nothing is written.
+    /// The status, and where it and the three bytes after it go: addresses and lengths. None if
+    /// nothing is written.
     pub tail: Option<(u8, [(u64, u32); 4])>,
 }
 
@@ -142,11 +145,12 @@ impl<M> VirtioIommu<M> {
         }
     }
 
-    /// Restores a saved state. The translation cache is emptied, and requests that are not answered wait again for
-    /// accesses that are under way.
+    /// Restores a saved state. The translation cache is emptied, and requests that are not answered
+    /// wait again for accesses that are under way.
     ///
     /// # Errors
-    /// If the state is of another version or another configuration, or could not have come about; then nothing changes.
+    /// If the state is of another version or another configuration, or could not have come about;
+    /// then nothing changes.
     pub fn restore(&mut self, saved: &VirtioIommuState) -> Result<(), RestoreError> {
         let VirtioIommuState {
             version,
@@ -211,7 +215,8 @@ fn save_domain((slot, domain): (u32, &Domain)) -> DomainState {
     }
 }
 
-/// Carries out by requests what the state says, on a device out of reset: what no request can do, no state can.
+/// Carries out by requests what the state says, on a device out of reset: what no request can do,
+/// no state can.
 fn restore_domains(
     config: &VirtioIommuConfig,
     saved: &VirtioIommuState,

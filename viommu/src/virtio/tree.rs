@@ -1,14 +1,15 @@
-//! An ordered map from addresses that is quick to look something up in when the processor's caches have forgotten it.
+//! An ordered map from addresses that is quick to look something up in when the processor's caches
+//! have forgotten it.
 //!
-//! A B+ tree: values are in leaves, and an inner node knows the least key below each of its children. A look-up among
-//! many thousand mappings meets three or four wide nodes, of which only the leaf is likely to be cold, and in it the
-//! lines of the keys and of one value. Leaves that are filled in ascending or descending order, as drivers do, are
-//! filled to the brim.
+//! A B+ tree: values are in leaves, and an inner node knows the least key below each of its
+//! children. A look-up among many thousand mappings meets three or four wide nodes, of which only
+//! the leaf is likely to be cold, and in it the lines of the keys and of one value. Leaves that are
+//! filled in ascending or descending order, as drivers do, are filled to the brim.
 
 /// A map from addresses to `V`.
 ///
-/// `LEAF` is how many entries a leaf has: as many as share four cache lines, the count of them included. `FAN` is how
-/// many children an inner node has.
+/// `LEAF` is how many entries a leaf has: as many as share four cache lines, the count of them
+/// included. `FAN` is how many children an inner node has.
 #[derive(Clone, Debug)]
 pub(super) struct Tree<V, const LEAF: usize = 31, const FAN: usize = 64> {
     /// None if the map is empty.
@@ -41,7 +42,8 @@ struct Inner<V, const LEAF: usize, const FAN: usize> {
     children: Vec<Node<V, LEAF, FAN>>,
 }
 
-/// Returns where to split a full node that gets one more thing at `at`. What comes in order leaves full nodes behind.
+/// Returns where to split a full node that gets one more thing at `at`. What comes in order leaves
+/// full nodes behind.
 const fn cut(at: usize, capacity: usize) -> usize {
     if at == 0 || at == capacity {
         at
@@ -104,8 +106,8 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> 
         }
     }
 
-    /// Removes all entries with keys in `first..=last`, in time proportional to their number; returns how many there
-    /// were.
+    /// Removes all entries with keys in `first..=last`, in time proportional to their number;
+    /// returns how many there were.
     pub fn remove(&mut self, first: u64, last: u64) -> usize {
         let Some(root) = &mut self.root else {
             return 0;
@@ -155,7 +157,8 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> 
             Self::Leaf(leaf) => leaf.entry(leaf.before(key)),
             Self::Inner(inner) => {
                 let at = inner.child_of(key);
-                // The child's last key may be before `key`; then the next child begins with the answer.
+                // The child's last key may be before `key`; then the next child begins with the
+                // answer.
                 let within = inner.children[at].ceiling(key);
                 within.or_else(|| inner.children.get(at + 1)?.ceiling(key))
             }
@@ -175,7 +178,8 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Node<V, LEAF, FAN> 
         }
     }
 
-    /// Removes the entries in `first..=last`: returns how many there were. The node may be empty then.
+    /// Removes the entries in `first..=last`: returns how many there were. The node may be empty
+    /// then.
     fn remove(&mut self, first: u64, last: u64) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.remove(first, last),
@@ -287,7 +291,8 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN>
         Self { keys, children }
     }
 
-    /// Returns the child that `key` is in, if it is anywhere: the first one for a key that is before all others.
+    /// Returns the child that `key` is in, if it is anywhere: the first one for a key that is
+    /// before all others.
     #[inline]
     fn child_of(&self, key: u64) -> usize {
         self.keys[..self.children.len()]
@@ -339,8 +344,9 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN>
         removed
     }
 
-    /// Brings in order what is known of a child that lost something: one that is empty goes, and one that became small
-    /// becomes one with a neighbour if both fit into one node with room to spare.
+    /// Brings in order what is known of a child that lost something: one that is empty goes, and
+    /// one that became small becomes one with a neighbour if both fit into one node with room to
+    /// spare.
     fn mend(&mut self, at: usize) {
         let (width, capacity) = self.children[at].width();
         if width == 0 {
@@ -376,125 +382,4 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Inner<V, LEAF, FAN>
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::collections::btree_map::Entry;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Narrow, so that few entries make it high.
-    type Narrow = Tree<u64, 4, 4>;
-
-    /// Returns how high a node is, after a look at whether all in it is in order. Keys are in `least..=most`.
-    fn check(node: &Node<u64, 4, 4>, least: u64, most: u64) -> usize {
-        assert_ne!(node.width().0, 0);
-        assert_eq!(node.first(), least);
-        match node {
-            Node::Leaf(leaf) => {
-                let keys = &leaf.keys[..leaf.len];
-                assert!(keys.is_sorted_by(|a, b| a < b));
-                assert!(keys.iter().all(|key| *key <= most));
-                0
-            }
-            Node::Inner(inner) => {
-                let keys = &inner.keys[..inner.children.len()];
-                assert!(keys.is_sorted_by(|a, b| a < b));
-                let ends = keys[1..].iter().map(|key| key - 1).chain([most]);
-                let heights = keys.iter().zip(ends).zip(&inner.children);
-                let heights: Vec<_> = heights.map(|((k, end), c)| check(c, *k, end)).collect();
-                assert!(heights.iter().all(|height| *height == heights[0]));
-                heights[0] + 1
-            }
-        }
-    }
-
-    fn height(tree: &Narrow) -> usize {
-        tree.root
-            .as_ref()
-            .map_or(0, |root| check(root, root.first(), u64::MAX))
-    }
-
-    #[test]
-    fn leaves_are_lines() {
-        #[derive(Clone, Copy, Default)]
-        struct Mapping(#[expect(dead_code, reason = "its size matters")] [u64; 3]);
-        let leaf = Leaf::<Mapping, 31>::default();
-        assert_eq!(size_of_val(&leaf), 1024);
-        assert_eq!((&raw const leaf.values).addr() % 128, 0);
-    }
-
-    #[test]
-    fn what_comes_in_order_leaves_full_nodes() {
-        let (mut up, mut down) = (Narrow::default(), Narrow::default());
-        for key in 0..256 {
-            up.insert(key, key);
-            down.insert(u64::MAX - key, key);
-        }
-        assert_eq!(height(&up), 3);
-        for tree in [&up, &down] {
-            let mut leaves = 0;
-            let mut nodes: Vec<_> = tree.root.iter().collect();
-            while let Some(node) = nodes.pop() {
-                match node {
-                    Node::Leaf(_) => leaves += 1,
-                    Node::Inner(inner) => nodes.extend(&inner.children),
-                }
-            }
-            assert_eq!(leaves, 64);
-            height(tree);
-        }
-    }
-
-    #[test]
-    fn what_was_thinned_out_is_low() {
-        let mut tree = Narrow::default();
-        for key in 0..4096 {
-            tree.insert(key, key);
-        }
-        for key in (0..4096).filter(|key| key % 256 != 0) {
-            assert_eq!(tree.remove(key, key), 1);
-        }
-        assert_eq!(tree.len(), 16);
-        assert!(height(&tree) <= 4, "{}", height(&tree));
-    }
-
-    proptest! {
-        /// Against the standard library's.
-        #[test]
-        fn as_a_btree_map(steps in prop::collection::vec((0u8..8, 0u64..600, 0u64..40), 1..500)) {
-            let mut tree = Narrow::default();
-            let mut plain = BTreeMap::new();
-            for (step, (kind, key, more)) in (0..).zip(steps) {
-                // At both ends of the address space.
-                let key = if key < 300 { key } else { u64::MAX - (key - 300) };
-                let last = key.saturating_add(more);
-                match kind {
-                    0 => {
-                        let inside: Vec<_> = plain.range(key..=last).map(|(key, _)| *key).collect();
-                        prop_assert_eq!(tree.remove(key, last), inside.len());
-                        inside.iter().for_each(|key| { plain.remove(key); });
-                    }
-                    1 => prop_assert_eq!(tree.remove(key, key), usize::from(plain.remove(&key).is_some())),
-                    _ => for key in key..=last.min(key.saturating_add(3)) {
-                        if let Entry::Vacant(vacant) = plain.entry(key) {
-                            vacant.insert(step);
-                            tree.insert(key, step);
-                        }
-                    },
-                }
-                prop_assert_eq!(tree.len(), plain.len());
-                height(&tree);
-                for key in [key.saturating_sub(1), key, last] {
-                    let (floor, ceiling) = (plain.range(..=key).next_back(), plain.range(key..).next());
-                    prop_assert_eq!(tree.floor(key), floor.map(|(key, value)| (*key, value)));
-                    prop_assert_eq!(tree.ceiling(key), ceiling.map(|(key, value)| (*key, value)));
-                }
-            }
-            prop_assert!(tree.iter().eq(plain.iter().map(|(key, value)| (*key, value))));
-            prop_assert_eq!(tree.remove(0, u64::MAX), plain.len());
-            prop_assert!(tree.root.is_none());
-        }
-    }
-}
+mod tests;

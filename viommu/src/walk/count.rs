@@ -3,11 +3,12 @@
 use super::{Level, Regime, TableReader, walk};
 use crate::fault::Access;
 
-/// Log2 of the bytes of the smallest region (sizes of regions have three bits): one begins at no other address.
+/// Log2 of the bytes of the smallest region (sizes of regions have three bits): one begins at no
+/// other address.
 const SMALLEST_REGION: u8 = 25;
 
-/// Counts the pages and blocks that `regime` maps in the 32-bit space: at most one walk for each page, and one for each
-/// larger block or part of a hole.
+/// Counts the pages and blocks that `regime` maps in the 32-bit space: at most one walk for each
+/// page, and one for each larger block or part of a hole.
 // Each turn skips what one descriptor, or its absence, decides.
 pub(crate) fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
     let mut count = 0;
@@ -23,7 +24,8 @@ pub(crate) fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
             Err(fault) => match fault.level {
                 3 => Level::Third.shift(),
                 2 => Level::Second.shift(),
-                // An entry of the first level may be a hole, and so may all that is in neither region.
+                // An entry of the first level may be a hole, and so may all that is in neither
+                // region.
                 _ => SMALLEST_REGION,
             },
         };
@@ -70,7 +72,8 @@ mod tests {
     /// Regions are of 32 MiB or more, of which an entry of the first level covers many.
     #[test]
     fn no_region_is_skipped_with_a_hole_before_it() {
-        // Only the top 32 MiB: the 16 entries of the table at 0x2000, of which one is a block of 2 MiB.
+        // Only the top 32 MiB: the 16 entries of the table at 0x2000, of which one is a block of 2
+        // MiB.
         let regime = Regime {
             ttbr1: Some(Region::new(0x2000, 7, Level::Second)),
             ..Regime::new(Region::new(0x1000, 7, Level::First))

@@ -6,8 +6,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::lpae::{ExternalAbort, TableReader};
 
-/// Translation tables that stand in guest memory: descriptors are little-endian and read in one piece, with acquire
-/// ordering, so that a table that the guest wrote before the descriptor that leads to it is seen complete.
+/// Translation tables that stand in guest memory: descriptors are little-endian and read in one
+/// piece, with acquire ordering, so that a table that the guest wrote before the descriptor that
+/// leads to it is seen complete.
 #[derive(Debug)]
 pub struct GuestTables<'a, M>(pub &'a M);
 

@@ -21,8 +21,8 @@ pub trait TableReader {
     /// [`ExternalAbort`] if no memory answers there.
     fn read_descriptor(&self, address: u64) -> Result<u64, ExternalAbort>;
 
-    /// Reads the 32-bit descriptor at a physical address, which is a multiple of 4, in one piece: for formats that have
-    /// short ones.
+    /// Reads the 32-bit descriptor at a physical address, which is a multiple of 4, in one piece:
+    /// for formats that have short ones.
     ///
     /// # Errors
     ///
@@ -66,18 +66,19 @@ impl Inherited {
 
 /// Translates `iova` for `access`.
 ///
-/// The answer tells both permissions, not only the one asked for, and the naturally aligned range around `iova` that
-/// it holds for. The walk makes at most [`MAX_READS`] reads.
+/// The answer tells both permissions, not only the one asked for, and the naturally aligned range
+/// around `iova` that it holds for. The walk makes at most [`MAX_READS`] reads.
 ///
-/// The contiguous hint is believed if the entry itself could be one of such 16, that is, if the table has 16 entries
-/// and the output address is as far into a range of that size as the IOVA is; otherwise it is ignored. The other
-/// entries are not read: the architecture obliges software to write them alike (B3.6.2), and what it gets otherwise
-/// is its own, still checked, output address.
+/// The contiguous hint is believed if the entry itself could be one of such 16, that is, if the
+/// table has 16 entries and the output address is as far into a range of that size as the IOVA is;
+/// otherwise it is ignored. The other entries are not read: the architecture obliges software to
+/// write them alike (B3.6.2), and what it gets otherwise is its own, still checked, output address.
 ///
 /// # Errors
 ///
-/// [`WalkFault`] for the first fault that the architecture's order of checks finds; for one descriptor that order
-/// is external abort, translation or format, address size, security, access flag, permission.
+/// [`WalkFault`] for the first fault that the architecture's order of checks finds; for one
+/// descriptor that order is external abort, translation or format, address size, security, access
+/// flag, permission.
 pub fn walk<T: TableReader + ?Sized>(
     tables: &T,
     regime: &Regime,
@@ -219,8 +220,8 @@ impl Leaf {
     }
 }
 
-/// Returns the region that `iova` is in and log2 of the bytes that its first table covers; `None` if it is in none or
-/// walks of it are disabled (B3.6.4).
+/// Returns the region that `iova` is in and log2 of the bytes that its first table covers; `None`
+/// if it is in none or walks of it are disabled (B3.6.4).
 fn region_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
     let (region, bits) = side_of(regime, iova)?;
     (!region.disabled).then_some((region, bits))
@@ -258,18 +259,19 @@ fn side_of(regime: &Regime, iova: u64) -> Option<(Region, u8)> {
     in_0.then_some((regime.ttbr0, bits_0?))
 }
 
-/// Returns the address bits that a first table of `level` looks up if it covers 2^`region_bits` bytes; `None` if no
-/// such table can be: it would have less than one entry or more than 16 times the usual. (The architecture has a
-/// translation fault for a first level and size that do not fit each other, in stage 2, B3.6.6.)
+/// Returns the address bits that a first table of `level` looks up if it covers 2^`region_bits`
+/// bytes; `None` if no such table can be: it would have less than one entry or more than 16 times
+/// the usual. (The architecture has a translation fault for a first level and size that do not fit
+/// each other, in stage 2, B3.6.6.)
 fn first_index_bits(level: Level, region_bits: u8) -> Option<u8> {
     region_bits
         .checked_sub(level.shift())
         .filter(|&bits| bits <= INDEX_BITS + CONCATENATED_BITS)
 }
 
-/// Returns the largest range around `iova`, of `size_log2` or a size below it that entries can have, in which all IOVAs
-/// belong to one region: a block of one region may cover IOVAs that the other region takes (T0SZ = 0 with T1SZ = 7,
-/// say).
+/// Returns the largest range around `iova`, of `size_log2` or a size below it that entries can
+/// have, in which all IOVAs belong to one region: a block of one region may cover IOVAs that the
+/// other region takes (T0SZ = 0 with T1SZ = 7, say).
 fn clip(regime: &Regime, iova: u64, size_log2: u8) -> u8 {
     if regime.ttbr1.is_none() {
         return size_log2;
@@ -308,7 +310,8 @@ impl Walked {
     }
 }
 
-/// Returns all that holds around `iova`, which leads to `output` in a range of `size_log2`, which may be read.
+/// Returns all that holds around `iova`, which leads to `output` in a range of `size_log2`, which
+/// may be read.
 pub(super) fn mapping(iova: u64, output: u64, size_log2: u8, write: bool) -> Mapping {
     // At most 34 bits: 16 blocks of 1 GiB.
     let within = (1u64 << size_log2) - 1;

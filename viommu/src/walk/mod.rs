@@ -1,9 +1,11 @@
-//! Page-table formats, as pure functions: `(tables, regime, iova, access) -> Result<Walked, WalkFault>`.
+//! Page-table formats, as pure functions:
+//! `(tables, regime, iova, access) -> Result<Walked, WalkFault>`.
 //!
 //! [`walk`] is of long descriptors, [`walk_short`] of short ones.
 //!
-//! Nothing here has state, knows a device or caches anything. [`walk`] reads at most one descriptor a level through a
-//! [`TableReader`], whatever the tables hold, and answers for the whole range that the translation holds for.
+//! Nothing here has state, knows a device or caches anything. [`walk`] reads at most one descriptor
+//! a level through a [`TableReader`], whatever the tables hold, and answers for the whole range
+//! that the translation holds for.
 //!
 //! ```
 //! use viommu::walk::{Level, Regime, Region, Security, TableReader, ExternalAbort, walk};

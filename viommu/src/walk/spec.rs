@@ -1,13 +1,13 @@
-//! The long-descriptor format (LPAE) as data: descriptor layouts, levels, and what goes into a walk and comes out.
-//! Types only. Sections are those of the ARM ARM, DDI 0406C.
+//! The long-descriptor format (LPAE) as data: descriptor layouts, levels, and what goes into a walk
+//! and comes out. Types only. Sections are those of the ARM ARM, DDI 0406C.
 
 use bitfield_struct::bitfield;
 
 use crate::fault::FaultReason;
 use crate::model::Miss;
 
-/// A level of translation tables (B3.6, "Long-descriptor translation table format"). With 4 KiB granules and inputs
-/// of at most 40 bits there are three.
+/// A level of translation tables (B3.6, "Long-descriptor translation table format"). With 4 KiB
+/// granules and inputs of at most 40 bits there are three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Level {
@@ -20,7 +20,8 @@ pub enum Level {
 }
 
 impl Level {
-    /// Returns the lowest IOVA bit that indexes a table of this level: log2 of the bytes that an entry covers.
+    /// Returns the lowest IOVA bit that indexes a table of this level: log2 of the bytes that an
+    /// entry covers.
     pub const fn shift(self) -> u8 {
         match self {
             Self::First => 30,
@@ -47,8 +48,9 @@ impl Level {
 /// Address bits that a table looks up when it is not the first of a walk: 512 entries of 8 bytes.
 pub const INDEX_BITS: u8 = 9;
 
-/// A first table may be up to 16 tables put together (B3.6.6, stage 2 "concatenated translation tables"): that
-/// many address bits more. The IPMMU's first level for 40-bit inputs is such a table.
+/// A first table may be up to 16 tables put together (B3.6.6, stage 2 "concatenated translation
+/// tables"): that many address bits more. The IPMMU's first level for 40-bit inputs is such a
+/// table.
 pub const CONCATENATED_BITS: u8 = 4;
 
 /// The contiguous hint speaks of 16 adjacent entries (B3.6.2): that many address bits.
@@ -117,7 +119,8 @@ pub struct TableDescriptor {
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct LeafDescriptor {
-    /// The type: [`DescriptorType::Block`] at levels 1 and 2, [`DescriptorType::TableOrPage`] at level 3.
+    /// The type: [`DescriptorType::Block`] at levels 1 and 2, [`DescriptorType::TableOrPage`] at
+    /// level 3.
     #[bits(2)]
     pub kind: DescriptorType,
     /// AttrIndx\[2:0\]: which byte of MAIR0 and MAIR1 describes the memory.
@@ -136,12 +139,14 @@ pub struct LeafDescriptor {
     pub access_flag: bool,
     /// nG: the mapping is of one address space (ASID) only.
     pub not_global: bool,
-    /// Bits \[47:12\] of the output address. Bits \[47:40\] should be zero on ARMv7; a block's low bits are ignored.
+    /// Bits \[47:12\] of the output address. Bits \[47:40\] should be zero on ARMv7; a block's low
+    /// bits are ignored.
     #[bits(36)]
     pub frame: u64,
     #[bits(4)]
     __: u8,
-    /// The contiguous hint: this entry is one of 16 adjacent, aligned ones that map one contiguous range alike.
+    /// The contiguous hint: this entry is one of 16 adjacent, aligned ones that map one contiguous
+    /// range alike.
     pub contiguous: bool,
     /// PXN: no privileged instruction fetches.
     pub pxn: bool,
@@ -186,17 +191,21 @@ impl Shareability {
 /// Whether a translation regime may map Secure memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Security {
-    /// A Secure regime: NSTable and NS say which memory is meant, and NSTable holds for everything below (B3.6.3).
+    /// A Secure regime: NSTable and NS say which memory is meant, and NSTable holds for everything
+    /// below (B3.6.3).
     #[default]
     Secure,
-    /// A Non-secure regime as the architecture has it: NSTable and NS are ignored, everything is Non-secure.
+    /// A Non-secure regime as the architecture has it: NSTable and NS are ignored, everything is
+    /// Non-secure.
     NonSecure,
-    /// A Non-secure regime that insists: every table descriptor must have NSTable and every block or page NS, one by
-    /// one, or the access faults. So behaves the IPMMU-VMSA (drivers/iommu/ipmmu-vmsa.c, `ipmmu_domain_init_context`).
+    /// A Non-secure regime that insists: every table descriptor must have NSTable and every block
+    /// or page NS, one by one, or the access faults. So behaves the IPMMU-VMSA
+    /// (drivers/iommu/ipmmu-vmsa.c, `ipmmu_domain_init_context`).
     NonSecureRequired,
 }
 
-/// One table base register and what says how to use it: TTBRn with TTBCR.TnSZ and TTBCR.EPDn (B3.6.4).
+/// One table base register and what says how to use it: TTBRn with TTBCR.TnSZ and TTBCR.EPDn
+/// (B3.6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// Physical address of the first table. Bits below the table's own size are ignored.
@@ -226,11 +235,13 @@ impl Region {
 pub struct Regime {
     /// Bits of an IOVA, 32 or 40. A higher bit that is set is a translation fault.
     pub input_bits: u8,
-    /// Bits of a physical address, at most 48. A table, block or page beyond is an address size fault.
+    /// Bits of a physical address, at most 48. A table, block or page beyond is an address size
+    /// fault.
     pub output_bits: u8,
     /// The region at the bottom of the IOVA space: where the top T0SZ bits are zero.
     pub ttbr0: Region,
-    /// The region at the top: where the top T1SZ bits are one, or, with T1SZ = 0, all that is not in the other.
+    /// The region at the top: where the top T1SZ bits are one, or, with T1SZ = 0, all that is not
+    /// in the other.
     pub ttbr1: Option<Region>,
     /// Whether a clear access flag faults. (It always does on ARM CPUs; the IPMMU has IMCTR.AFE.)
     pub access_flag_faults: bool,
@@ -241,8 +252,8 @@ pub struct Regime {
 }
 
 impl Regime {
-    /// Returns the regime of an ARMv7 CPU's unprivileged Secure accesses: 32-bit inputs, 40-bit outputs, `region`
-    /// alone, and access flag faults.
+    /// Returns the regime of an ARMv7 CPU's unprivileged Secure accesses: 32-bit inputs, 40-bit
+    /// outputs, `region` alone, and access flag faults.
     pub const fn new(region: Region) -> Self {
         Self {
             input_bits: 32,
@@ -261,9 +272,9 @@ impl Regime {
 pub struct Walked {
     /// The physical address of the IOVA asked for.
     pub output: u64,
-    /// Log2 of the size of the naturally aligned range of IOVAs that this answer holds for: 12 (a page), 21 or 30 (a
-    /// block), 16, 25 or 34 (those with the contiguous hint), or a smaller one of these where a block reaches into
-    /// the other TTBR's region.
+    /// Log2 of the size of the naturally aligned range of IOVAs that this answer holds for: 12 (a
+    /// page), 21 or 30 (a block), 16, 25 or 34 (those with the contiguous hint), or a smaller one
+    /// of these where a block reaches into the other TTBR's region.
     pub size_log2: u8,
     /// The level of the block or page descriptor.
     pub level: Level,
@@ -293,16 +304,18 @@ pub struct Walked {
 pub struct WalkFault {
     /// Why.
     ///
-    /// - [`FaultReason::Translation`]: the descriptor is invalid, the IOVA is in no region, walks of the region are
-    ///   disabled, or its first table has an impossible size.
-    /// - [`FaultReason::Format`]: the descriptor has the reserved type, 0b01 at level 3. For ARM CPUs this is a
-    ///   translation fault like any other; the IPMMU tells it apart.
+    /// - [`FaultReason::Translation`]: the descriptor is invalid, the IOVA is in no region, walks
+    ///   of the region are disabled, or its first table has an impossible size.
+    /// - [`FaultReason::Format`]: the descriptor has the reserved type, 0b01 at level 3. For ARM
+    ///   CPUs this is a translation fault like any other; the IPMMU tells it apart.
     /// - [`FaultReason::AddressSize`]: a table, block or page lies beyond the output addresses.
-    /// - [`FaultReason::Secure`]: NSTable or NS is clear where [`Security::NonSecureRequired`] requires it.
-    /// - [`FaultReason::AccessFlag`], [`FaultReason::Permission`], [`FaultReason::WalkAbort`]: as their names say.
+    /// - [`FaultReason::Secure`]: NSTable or NS is clear where [`Security::NonSecureRequired`]
+    ///   requires it.
+    /// - [`FaultReason::AccessFlag`], [`FaultReason::Permission`], [`FaultReason::WalkAbort`]: as
+    ///   their names say.
     pub reason: FaultReason,
-    /// The level of the descriptor at fault, 1 to 3; 1 if the IOVA is in no region or its walks are disabled; 0 if it
-    /// is the table base register.
+    /// The level of the descriptor at fault, 1 to 3; 1 if the IOVA is in no region or its walks are
+    /// disabled; 0 if it is the table base register.
     pub level: u8,
 }
 

@@ -1,5 +1,6 @@
-//! A space behind a cache answers exactly as its model does without one, whatever is mapped, unmapped, invalidated and
-//! attached, as long as every unmapping is followed by an invalidation that covers it.
+//! A space behind a cache answers exactly as its model does without one, whatever is mapped,
+//! unmapped, invalidated and attached, as long as every unmapping is followed by an invalidation
+//! that covers it.
 
 use std::sync::Arc;
 
@@ -168,7 +169,8 @@ enum End {
     Wrap,
 }
 
-/// Returns what an access must yield, worked out from the model page by page: host address and length of each slice.
+/// Returns what an access must yield, worked out from the model page by page: host address and
+/// length of each slice.
 fn expected(
     memory: &GuestMemoryMmap<()>,
     model: &PlainModel,

@@ -1,5 +1,5 @@
-//! Real threads on real memory: after a completed invalidation nothing lands through the old translation, and nothing
-//! waits for ever.
+//! Real threads on real memory: after a completed invalidation nothing lands through the old
+//! translation, and nothing waits for ever.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -37,9 +37,10 @@ fn nested(space: &DmaSpace, value: u64) {
     at_once(space, value);
 }
 
-/// Devices write to one IOVA while it is mapped to one frame after the other. Each round, after the old frame has been
-/// unmapped, invalidated and waited for, it is read twice: nobody may have written in between. `remap` makes the next
-/// frame visible before the invalidation, as a guest that remaps does, or after it.
+/// Devices write to one IOVA while it is mapped to one frame after the other. Each round, after the
+/// old frame has been unmapped, invalidated and waited for, it is read twice: nobody may have
+/// written in between. `remap` makes the next frame visible before the invalidation, as a guest
+/// that remaps does, or after it.
 fn frames_stay_quiet(writes: &[Write], remap: bool, invalidate: fn(&viommu::TranslationUnit)) {
     let ram = ram();
     let (unit, model) = unit(&ram, 64, None);
@@ -156,7 +157,8 @@ fn detached() {
     });
 }
 
-/// A device that, pinned, waits for a vCPU; the vCPU polls the end of an invalidation, and goes on in between.
+/// A device that, pinned, waits for a vCPU; the vCPU polls the end of an invalidation, and goes on
+/// in between.
 #[test]
 fn a_vcpu_that_polls_never_deadlocks_with_a_device_that_waits_for_it() {
     let (unit, _model) = unit(&ram(), 64, None);

@@ -1,9 +1,10 @@
 //! The cache of predecoded blocks.
 //!
-//! A block is straight-line code of one page, keyed by everything its operations were made from: virtual and
-//! physical address and the part of the processor state that decoding depends on. When memory that it was made from is
-//! written, it is dropped ([`Blocks::drop_page`]). Blocks that another machine made are compared with memory when this
-//! one begins, and again before they run if memory was something else then ([`Blocks::begin`]).
+//! A block is straight-line code of one page, keyed by everything its operations were made from:
+//! virtual and physical address and the part of the processor state that decoding depends on. When
+//! memory that it was made from is written, it is dropped ([`Blocks::drop_page`]). Blocks that
+//! another machine made are compared with memory when this one begins, and again before they run if
+//! memory was something else then ([`Blocks::begin`]).
 
 #![expect(
     unsafe_code,
@@ -22,7 +23,8 @@ use crate::hash::AddressMap;
 use crate::mem;
 use crate::tlb::{Spans, fetch_tag};
 
-/// Blocks held at most; when they are used up all are dropped. Bounds host memory at about 100 MiB a core.
+/// Blocks held at most; when they are used up all are dropped. Bounds host memory at about 100 MiB
+/// a core.
 const MAX_BLOCKS: usize = 1 << 16;
 /// Operations held at most, for the same reason.
 const MAX_OPS: usize = 1 << 20;
@@ -30,8 +32,8 @@ const MAX_OPS: usize = 1 << 20;
 const JUMPS: usize = 4096;
 /// No block.
 pub const NONE: u32 = u32::MAX;
-/// The epoch of blocks that memory holds when any of the machines begins that they are handed to, and that nobody has
-/// overwritten in the present one.
+/// The epoch of blocks that memory holds when any of the machines begins that they are handed to,
+/// and that nobody has overwritten in the present one.
 const START: u32 = 0;
 /// The epoch of blocks that were dropped.
 const VOID: u32 = u32::MAX;
@@ -52,7 +54,8 @@ pub struct Key {
 pub struct Link {
     /// The next block, or [`NONE`].
     pub block: u32,
-    /// Valid while the spans are these; `None` when source and target share a page, and so stand and fall together.
+    /// Valid while the spans are these; `None` when source and target share a page, and so stand
+    /// and fall together.
     pub spans: Option<Spans>,
 }
 
@@ -77,14 +80,15 @@ pub struct Block {
     page: RamPage,
     /// The page that its one instruction ends in, if that is another one.
     second: Option<RamPage>,
-    /// Where it goes on: [0] when it ends without a taken branch, [1] when its direct branch is taken.
+    /// Where it goes on: [0] when it ends without a taken branch, [1] when its direct branch is
+    /// taken.
     pub links: [Link; 2],
     /// The instructions as they stood in memory; empty once they were overwritten.
     bytes: Box<[u8]>,
 }
 
-// SAFETY: a block holds `RamPage`, whose pointer the Bus keeps valid on every thread while a core holds the bus, and
-// `Core` owns both; nothing else in it is tied to a thread.
+// SAFETY: a block holds `RamPage`, whose pointer the Bus keeps valid on every thread while a core
+// holds the bus, and `Core` owns both; nothing else in it is tied to a thread.
 unsafe impl Send for Block {}
 
 impl Block {
@@ -157,13 +161,16 @@ impl Block {
         }
     }
 
-    /// Returns whether the block is one instruction that ends in the next page, and so depends on two translations.
+    /// Returns whether the block is one instruction that ends in the next page, and so depends on
+    /// two translations.
     pub fn crosses(&self) -> bool {
         self.second.is_some()
     }
 
-    /// Makes it fail every comparison with memory, like a block whose instructions were overwritten.
-    // No bytes are left, and the epoch is not the present one: the block is compared before it runs, and fails.
+    /// Makes it fail every comparison with memory, like a block whose instructions were
+    /// overwritten.
+    // No bytes are left, and the epoch is not the present one: the block is compared before it
+    // runs, and fails.
     fn void(&mut self) {
         self.bytes = Box::default();
         self.epoch = VOID;
@@ -206,7 +213,8 @@ pub struct Blocks {
     /// Counts the machines that the blocks have been handed to, from 1 on.
     epoch: u32,
     arena: Vec<Block>,
-    /// So many of these are of machines before, and are either in `later`, void or of the epoch [`START`].
+    /// So many of these are of machines before, and are either in `later`, void or of the epoch
+    /// [`START`].
     sorted: usize,
     /// Those that memory does not hold when a machine begins: it has other contents then.
     later: Vec<u32>,
@@ -280,8 +288,8 @@ impl Blocks {
         self.by_key.get(&pack(key)).copied()
     }
 
-    /// Adds a block. Ids handed out before are void when this returns `true` in second place: the cache was full
-    /// and was emptied first.
+    /// Adds a block. Ids handed out before are void when this returns `true` in second place: the
+    /// cache was full and was emptied first.
     pub fn insert(&mut self, block: Block) -> (u32, bool) {
         let full = self.make_room(1);
         let (key, crosses) = (block.key, block.crosses());
@@ -307,7 +315,8 @@ impl Blocks {
         (self.insert(next).0, full)
     }
 
-    /// Returns what is behind the stop that begins block `id`: another stop, or the block of real operations.
+    /// Returns what is behind the stop that begins block `id`: another stop, or the block of real
+    /// operations.
     pub fn behind(&self, id: u32) -> u32 {
         self.arena[id as usize].links[0].block
     }
@@ -443,7 +452,8 @@ impl Blocks {
         };
     }
 
-    /// Compares block `id` with memory; `true` when it holds, and is trusted from now on. Otherwise it is dropped.
+    /// Compares block `id` with memory; `true` when it holds, and is trusted from now on. Otherwise
+    /// it is dropped.
     pub fn revalidate(&mut self, id: u32) -> bool {
         let block = &mut self.arena[id as usize];
         if block.matches_memory() {
@@ -455,8 +465,8 @@ impl Blocks {
     }
 }
 
-/// Drops `block`, which is block `id`: its place in the arena stays, as links lead there, but it fails every comparison
-/// with memory for ever, and its key is free.
+/// Drops `block`, which is block `id`: its place in the arena stays, as links lead there, but it
+/// fails every comparison with memory for ever, and its key is free.
 fn void(
     id: u32,
     block: &mut Block,

@@ -42,19 +42,21 @@ pub struct RamPage {
     pub host: NonNull<u8>,
     /// Whether the guest may write it (ROM pages may not be written).
     pub writable: bool,
-    /// Its number among the pages of RAM, for [`Bus::code_pages`]. No two pages of one bus share one.
+    /// Its number among the pages of RAM, for [`Bus::code_pages`]. No two pages of one bus share
+    /// one.
     pub number: u32,
 }
 
 /// What a core can reach by physical address.
 ///
-/// Methods take `&self`: several cores share one bus. All values are little-endian in the low bytes.
+/// Methods take `&self`: several cores share one bus. All values are little-endian in the low
+/// bytes.
 ///
 /// # Safety
 ///
-/// The implementor promises that every [`RamPage::host`] it returns points to 4096 bytes of memory, aligned to
-/// 4096, that stay mapped and readable (and writable when `writable`) for as long as any core holds
-/// the bus, and that Rust code never holds a reference into that memory.
+/// The implementor promises that every [`RamPage::host`] it returns points to 4096 bytes of memory,
+/// aligned to 4096, that stay mapped and readable (and writable when `writable`) for as long as any
+/// core holds the bus, and that Rust code never holds a reference into that memory.
 pub unsafe trait Bus: Send + Sync {
     /// Reads `size` bytes of a device (never called for addresses for which [`Bus::ram`] answers).
     ///
@@ -74,17 +76,17 @@ pub unsafe trait Bus: Send + Sync {
     /// Returns which pages of its RAM hold code. Whoever writes RAM, and is no core, says so there.
     fn code_pages(&self) -> &CodePages;
 
-    /// Returns the physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave it out:
-    /// to save what a core has cached. A bus that does not know loses what is cached, and nothing
-    /// else.
+    /// Returns the physical address of the byte of RAM at host address `host`, as [`Bus::ram`] gave
+    /// it out: to save what a core has cached. A bus that does not know loses what is cached, and
+    /// nothing else.
     fn physical(&self, host: usize) -> Option<u64> {
         let _ = host;
         None
     }
 
-    /// Learns that core `cpu` begins its turn: until the next call, accesses are its own. Banked registers (those of an
-    /// interrupt controller) depend on who asks. The cluster calls this whenever it changes over to another core, and
-    /// before the first instruction of every run.
+    /// Learns that core `cpu` begins its turn: until the next call, accesses are its own. Banked
+    /// registers (those of an interrupt controller) depend on who asks. The cluster calls this
+    /// whenever it changes over to another core, and before the first instruction of every run.
     fn turn(&self, cpu: usize) {
         let _ = cpu;
     }

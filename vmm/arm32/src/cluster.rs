@@ -1,8 +1,8 @@
 //! Several cores taking turns.
 //!
-//! One thread runs all cores: each for [`TURN`] instructions, or until it waits. Time advances with every instruction
-//! of whichever core, so that no core ever sees it go back. When all cores wait, time belongs to the machine,
-//! which may skip to the next event.
+//! One thread runs all cores: each for [`TURN`] instructions, or until it waits. Time advances with
+//! every instruction of whichever core, so that no core ever sees it go back. When all cores wait,
+//! time belongs to the machine, which may skip to the next event.
 
 use std::io;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ use vmm_base::Clock;
 
 /// How many instructions a core runs before the next one has its turn.
 ///
-/// Long enough that changing over costs nothing, short enough that a core spinning on a lock held by another
-/// wastes little.
+/// Long enough that changing over costs nothing, short enough that a core spinning on a lock held
+/// by another wastes little.
 pub const TURN: u64 = 2_000;
 
 /// In host time, how many instructions may pass before timers are looked at again.
@@ -42,7 +42,8 @@ const HOST_TIME_SLICE: u64 = 20_000;
 pub enum Stop {
     /// The budget is used up.
     Budget,
-    /// Every core that is on waits for an interrupt; the earliest timer fires at `wake_ns`, if any is armed.
+    /// Every core that is on waits for an interrupt; the earliest timer fires at `wake_ns`, if any
+    /// is armed.
     Idle {
         /// Nanoseconds since power-on, or `None` when only a device can wake a core.
         wake_ns: Option<u64>,
@@ -124,8 +125,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Creates a cluster of `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others wait to be switched
-    /// on.
+    /// Creates a cluster of `cpus` cores (1 to 4) in their reset state. Core 0 is on, the others
+    /// wait to be switched on.
     #[expect(clippy::cast_possible_truncation, reason = "it is clamped to 4")]
     pub fn new(cpus: usize, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         let count = cpus.clamp(1, 4) as u8;
@@ -154,16 +155,18 @@ impl Cluster {
         }
     }
 
-    /// Has all cores translate code that runs often to the host's, and run that. What they do stays the same.
+    /// Has all cores translate code that runs often to the host's, and run that. What they do stays
+    /// the same.
     ///
     /// # Errors
-    /// There is no translator for the host's processor, or the host allows no memory that can be executed
-    /// ([`code_memory`](crate::code_memory)).
+    /// There is no translator for the host's processor, or the host allows no memory that can be
+    /// executed ([`code_memory`](crate::code_memory)).
     pub fn translate_code(&mut self) -> io::Result<()> {
         self.translate_code_after(THRESHOLD)
     }
 
-    /// As [`translate_code`](Self::translate_code), from the `times`th time on that a piece of code is about to run.
+    /// As [`translate_code`](Self::translate_code), from the `times`th time on that a piece of code
+    /// is about to run.
     ///
     /// # Errors
     /// As those of [`translate_code`](Self::translate_code).
@@ -178,8 +181,9 @@ impl Cluster {
         members.for_each(|member| member.core.interpret_code());
     }
 
-    /// Has all cores translate at most `longest` instructions at once from now on, as if code ended there. What they do
-    /// stays the same; where translated code is wrong, fewer instructions are to blame.
+    /// Has all cores translate at most `longest` instructions at once from now on, as if code ended
+    /// there. What they do stays the same; where translated code is wrong, fewer instructions are
+    /// to blame.
     pub fn limit_blocks(&mut self, longest: usize) {
         let members = self.members.iter_mut();
         members.for_each(|member| member.core.limit_blocks(longest));
@@ -211,7 +215,8 @@ impl Cluster {
         &self.members[cpu].core.cpu.s
     }
 
-    /// Returns the state of core `cpu`, to set up a boot. What was cached of the old state is dropped.
+    /// Returns the state of core `cpu`, to set up a boot. What was cached of the old state is
+    /// dropped.
     ///
     /// # Panics
     /// When there is no such core.
@@ -236,9 +241,11 @@ impl Cluster {
         self.members[cpu].waits
     }
 
-    /// Runs the cores in turns until one of the reasons of [`Stop`] arises, at most `budget` instructions.
+    /// Runs the cores in turns until one of the reasons of [`Stop`] arises, at most `budget`
+    /// instructions.
     ///
-    /// Timer outputs are re-evaluated on entry and whenever a deadline passes or a timer register is written.
+    /// Timer outputs are re-evaluated on entry and whenever a deadline passes or a timer register
+    /// is written.
     pub fn run(&mut self, machine: &mut dyn Machine, budget: u64) -> Stop {
         let end = self.retired().saturating_add(budget);
         self.bus.turn(self.turn);
@@ -297,7 +304,8 @@ impl Cluster {
         }
     }
 
-    /// Makes it the turn of a core that can run: the present one while its turn lasts, else the next.
+    /// Makes it the turn of a core that can run: the present one while its turn lasts, else the
+    /// next.
     fn choose(&mut self) -> bool {
         if self.left > 0 && self.members[self.turn].may_run() {
             return true;
@@ -308,7 +316,8 @@ impl Cluster {
             .find(|i| self.members[*i].may_run());
         if let Some(next) = next {
             if next != self.turn {
-                // Others may now store: even a store of the same value must break an exclusive sequence.
+                // Others may now store: even a store of the same value must break an exclusive
+                // sequence.
                 self.members[self.turn].core.cpu.s.monitor.open = false;
             }
             self.turn = next;

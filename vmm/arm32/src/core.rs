@@ -1,8 +1,9 @@
 //! The loop that runs predecoded blocks.
 //!
-//! Whatever the loop does is independent of where blocks happen to begin and end: the budget is kept to
-//! the instruction, interrupts are looked for after every instruction that may have raised or unmasked one,
-//! and an aborted instruction counts like any other. So a run is the same whether the cache was warm or cold.
+//! Whatever the loop does is independent of where blocks happen to begin and end: the budget is
+//! kept to the instruction, interrupts are looked for after every instruction that may have raised
+//! or unmasked one, and an aborted instruction counts like any other. So a run is the same whether
+//! the cache was warm or cold.
 
 mod fetch;
 mod guest_debug;
@@ -23,8 +24,8 @@ use crate::jit::Translator;
 use fetch::MAX_BLOCK;
 use translated::Translation;
 
-/// Breakpoints that may be reported between two instructions: whoever moves R15 from one to the next can go through as
-/// many, and then an instruction runs, so that no run stands still for ever.
+/// Breakpoints that may be reported between two instructions: whoever moves R15 from one to the
+/// next can go through as many, and then an instruction runs, so that no run stands still for ever.
 const MAX_STOPS: u32 = 64;
 
 /// A core and its predecoded code.
@@ -114,9 +115,9 @@ impl Core {
         }
     }
 
-    /// Takes over predecoded code, if the core's bus has its memory where it was. All cores that the code is given to
-    /// must begin with the same contents of memory: what memory does not hold then, in the first of them, is compared
-    /// with it before it runs.
+    /// Takes over predecoded code, if the core's bus has its memory where it was. All cores that
+    /// the code is given to must begin with the same contents of memory: what memory does not hold
+    /// then, in the first of them, is compared with it before it runs.
     pub(crate) fn give_code(&mut self, code: Code) {
         let Code {
             mut blocks,
@@ -134,7 +135,8 @@ impl Core {
         }
     }
 
-    /// Makes the next run look at the instruction at R15 anew: something that decoding depends on was changed.
+    /// Makes the next run look at the instruction at R15 anew: something that decoding depends on
+    /// was changed.
     pub(crate) fn look_again(&mut self) {
         self.resume = None;
     }
@@ -221,7 +223,8 @@ impl Core {
         }
     }
 
-    /// Sees to what [`Pins::any`](crate::wires::Pins::any) tells of before block `next`, outside of the fast loop.
+    /// Sees to what [`Pins::any`](crate::wires::Pins::any) tells of before block `next`, outside of
+    /// the fast loop.
     #[cold]
     #[inline(never)]
     fn see_to_pins(&mut self, mut next: u32, end: u64) -> Seen {
@@ -254,7 +257,8 @@ impl Core {
         seen
     }
 
-    /// Returns why the loop is left from block `id`; `None` to go on behind the breakpoint there, which was reported.
+    /// Returns why the loop is left from block `id`; `None` to go on behind the breakpoint there,
+    /// which was reported.
     #[cold]
     fn leave(&mut self, id: u32, exit: CoreExit) -> Option<CoreExit> {
         if let CoreExit::Breakpoint { pc } = exit {
@@ -328,7 +332,8 @@ impl Core {
         }
     }
 
-    /// Takes the exception of an instruction that was not done, or leaves the loop with R15 and IT at it.
+    /// Takes the exception of an instruction that was not done, or leaves the loop with R15 and IT
+    /// at it.
     #[cold]
     fn not_done(cpu: &mut Cpu, op: &Op) -> Onward {
         (cpu.s.r[15], cpu.s.psr.it) = (op.pc, op.it);

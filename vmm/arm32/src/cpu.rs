@@ -29,14 +29,15 @@ pub enum Flow {
     Jump,
     /// An exception return: R15 and the whole CPSR, IT included, are as they shall be.
     Return,
-    /// Done, but something may have changed that the block assumed: look again at the next instruction.
+    /// Done, but something may have changed that the block assumed: look again at the next
+    /// instruction.
     End,
     /// Done; leave the run loop for the reason in [`Cpu::exit`].
     Leave,
     /// Nothing was done: go on with the block behind this one, which has the instruction.
     Pass,
-    /// Not done: take the exception in [`Cpu::pending`], or if there is none leave the run loop with R15 at the
-    /// instruction, for the reason in [`Cpu::exit`].
+    /// Not done: take the exception in [`Cpu::pending`], or if there is none leave the run loop
+    /// with R15 at the instruction, for the reason in [`Cpu::exit`].
     Exception,
 }
 
@@ -62,7 +63,8 @@ pub enum CoreExit {
     },
     /// The instruction at R15 would make a watched access; it was not executed.
     Watchpoint(WatchHit),
-    /// A timer or PMU register was written, or counters that interrupt count otherwise from here on.
+    /// A timer or PMU register was written, or counters that interrupt count otherwise from here
+    /// on.
     TimerChanged,
     /// TLB maintenance that concerns all cores; this one has done it.
     Broadcast(TlbFlush),
@@ -162,7 +164,8 @@ impl Cpu {
         cpu
     }
 
-    /// Tells the clock of the instructions retired up to and not including the one at `idx` of the running block.
+    /// Tells the clock of the instructions retired up to and not including the one at `idx` of the
+    /// running block.
     pub fn sync_clock(&mut self, idx: u8) {
         let now = self.s.retired + u64::from(idx);
         // Only what the clock has not been told yet: a block may ask more than once.
@@ -219,7 +222,8 @@ impl Cpu {
         Flow::Exception
     }
 
-    /// Moves on past a call that firmware accepts (HVC and SMC have four bytes in both instruction sets).
+    /// Moves on past a call that firmware accepts (HVC and SMC have four bytes in both instruction
+    /// sets).
     pub fn accept_call(&mut self) {
         self.s.r[15] = self.s.r[15].wrapping_add(4);
         self.s.psr.it = advance_it(self.s.psr.it);
@@ -254,7 +258,8 @@ impl Cpu {
     pub fn apply(&mut self, effects: Effects) -> Flow {
         let spans = self.tlb.spans();
         self.flush(effects.tlb);
-        // A change of the regime concerns every page, one of the ASID or the tables those of one address space.
+        // A change of the regime concerns every page, one of the ASID or the tables those of one
+        // address space.
         if effects.regime {
             self.tlb.flush_all();
         } else if effects.asid || effects.tables {
@@ -278,7 +283,8 @@ impl Cpu {
             broadcast: None,
             ..effects
         } == Effects::default();
-        // The next instruction is still the one that the block has if it is fetched from where it was.
+        // The next instruction is still the one that the block has if it is fetched from where it
+        // was.
         if same && self.tlb.spans() == spans && !self.pins.any() {
             Flow::Next
         } else {

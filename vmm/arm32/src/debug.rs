@@ -1,8 +1,9 @@
-//! Debug registers of coprocessor 14: v7.1 Debug as the Cortex-A15 has it (ARM ARM DDI 0406C chapter C11), in Monitor
-//! debug-mode.
+//! Debug registers of coprocessor 14: v7.1 Debug as the Cortex-A15 has it (ARM ARM DDI 0406C
+//! chapter C11), in Monitor debug-mode.
 //!
-//! Here the registers are read and written; `events` says which instruction or access makes a debug event. There is
-//! no external debugger, so nothing ever halts: a debug event is a Prefetch Abort or a Data Abort, or nothing.
+//! Here the registers are read and written; `events` says which instruction or access makes a debug
+//! event. There is no external debugger, so nothing ever halts: a debug event is a Prefetch Abort
+//! or a Data Abort, or nothing.
 
 mod controls;
 pub(crate) mod events;
@@ -22,9 +23,9 @@ use registers::{
 use crate::cp15::{CpReg, Undefined};
 use crate::state::CpuState;
 
-/// DBGDIDR: 4 watchpoints, 6 breakpoints of which 2 match contexts, v7.1 Debug, DBGDEVID, Security Extensions without
-/// secure debug in User mode, r4p0. Unlike the A15 there is no DBGPCSR (PCSR_imp), which only memory-mapped accesses
-/// reach.
+/// DBGDIDR: 4 watchpoints, 6 breakpoints of which 2 match contexts, v7.1 Debug, DBGDEVID, Security
+/// Extensions without secure debug in User mode, r4p0. Unlike the A15 there is no DBGPCSR
+/// (PCSR_imp), which only memory-mapped accesses reach.
 const DIDR: u32 = 0x3515_d040;
 /// DBGDEVID: the OS double lock, vector catch by address, address masks for watchpoints and not for
 /// breakpoints. Unlike the A15 no VMID matching (there are no Virtualization Extensions), no
@@ -67,7 +68,8 @@ enum Register {
     Zero,
 }
 
-/// Returns the register with this encoding (C11.8: CRn, opc2 and CRm are the parts of the register number).
+/// Returns the register with this encoding (C11.8: CRn, opc2 and CRm are the parts of the register
+/// number).
 fn find(reg: CpReg) -> Option<Register> {
     use Register::{
         Address, AuthStatus, Bcr, Bvr, ClaimClear, ClaimSet, Devid, Didr, DscrExt, DscrInt, Dtr,

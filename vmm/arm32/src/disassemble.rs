@@ -5,7 +5,8 @@ use arm32_isa::{Decoded, decode_a32, decode_t32};
 /// An instruction as it stands in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disassembly {
-    /// Its word; of a 32-bit T32 instruction the first halfword is the upper one, and a 16-bit one is the lower half.
+    /// Its word; of a 32-bit T32 instruction the first halfword is the upper one, and a 16-bit one
+    /// is the lower half.
     pub word: u32,
     /// Its length in bytes, 2 or 4.
     pub len: u8,
@@ -13,7 +14,8 @@ pub struct Disassembly {
     pub text: String,
 }
 
-/// Returns the instruction at address `pc`, in T32 if `thumb`, else in A32. `bytes` are those in memory from there on.
+/// Returns the instruction at address `pc`, in T32 if `thumb`, else in A32. `bytes` are those in
+/// memory from there on.
 pub fn disassemble(bytes: [u8; 4], thumb: bool, pc: u32) -> Disassembly {
     let word = u32::from_le_bytes(bytes);
     let of = |decoded: Decoded, word: u32| Disassembly {

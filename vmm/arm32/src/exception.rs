@@ -51,10 +51,12 @@ impl Exception {
     }
 }
 
-/// Takes exception `e`: sets the fault registers, the banked LR and SPSR and the new CPSR, and leaves the address of
-/// the vector in `r[15]`. See [`Exception`] for what `r[15]` must hold before.
+/// Takes exception `e`: sets the fault registers, the banked LR and SPSR and the new CPSR, and
+/// leaves the address of the vector in `r[15]`. See [`Exception`] for what `r[15]` must hold
+/// before.
 ///
-/// The exclusive monitor is left as it is: a handler that returns to a load/store-exclusive sequence decides.
+/// The exclusive monitor is left as it is: a handler that returns to a load/store-exclusive
+/// sequence decides.
 pub fn enter(state: &mut CpuState, e: Exception) {
     // First: DBGWFAR is worked out from R15 and T as they are at the instruction.
     record_fault(state, e);
@@ -111,12 +113,13 @@ fn note_debug_event(state: &mut CpuState, fault: Fault) {
     }
 }
 
-/// Returns from an exception (`SUBS PC, LR`, `RFE`, `LDM ^` with PC): makes `cpsr` the CPSR and continues at `pc`.
+/// Returns from an exception (`SUBS PC, LR`, `RFE`, `LDM ^` with PC): makes `cpsr` the CPSR and
+/// continues at `pc`.
 ///
-/// Choices for what the architecture leaves open: a mode that does not exist on this core leaves the
-/// mode as it is; the low bits of `pc` that do not fit the instruction set are dropped; the J bit is ignored
-/// (there is no Jazelle or ThumbEE state); the exclusive monitor is cleared, as later architectures
-/// require and this one allows (a store-exclusive may always fail).
+/// Choices for what the architecture leaves open: a mode that does not exist on this core leaves
+/// the mode as it is; the low bits of `pc` that do not fit the instruction set are dropped; the J
+/// bit is ignored (there is no Jazelle or ThumbEE state); the exclusive monitor is cleared, as
+/// later architectures require and this one allows (a store-exclusive may always fail).
 pub fn return_to(state: &mut CpuState, pc: u32, cpsr: u32) {
     state.set_cpsr(cpsr);
     state.set_pc(pc);

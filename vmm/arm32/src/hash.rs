@@ -6,7 +6,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// A map by addresses.
 pub type AddressMap<K, V> = HashMap<K, V, BuildHasherDefault<KeyHasher>>;
 
-/// A multiplicative hash: keys are addresses, and no guest gains by making them collide but slowing itself down.
+/// A multiplicative hash: keys are addresses, and no guest gains by making them collide but slowing
+/// itself down.
 #[derive(Default)]
 pub struct KeyHasher(u64);
 

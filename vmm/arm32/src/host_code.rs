@@ -6,7 +6,8 @@ use std::any::Any;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum CodeExit {
-    /// A block ended, and exit [`Context::exit_slot`] of block [`Context::exit_block`] leads nowhere yet.
+    /// A block ended, and exit [`Context::exit_slot`] of block [`Context::exit_block`] leads
+    /// nowhere yet.
     Link = 0,
     /// R15 says where to go on.
     LookUp = 1,
@@ -16,14 +17,15 @@ pub enum CodeExit {
     Budget = 3,
 }
 
-/// What a core shares with the code that was made for it. Generated code finds all of it by its place in the core.
+/// What a core shares with the code that was made for it. Generated code finds all of it by its
+/// place in the core.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Context {
     /// Address of the entries of the current set of the software TLB.
     pub tlb: usize,
-    /// Address of the tags of the pages that the current set may fetch from: links to other pages, and jumps, hold
-    /// while theirs is among them.
+    /// Address of the tags of the pages that the current set may fetch from: links to other pages,
+    /// and jumps, hold while theirs is among them.
     pub tags: usize,
     /// Address of the jump table.
     pub jumps: usize,

@@ -5,9 +5,10 @@
 //! thread, reads no host clock and draws no random number: what a core does is a pure function of
 //! its state, its memory and its inputs.
 //!
-//! Reading order: [`state`] (what a core *is*), `mmu` and `cp15` (the system side), `lower` (instructions
-//! become micro-operations), `exec` (what each micro-operation does), `core` (the loop that runs them),
-//! `cluster` (several cores taking turns), `watch` and `cluster::observe` (looking on).
+//! Reading order: [`state`] (what a core *is*), `mmu` and `cp15` (the system side), `lower`
+//! (instructions become micro-operations), `exec` (what each micro-operation does), `core` (the
+//! loop that runs them), `cluster` (several cores taking turns), `watch` and `cluster::observe`
+//! (looking on).
 
 mod block;
 pub mod bus;

@@ -9,7 +9,8 @@
 
 use crate::bus::{Bus, BusFault, RamPage, Size};
 
-/// Reads `size` bytes at physical address `pa`, little-endian. The access must not cross a 4 KiB page.
+/// Reads `size` bytes at physical address `pa`, little-endian. The access must not cross a 4 KiB
+/// page.
 ///
 /// # Errors
 /// [`BusFault`] when neither RAM nor a device answers.
@@ -20,8 +21,8 @@ pub fn read_phys(bus: &dyn Bus, pa: u64, size: Size) -> Result<u64, BusFault> {
     }
 }
 
-/// Writes the low `size` bytes of `value` at physical address `pa`. The access must not cross a 4 KiB page. Predecoded
-/// code that was there is dropped.
+/// Writes the low `size` bytes of `value` at physical address `pa`. The access must not cross a 4
+/// KiB page. Predecoded code that was there is dropped.
 ///
 /// # Errors
 /// [`BusFault`] when neither writable RAM nor a device answers.
@@ -35,7 +36,8 @@ pub fn write_phys(bus: &dyn Bus, pa: u64, size: Size, value: u64) -> Result<(), 
     }
 }
 
-/// Reads up to 8 bytes from a RAM page at `offset`, little-endian; bytes past the end of the page read as 0.
+/// Reads up to 8 bytes from a RAM page at `offset`, little-endian; bytes past the end of the page
+/// read as 0.
 ///
 /// An aligned power-of-two access is single-copy atomic, as the architecture asks.
 pub fn read_page_bytes(page: RamPage, offset: u32, size: u32) -> u64 {
@@ -45,8 +47,8 @@ pub fn read_page_bytes(page: RamPage, offset: u32, size: u32) -> u64 {
             .rev()
             .fold(0, |v, i| v << 8 | read_page_bytes(page, offset + i, 1));
     }
-    // SAFETY: the Bus contract gives 4096 readable bytes at `host`, aligned to 4096; `at + size` is within
-    // them, and the wider accesses are made only where they are aligned.
+    // SAFETY: the Bus contract gives 4096 readable bytes at `host`, aligned to 4096; `at + size` is
+    // within them, and the wider accesses are made only where they are aligned.
     unsafe {
         let p = page.host.as_ptr().add(at);
         match size {
@@ -89,8 +91,9 @@ pub(crate) fn read_page_word(page: RamPage, offset: u32) -> u32 {
     read_page_bytes(page, offset, 4) as u32
 }
 
-/// Writes up to 8 bytes to a page of the RAM of `bus` at `offset`, little-endian; bytes past the end of the page are
-/// dropped. Predecoded code that was there is dropped, too; returns whether there was any.
+/// Writes up to 8 bytes to a page of the RAM of `bus` at `offset`, little-endian; bytes past the
+/// end of the page are dropped. Predecoded code that was there is dropped, too; returns whether
+/// there was any.
 ///
 /// # Errors
 /// [`BusFault`] when the page is not writable.
@@ -105,7 +108,8 @@ pub(crate) fn write_ram(
     Ok(bus.code_pages().written(page.number, offset, size))
 }
 
-/// Writes up to 8 bytes to a RAM page at `offset`, little-endian; bytes past the end of the page are dropped.
+/// Writes up to 8 bytes to a RAM page at `offset`, little-endian; bytes past the end of the page
+/// are dropped.
 ///
 /// # Errors
 /// [`BusFault`] when the page is not writable.
@@ -118,8 +122,8 @@ fn write_page_bytes(page: RamPage, offset: u32, size: u32, value: u64) -> Result
         return Err(BusFault);
     }
     let size = size.min(8).min(4096u32.saturating_sub(offset));
-    // SAFETY: the Bus contract gives 4096 writable bytes at `host`, aligned to 4096; `offset + size` is within
-    // them, and the wider accesses are made only where they are aligned.
+    // SAFETY: the Bus contract gives 4096 writable bytes at `host`, aligned to 4096;
+    // `offset + size` is within them, and the wider accesses are made only where they are aligned.
     unsafe {
         let p = page.host.as_ptr().add(offset.min(4095) as usize);
         match size {

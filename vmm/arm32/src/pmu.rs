@@ -1,7 +1,9 @@
-//! Performance monitors, version 2 (ARM ARM DDI 0406C chapter C12): a cycle counter and six event counters.
+//! Performance monitors, version 2 (ARM ARM DDI 0406C chapter C12): a cycle counter and six event
+//! counters.
 //!
-//! One instruction is one cycle, so that counts are exact and repeatable. Counters are brought up to date when they are
-//! looked at, and where a filter tells the privilege levels apart also before the level changes (`Pmu::filters`).
+//! One instruction is one cycle, so that counts are exact and repeatable. Counters are brought up
+//! to date when they are looked at, and where a filter tells the privilege levels apart also before
+//! the level changes (`Pmu::filters`).
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +40,8 @@ const PMCEID0: u32 = 1 << SW_INCR | 1 << INST_RETIRED | 1 << CPU_CYCLES;
 
 /// PMSELR value that selects the cycle counter's filter.
 const SELECT_CYCLE: u32 = 31;
-/// PMXEVTYPER.P: PL1 does not count; bit 29 (NSK) turns that round in the Non-secure world, in which this core is.
+/// PMXEVTYPER.P: PL1 does not count; bit 29 (NSK) turns that round in the Non-secure world, in
+/// which this core is.
 const FILTER_PL1: u32 = 1 << 31;
 /// PMXEVTYPER.U: PL0 does not count; bit 28 (NSU) turns that round.
 const FILTER_PL0: u32 = 1 << 30;
@@ -79,15 +82,16 @@ pub struct Pmu {
 }
 
 impl Pmu {
-    /// Returns the overflow interrupt output, with `now` instructions retired, those since the last update
-    /// at PL1 (`privileged`) or PL0.
+    /// Returns the overflow interrupt output, with `now` instructions retired, those since the last
+    /// update at PL1 (`privileged`) or PL0.
     pub fn line(&mut self, now: u64, privileged: bool) -> bool {
         self.update(now, privileged);
         self.control & E != 0 && self.overflow & self.interrupts != 0
     }
 
-    /// Returns the number of retired instructions at which a counter that may interrupt overflows next, provided that
-    /// no register is written before, and that the core stays at PL1 (`privileged`) or PL0; `None` when none will.
+    /// Returns the number of retired instructions at which a counter that may interrupt overflows
+    /// next, provided that no register is written before, and that the core stays at PL1
+    /// (`privileged`) or PL0; `None` when none will.
     pub fn next_overflow(&self, privileged: bool) -> Option<u64> {
         if self.control & E == 0 {
             return None;
@@ -107,8 +111,8 @@ impl Pmu {
         self.last.checked_add(soonest)
     }
 
-    /// Returns whether a counter that counts tells PL0 and PL1 apart: then it must be brought up to date
-    /// before the level changes.
+    /// Returns whether a counter that counts tells PL0 and PL1 apart: then it must be brought up to
+    /// date before the level changes.
     #[inline]
     pub(crate) fn filters(&self) -> bool {
         self.control & E != 0 && self.enabled != 0 && self.any_filter()
@@ -121,7 +125,8 @@ impl Pmu {
         events || self.enabled & CYCLE != 0 && differs(self.cycle_filter)
     }
 
-    /// Returns whether every register holds only what can have got there with `now` instructions retired.
+    /// Returns whether every register holds only what can have got there with `now` instructions
+    /// retired.
     pub(crate) fn is_possible(&self, now: u64) -> bool {
         let Self {
             user_enable: _,
@@ -397,7 +402,8 @@ mod tests {
     }
 
     proptest! {
-        /// Lazily or one by one, the counts are the same, and an overflow comes when it was foretold.
+        /// Lazily or one by one, the counts are the same, and an overflow comes when it was
+        /// foretold.
         #[test]
         fn counts_are_those_of_a_counter_that_looks_at_every_instruction(
             filter in 0u32..16,

@@ -1,7 +1,8 @@
-//! The generic timer (ARM ARM DDI 0406C chapter B8): a counter shared by all cores and two timers a core.
+//! The generic timer (ARM ARM DDI 0406C chapter B8): a counter shared by all cores and two timers a
+//! core.
 //!
-//! All times here are *counts*, ticks of the system counter since power-on. The virtual offset is 0 (there is no
-//! Hyp mode to set another), so that the virtual count is the physical one.
+//! All times here are *counts*, ticks of the system counter since power-on. The virtual offset is 0
+//! (there is no Hyp mode to set another), so that the virtual count is the physical one.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,8 @@ pub const fn count_from_ns(ns: u64) -> u64 {
     (ns as u128 * FREQUENCY_HZ as u128 / NS_PER_S) as u64
 }
 
-/// Returns the first nanosecond at which the count is at least `count`; [`u64::MAX`] when that is beyond 64 bits.
+/// Returns the first nanosecond at which the count is at least `count`; [`u64::MAX`] when that is
+/// beyond 64 bits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "it was compared with the largest of 64 bits"
@@ -52,8 +54,8 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Returns the control register at `count`. ISTATUS reads 0 while the timer is disabled (UNKNOWN in the
-    /// architecture; our choice).
+    /// Returns the control register at `count`. ISTATUS reads 0 while the timer is disabled
+    /// (UNKNOWN in the architecture; our choice).
     pub const fn control(&self, count: u64) -> u32 {
         (self.enable as u32)
             | (self.masked as u32) << 1
@@ -86,7 +88,8 @@ impl Timer {
         self.enable && !self.masked && count >= self.compare
     }
 
-    /// Returns the count at which the output will rise, if it is low at `count` and time alone will raise it.
+    /// Returns the count at which the output will rise, if it is low at `count` and time alone will
+    /// raise it.
     pub const fn deadline(&self, count: u64) -> Option<u64> {
         if self.enable && !self.masked && count < self.compare {
             Some(self.compare)
@@ -125,8 +128,8 @@ impl GenericTimer {
             .min()
     }
 
-    /// Returns the next count at which the event stream wakes `WFE` (CNTKCTL.EVNTEN, EVNTDIR and EVNTI; B8.1.4);
-    /// `None` while it is off or never again.
+    /// Returns the next count at which the event stream wakes `WFE` (CNTKCTL.EVNTEN, EVNTDIR and
+    /// EVNTI; B8.1.4); `None` while it is off or never again.
     pub fn next_event(&self, count: u64) -> Option<u64> {
         if self.kernel_control & (1 << 2) == 0 {
             return None;

@@ -1,11 +1,12 @@
 //! The software TLB: from virtual address to host pointer in a few instructions.
 //!
-//! A *set* is a direct-mapped array of 4 KiB entries for one pair of (privilege level, DACR): Linux with
-//! `CPU_SW_DOMAIN_PAN` writes DACR at every entry to and exit from the kernel, so the sets of the values it alternates
-//! between stay warm side by side. Larger mappings are entered 4 KiB at a time.
+//! A *set* is a direct-mapped array of 4 KiB entries for one pair of (privilege level, DACR): Linux
+//! with `CPU_SW_DOMAIN_PAN` writes DACR at every entry to and exit from the kernel, so the sets of
+//! the values it alternates between stay warm side by side. Larger mappings are entered 4 KiB at a
+//! time.
 //!
-//! Entries may be dropped at any time (the architecture allows it); they are kept no longer than the guest's
-//! own TLB maintenance allows.
+//! Entries may be dropped at any time (the architecture allows it); they are kept no longer than
+//! the guest's own TLB maintenance allows.
 
 mod fetched;
 mod saved;
@@ -27,20 +28,22 @@ use crate::watch::{Watches, Watchpoint};
 const ENTRIES: usize = 1024;
 /// Sets: two privilege levels times the DACR values a kernel alternates between, with room.
 const SETS: usize = 8;
-/// A tag that no address has: bit 11 is masked away whatever the size of the access. (The lowest bits are not:
-/// they are what tells a misaligned address.)
+/// A tag that no address has: bit 11 is masked away whatever the size of the access. (The lowest
+/// bits are not: they are what tells a misaligned address.)
 const INVALID: u32 = 1 << 11;
 /// Added to the tag of a page that is watched, and masked away like it.
 const WATCHED: u32 = 1 << 10;
 /// Added to the write tag of a page that holds predecoded code, and masked away like it.
 const CODE: u32 = 1 << 9;
-/// As many entries are dropped one by one; a guest that invalidates often has few, and all are 128 KiB.
+/// As many entries are dropped one by one; a guest that invalidates often has few, and all are 128
+/// KiB.
 const FEW: usize = 512;
 
 /// How generated code finds the entry of an address: shifted right by so much, and masked.
 #[expect(clippy::cast_possible_truncation, reason = "a table of some kilobytes")]
 pub const BYTES: (u8, u32) = (8, (ENTRIES as u32 - 1) << 4);
-/// How generated code finds the tag of a page that it wants to fetch from: shifted right by so much, and masked.
+/// How generated code finds the tag of a page that it wants to fetch from: shifted right by so
+/// much, and masked.
 #[expect(clippy::cast_possible_truncation, reason = "a table of some kilobytes")]
 pub const TAG_BYTES: (u8, u32) = (9, (fetched::TAGS as u32 - 1) << 3);
 /// Where an entry has its tag for reads.
@@ -99,8 +102,8 @@ pub struct Key {
     pub dacr: u32,
 }
 
-/// Names a span between two invalidations, and the set in it: what was found executable in another span is stale, and
-/// in another set it may not be executable.
+/// Names a span between two invalidations, and the set in it: what was found executable in another
+/// span is stale, and in another set it may not be executable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spans {
     /// See [`Tlb::set`].
@@ -132,14 +135,16 @@ pub struct Tlb {
     base: usize,
     /// The next set to recycle.
     next: usize,
-    /// Indices of entries that hold non-global pages, each once, to drop on a change of address space.
+    /// Indices of entries that hold non-global pages, each once, to drop on a change of address
+    /// space.
     local: Vec<u16>,
     /// A bit for each entry that is in `local`.
     is_local: Box<[u64]>,
     /// Indices of the others that were filled since everything was dropped, up to [`FEW`] and one
     /// that says that there are more.
     filled: Vec<u16>,
-    /// Lowest and highest address covered by mappings larger than a page, of which the TLB holds pieces.
+    /// Lowest and highest address covered by mappings larger than a page, of which the TLB holds
+    /// pieces.
     large: Option<(u32, u32)>,
     /// The pages that instructions were fetched from.
     fetched: Fetched,
@@ -169,11 +174,13 @@ impl Default for Tlb {
 }
 
 impl Tlb {
-    /// Returns the host address for a read of `SIZE` bytes at `va`, if the page is cached and the access aligned.
+    /// Returns the host address for a read of `SIZE` bytes at `va`, if the page is cached and the
+    /// access aligned.
     #[inline(always)]
     pub fn read<const SIZE: u32>(&self, va: u32) -> Option<NonNull<u8>> {
         let entry = &self.entries[self.slot(va)];
-        // One comparison: a misaligned address differs in its low bits, a watched or empty entry by its tag.
+        // One comparison: a misaligned address differs in its low bits, a watched or empty entry by
+        // its tag.
         if entry.read == va & (0xffff_f000 | (SIZE - 1)) {
             pointer(entry, va)
         } else {
@@ -247,8 +254,9 @@ impl Tlb {
         }
     }
 
-    /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of the current set.
-    /// `code`: the page holds predecoded code, so that stores to it take the slow path.
+    /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of
+    /// the current set. `code`: the page holds predecoded code, so that stores to it take the slow
+    /// path.
     pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage, code: bool) {
         self.large = wider(self.large, va, t);
         let slot = self.slot(va);
@@ -305,7 +313,8 @@ impl Tlb {
         self.fetched.find(va, self.set())
     }
 
-    /// Returns the address of the tags of the pages that the current set may fetch from, for generated code.
+    /// Returns the address of the tags of the pages that the current set may fetch from, for
+    /// generated code.
     pub fn tags_address(&self) -> usize {
         self.fetched.tags_address(self.set())
     }
@@ -413,8 +422,8 @@ impl Tlb {
         self.new_span_if(dropped);
     }
 
-    /// Begins a new span if a page that instructions were fetched from was `dropped`: until it is translated again,
-    /// nothing may lead to its code.
+    /// Begins a new span if a page that instructions were fetched from was `dropped`: until it is
+    /// translated again, nothing may lead to its code.
     fn new_span_if(&mut self, dropped: bool) {
         if dropped {
             self.span = self.span.wrapping_add(1);
@@ -436,7 +445,8 @@ impl Tlb {
         self.new_span_if(dropped);
     }
 
-    /// Drops the translation of the page of `va`, and everything if it may be part of a larger mapping.
+    /// Drops the translation of the page of `va`, and everything if it may be part of a larger
+    /// mapping.
     pub fn flush_page(&mut self, va: u32) {
         // The TLB holds a larger mapping in pieces, and any address in it names them all.
         if covers(self.large, va) {

@@ -1,8 +1,9 @@
-//! Watchpoints: ranges of virtual addresses whose accesses stop a core, for an observer, or make a debug event, for
-//! the guest.
+//! Watchpoints: ranges of virtual addresses whose accesses stop a core, for an observer, or make a
+//! debug event, for the guest.
 //!
-//! A watched page misses the fast path of the software TLB and keeps its entry all the same, so that a run that is
-//! watched translates when, and only when, a run that is not would. Where nothing is watched, nothing is checked.
+//! A watched page misses the fast path of the software TLB and keeps its entry all the same, so
+//! that a run that is watched translates when, and only when, a run that is not would. Where
+//! nothing is watched, nothing is checked.
 
 mod access;
 

@@ -1,4 +1,5 @@
-//! The wires between a core and the machine around it: interrupt inputs, timer outputs, firmware calls.
+//! The wires between a core and the machine around it: interrupt inputs, timer outputs, firmware
+//! calls.
 
 pub use vmm_base::Pins;
 
@@ -24,7 +25,8 @@ pub enum Conduit {
     Smc(u8),
 }
 
-/// What a firmware call asks of the cluster. Results for the guest are already in R0 to R3 of its state.
+/// What a firmware call asks of the cluster. Results for the guest are already in R0 to R3 of its
+/// state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirmwareAction {
     /// Continue after the call.
@@ -55,7 +57,8 @@ pub trait Machine {
     /// Learns that an interrupt output of core `cpu` changed.
     fn output(&mut self, cpu: usize, output: Output, level: bool);
 
-    /// Carries out a call of firmware: core `cpu` executed HVC or SMC. `powered[i]` tells whether core `i` is on.
+    /// Carries out a call of firmware: core `cpu` executed HVC or SMC. `powered[i]` tells whether
+    /// core `i` is on.
     fn firmware(
         &mut self,
         cpu: usize,

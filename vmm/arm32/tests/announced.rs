@@ -1,6 +1,8 @@
-//! What the identification registers announce, and that each of it is there: no instruction of it is UNDEFINED.
+//! What the identification registers announce, and that each of it is there: no instruction of it
+//! is UNDEFINED.
 //!
-//! Fields by ARM ARM DDI 0406C B4.1.82 to B4.1.88 and B6.1.40 to B6.1.41; what the numbers stand for is said there.
+//! Fields by ARM ARM DDI 0406C B4.1.82 to B4.1.88 and B6.1.40 to B6.1.41; what the numbers stand
+//! for is said there.
 
 mod common;
 
@@ -21,7 +23,8 @@ const MVFR1: u32 = 0xeef6_1a10;
 /// CPACR = 0x00f00000; FPEXC = 0x40000000: floating point and Advanced SIMD are enabled.
 const ENABLE: [u32; 4] = [0xe3a0_060f, 0xee01_0f50, 0xe3a0_0101, 0xeee8_0a10];
 
-/// The register, the lowest bit of its field, the field's value, what that announces, and instructions in A32 and T32.
+/// The register, the lowest bit of its field, the field's value, what that announces, and
+/// instructions in A32 and T32.
 type Row = (u32, u32, u32, &'static str, &'static [u32], &'static [u32]);
 
 const ANNOUNCED: &[Row] = &[
@@ -146,7 +149,8 @@ const ANNOUNCED: &[Row] = &[
         &[0xe082_1493, 0xe0a2_1493, 0xe042_1493],
         &[0x1204_fba3, 0x1204_fbe3, 0x1264_fbe3],
     ),
-    // smull r1, r2, r3, r4; smlalbb r1, r2, r3, r4; smlad r1, r2, r3, r4; smmla r1, r2, r3, r4; smusd r1, r2, r3
+    // smull r1, r2, r3, r4; smlalbb r1, r2, r3, r4; smlad r1, r2, r3, r4; smmla r1, r2, r3, r4;
+    // smusd r1, r2, r3
     (
         ID_ISAR2,
         16,
@@ -242,7 +246,8 @@ const ANNOUNCED: &[Row] = &[
     ),
     // svc #0
     (ID_ISAR3, 8, 1, "SVC", &[0xef00_0000], &[0xbf00_df00]),
-    // sadd8 r1, r2, r3; ssat16 r1, #4, r2; sel r1, r2, r3; usada8 r1, r2, r3, r4; pkhbt r1, r2, r3; uqsax r1, r2, r3
+    // sadd8 r1, r2, r3; ssat16 r1, #4, r2; sel r1, r2, r3; usada8 r1, r2, r3, r4; pkhbt r1, r2, r3;
+    // uqsax r1, r2, r3
     (
         ID_ISAR3,
         4,
@@ -404,8 +409,8 @@ const ANNOUNCED: &[Row] = &[
     ),
 ];
 
-/// Returns a core behind [`ENABLE`] and one more instruction. Addresses lie in RAM, and table branches find a table of
-/// zeros.
+/// Returns a core behind [`ENABLE`] and one more instruction. Addresses lie in RAM, and table
+/// branches find a table of zeros.
 fn after(instruction: u32, thumb: bool) -> Core {
     let (mut core, _) = core_with(&[&ENABLE[..], &[instruction]].concat());
     core.run(ENABLE.len() as u64);
@@ -446,7 +451,8 @@ fn what_is_not_announced_is_not_there() {
     for swap in [0xe100_1092, 0xe140_1092] {
         assert_eq!(after(swap, false).cpu.s.psr.mode, Mode::Und);
     }
-    // No system registers by MRS of another mode, and no coprocessor other than 10, 11, 14 and 15: CDP p0.
+    // No system registers by MRS of another mode, and no coprocessor other than 10, 11, 14 and 15:
+    // CDP p0.
     assert_eq!((field(ID_ISAR0, 16), field(ID_ISAR4, 24)), (0, 0));
     assert_eq!(after(0xee00_0000, false).cpu.s.psr.mode, Mode::Und);
 }

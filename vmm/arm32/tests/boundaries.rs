@@ -1,4 +1,5 @@
-//! Where blocks begin and end never shows, whatever the code: not even in what the architecture leaves open.
+//! Where blocks begin and end never shows, whatever the code: not even in what the architecture
+//! leaves open.
 
 mod common;
 

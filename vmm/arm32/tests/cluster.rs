@@ -10,7 +10,8 @@ use arm32::state::CpuState;
 use arm32::wires::{Conduit, FirmwareAction, Machine, Output};
 use common::{BASE, Firmware, FlatBus, RAM, TestClock};
 
-/// Core 0 starts the others; each adds 1 to a counter 5000 times; core 0 waits for all and powers off.
+/// Core 0 starts the others; each adds 1 to a counter 5000 times; core 0 waits for all and powers
+/// off.
 const COUNTERS: &[u32] = &[
     0xe3a0_1001, //        mov   r1, #1
     0xe28f_2024, //        add   r2, pc, #36   (worker)
@@ -120,8 +121,8 @@ fn a_request_to_stop_wakes_no_core() {
     assert_eq!((cluster.retired(), cluster.waits(0)), (1, 1));
 }
 
-/// Returns when the overflow interrupt of the cycle counter rises, in a run of `program` given in slices of
-/// `slice` instructions.
+/// Returns when the overflow interrupt of the cycle counter rises, in a run of `program` given in
+/// slices of `slice` instructions.
 fn overflow_at(program: &[u32], slice: u64) -> u64 {
     struct Watch(Arc<TestClock>, Option<u64>);
     impl Machine for Watch {

@@ -1,4 +1,5 @@
-//! The cache of predecoded code never shows: cold or warm, in one run or in pieces, a program does the same.
+//! The cache of predecoded code never shows: cold or warm, in one run or in pieces, a program does
+//! the same.
 
 mod common;
 
@@ -100,8 +101,8 @@ fn data_beside_code_is_no_code() {
     assert_eq!(bus.word(RAM + 12), 10_000);
 }
 
-/// A branch from a page that both privilege levels execute to one that only the kernel does: having taken it as
-/// the kernel does not let a user follow.
+/// A branch from a page that both privilege levels execute to one that only the kernel does: having
+/// taken it as the kernel does not let a user follow.
 #[test]
 fn a_branch_warmed_by_the_kernel_takes_no_user_along() {
     const SHARED: u32 = BASE + 0x1_0000;

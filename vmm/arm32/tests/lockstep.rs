@@ -1,8 +1,8 @@
 //! Two clusters in lockstep: what one has predecoded, the other has not.
 //!
-//! Programs are random, and do what makes it hard to know what code is: they overwrite themselves, map other pages in
-//! place of those that they run in, with and without maintenance, take exceptions into themselves, change between A32
-//! and T32, and do all of that on two cores at once.
+//! Programs are random, and do what makes it hard to know what code is: they overwrite themselves,
+//! map other pages in place of those that they run in, with and without maintenance, take
+//! exceptions into themselves, change between A32 and T32, and do all of that on two cores at once.
 
 #![expect(
     clippy::cast_possible_truncation,

@@ -103,7 +103,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// Runs `total` instructions while an observer does `deeds`, one at each stop or after some instructions.
+/// Runs `total` instructions while an observer does `deeds`, one at each stop or after some
+/// instructions.
 fn observe(rig: &mut Rig, total: u64, deeds: &[(u64, Deed)]) {
     let mut watches = Vec::new();
     for (piece, deed) in deeds {

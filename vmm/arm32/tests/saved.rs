@@ -150,8 +150,8 @@ fn code_is_given_on(translated: bool) {
     first.cluster.run(&mut Firmware::default(), 5_003);
     let (start, memory, now) = first.all();
     let mut wanted = first.again();
-    // Once to warm up, once with a breakpoint, then with other code where it was: for one run, to its end, and in the
-    // very end, when nobody looks any more.
+    // Once to warm up, once with a breakpoint, then with other code where it was: for one run, to
+    // its end, and in the very end, when nobody looks any more.
     for (round, breakpoint) in (0..8).map(|round| (round, round == 1)) {
         if round == 5 {
             first.bus.write_words(RAM + 4 * 8, &[0xe280_0003]);

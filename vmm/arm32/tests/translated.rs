@@ -104,7 +104,8 @@ fn begun(code: &[u16], seed: u64, thumb: bool) -> (Core, Arc<FlatBus>) {
     (core, bus)
 }
 
-/// Runs a program by the interpreter and as host code, in pieces, and compares all that there is after each.
+/// Runs a program by the interpreter and as host code, in pieces, and compares all that there is
+/// after each.
 fn compare(random: &mut impl RngCore, code: &[u16], thumb: bool) {
     let seed = random.next_u64();
     let (mut plain, plain_bus) = begun(code, seed, thumb);
@@ -148,8 +149,8 @@ fn every_condition_after_every_instruction() {
             };
             let always = word & 0x0fff_ffff | 0xe000_0000;
             let word = if word >> 28 < 14 { always } else { word };
-            // Right behind it, as the host's flags live no longer: an addition to a register of its own, if the
-            // condition holds.
+            // Right behind it, as the host's flags live no longer: an addition to a register of its
+            // own, if the condition holds.
             let add = |cond: u32| cond << 28 | 0x0280_0001 | (cond % 13) << 16 | (cond % 13) << 12;
             let mut code: Vec<u16> = (0..14)
                 .flat_map(|cond| [word, add(cond)])

@@ -30,7 +30,8 @@ impl FromStr for ByteSize {
         {
             return u64::from_str_radix(hex, 16).map(Self).map_err(|_| bad());
         }
-        // What is left in front of the suffix may still be no number ("1.5", "-1"): the parser below says so.
+        // What is left in front of the suffix may still be no number ("1.5", "-1"): the parser
+        // below says so.
         let digits = clean.trim_end_matches(|c: char| !c.is_ascii_digit());
         // Powers of two, as `mem=` of Linux has them (lib/cmdline.c, `memparse`).
         let shift = match clean[digits.len()..].to_ascii_lowercase().as_str() {

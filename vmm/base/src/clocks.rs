@@ -7,8 +7,8 @@ use crate::Clock;
 
 /// Time that passes with retired instructions, one nanosecond each, and jumps over idle time.
 ///
-/// One nanosecond an instruction makes the guest believe in a processor of about 1 GHz, which suits its
-/// calibration loops and timeouts, and makes every conversion exact.
+/// One nanosecond an instruction makes the guest believe in a processor of about 1 GHz, which suits
+/// its calibration loops and timeouts, and makes every conversion exact.
 #[derive(Debug, Default)]
 pub struct VirtualClock {
     now: AtomicU64,
@@ -16,10 +16,11 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// Advances to `to_ns` if that is in the future. Only the machine's run loop does this, between slices.
+    /// Advances to `to_ns` if that is in the future. Only the machine's run loop does this, between
+    /// slices.
     pub fn skip_to(&self, to_ns: u64) {
-        // Relaxed, and a load with a store after it: only the run loop's thread writes the time, others only look at
-        // it.
+        // Relaxed, and a load with a store after it: only the run loop's thread writes the time,
+        // others only look at it.
         let now = self.now.load(Ordering::Relaxed);
         if to_ns > now {
             self.now.store(to_ns, Ordering::Relaxed);
@@ -36,8 +37,8 @@ impl VirtualClock {
         }
     }
 
-    /// Advances to `to_ns` if that is in the future, without counting it as skipped: so much time has passed. Only
-    /// the machine's run loop does this, between slices.
+    /// Advances to `to_ns` if that is in the future, without counting it as skipped: so much time
+    /// has passed. Only the machine's run loop does this, between slices.
     pub fn advance_to(&self, to_ns: u64) {
         // Never backwards: retired instructions may have taken this clock further than the host's.
         self.now.fetch_max(to_ns, Ordering::Relaxed);
@@ -55,8 +56,8 @@ impl Clock for VirtualClock {
     }
 
     fn retire(&self, instructions: u64) {
-        // The addition saturates, as the guest may set a timer for the end of time, 584 years on: time stands still
-        // there, and never goes back. Only the run loop's thread changes it.
+        // The addition saturates, as the guest may set a timer for the end of time, 584 years on:
+        // time stands still there, and never goes back. Only the run loop's thread changes it.
         let now = self.now.load(Ordering::Relaxed);
         self.now
             .store(now.saturating_add(instructions), Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! Which words of RAM are instructions that cores have predecoded.
 //!
 //! Instruction fetches see memory as it is: whoever writes RAM says so ([`CodePages::written`],
-//! [`CodePages::written_elsewhere`]), and what was made from the old contents is dropped before another instruction
-//! runs. So predecoded code is a function of memory alone, and no guest can tell how much of it there is.
+//! [`CodePages::written_elsewhere`]), and what was made from the old contents is dropped before
+//! another instruction runs. So predecoded code is a function of memory alone, and no guest can
+//! tell how much of it there is.
 //!
-//! It costs next to nothing: cores tag pages with code in their software TLBs, so that only stores to these come here,
-//! and a write to a page without code is one look at one bit.
+//! It costs next to nothing: cores tag pages with code in their software TLBs, so that only stores
+//! to these come here, and a write to a page without code is one look at one bit.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -108,8 +109,8 @@ impl CodePages {
             .is_none_or(|word| word.load(Ordering::Relaxed) & bit(number) != 0)
     }
 
-    /// Notes that the core that `me` belongs to has predecoded `bytes` of page `number`. Returns whether the page held
-    /// no code before; the other cores are told then.
+    /// Notes that the core that `me` belongs to has predecoded `bytes` of page `number`. Returns
+    /// whether the page held no code before; the other cores are told then.
     pub fn cover(&self, number: u32, bytes: Range<usize>, me: &Arc<CodeNews>) -> bool {
         let mut words = Words::default();
         mark(&mut words, bytes);
@@ -135,14 +136,14 @@ impl CodePages {
                 .for_each(|core| core.tell(|news| &mut news.code, number));
         }
         drop(shared);
-        // Pairs with the one in `written_elsewhere`: of a device that writes and a core that predecodes at the same
-        // time, the device sees the bit or the core sees what it wrote.
+        // Pairs with the one in `written_elsewhere`: of a device that writes and a core that
+        // predecodes at the same time, the device sees the bit or the core sees what it wrote.
         fence(Ordering::SeqCst);
         fresh
     }
 
-    /// Tells that a core wrote `len` bytes (at most a page) from `offset` of page `number` on. Returns whether code was
-    /// overwritten, which all cores learn before their next block.
+    /// Tells that a core wrote `len` bytes (at most a page) from `offset` of page `number` on.
+    /// Returns whether code was overwritten, which all cores learn before their next block.
     #[inline]
     pub fn written(&self, number: u32, offset: u32, len: u32) -> bool {
         // Without a fence: one thread runs all cores, and sets the bits as well.
@@ -152,7 +153,8 @@ impl CodePages {
         }
     }
 
-    /// Tells that somebody who is no core wrote `len` bytes from byte `start` of RAM on. Any thread may.
+    /// Tells that somebody who is no core wrote `len` bytes from byte `start` of RAM on. Any thread
+    /// may.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the map has fewer than 2^32 pages"
@@ -202,8 +204,8 @@ impl CodePages {
 
 /// Adds the words of a page that these bytes are in.
 pub fn mark(words: &mut Words, bytes: Range<usize>) {
-    // Rounded outwards: an instruction of T32 may be half a word, and a word too many costs no more than a needless
-    // drop.
+    // Rounded outwards: an instruction of T32 may be half a word, and a word too many costs no more
+    // than a needless drop.
     for word in words_of(&bytes) {
         words[word / 64] |= 1 << (word % 64);
     }

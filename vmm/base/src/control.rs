@@ -80,13 +80,15 @@ impl Control {
     }
 
     fn request(&self, flag: &AtomicBool) {
-        // The flag comes before the cores' stop bits: a core that sees its bit must find the request, too.
+        // The flag comes before the cores' stop bits: a core that sees its bit must find the
+        // request, too.
         flag.store(true, Ordering::Release);
         self.leave();
     }
 
     fn leave(&self) {
-        // Any of the cores may be the one that runs; at the others the bit costs one return to the run loop.
+        // Any of the cores may be the one that runs; at the others the bit costs one return to the
+        // run loop.
         self.pins
             .get()
             .into_iter()
@@ -113,8 +115,8 @@ impl Control {
             .any(|(flag, _)| flag.load(Ordering::Acquire))
     }
 
-    /// Takes a pending request to end. Of several the guest's own is taken first, then the console's, and the others
-    /// stay pending.
+    /// Takes a pending request to end. Of several the guest's own is taken first, then the
+    /// console's, and the others stay pending.
     pub fn take(&self) -> Option<Reason> {
         let mut endings = self.endings().into_iter();
         let taken = endings.find(|(flag, _)| flag.swap(false, Ordering::AcqRel));

@@ -15,8 +15,8 @@ impl Limiter {
         Self(AtomicU64::new(0))
     }
 
-    /// Counts one more, and returns the number so far if it is to be reported: the first few times, then at powers of
-    /// two.
+    /// Counts one more, and returns the number so far if it is to be reported: the first few times,
+    /// then at powers of two.
     pub fn admit(&self) -> Option<u64> {
         // By count and not by time: which lines appear must not depend on how fast the host is.
         let times = self.0.fetch_add(1, Ordering::Relaxed) + 1;

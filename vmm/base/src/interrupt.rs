@@ -1,6 +1,7 @@
 //! Interrupt lines, as devices see them.
 
-/// One interrupt input of the controller, as a device sees it. All lines of this machine are level-sensitive.
+/// One interrupt input of the controller, as a device sees it. All lines of this machine are
+/// level-sensitive.
 pub trait Interrupt: Send + Sync {
     /// Drives a level-sensitive line.
     fn set(&self, level: bool);

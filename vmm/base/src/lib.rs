@@ -1,7 +1,7 @@
 //! What every part of the machine may know, and what knows no part of it.
 //!
-//! The processor, the devices, the machine and the tools around it share these few types. Whatever needs more than the
-//! standard library, a serialiser and the log belongs elsewhere.
+//! The processor, the devices, the machine and the tools around it share these few types. Whatever
+//! needs more than the standard library, a serialiser and the log belongs elsewhere.
 
 mod byte_size;
 mod clock;

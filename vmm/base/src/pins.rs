@@ -30,15 +30,15 @@ impl Pins {
         self.drive(FIQ, level);
     }
 
-    /// Asks the core to leave its run loop at the next block boundary. From another thread this is not
-    /// deterministic: virtual time uses it only to end a run for good.
+    /// Asks the core to leave its run loop at the next block boundary. From another thread this is
+    /// not deterministic: virtual time uses it only to end a run for good.
     #[inline]
     pub fn request_stop(&self) {
         self.drive(STOP, true);
     }
 
-    /// Has the core look at its own state before the next block, or no longer. This is no input: only the core's own
-    /// thread drives it.
+    /// Has the core look at its own state before the next block, or no longer. This is no input:
+    /// only the core's own thread drives it.
     #[inline]
     pub fn set_attention(&self, on: bool) {
         self.drive(ATTENTION, on);
@@ -51,7 +51,8 @@ impl Pins {
         self.0.load(Ordering::Relaxed) & ATTENTION != 0
     }
 
-    /// Has the core look, before the next block, what became of the code that it has predecoded. Any thread may.
+    /// Has the core look, before the next block, what became of the code that it has predecoded.
+    /// Any thread may.
     #[inline]
     pub fn set_code(&self, on: bool) {
         self.drive(CODE, on);
@@ -69,7 +70,8 @@ impl Pins {
     #[inline]
     fn drive(&self, bit: u32, level: bool) {
         if level {
-            // Released, so that a core that sees the input also sees what was written before it was driven.
+            // Released, so that a core that sees the input also sees what was written before it was
+            // driven.
             self.0.fetch_or(bit, Ordering::AcqRel);
         } else {
             self.0.fetch_and(!bit, Ordering::AcqRel);
@@ -79,11 +81,13 @@ impl Pins {
     /// Returns whether any input is active, or the core has to look at its own state.
     #[inline(always)]
     pub fn any(&self) -> bool {
-        // Asked before each block, so the cheapest load: whoever acts on an input loads it again with `Acquire`.
+        // Asked before each block, so the cheapest load: whoever acts on an input loads it again
+        // with `Acquire`.
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    /// Returns whether an interrupt input is active. That ends a wait for interrupts, unlike a request to stop.
+    /// Returns whether an interrupt input is active. That ends a wait for interrupts, unlike a
+    /// request to stop.
     #[inline]
     pub fn interrupts(&self) -> bool {
         self.0.load(Ordering::Acquire) & (IRQ | FIQ) != 0
@@ -104,7 +108,8 @@ impl Pins {
     /// Takes a pending stop request.
     #[inline]
     pub fn take_stop(&self) -> bool {
-        // The load first spares the bus the locked operation in the usual case, in which there is no request.
+        // The load first spares the bus the locked operation in the usual case, in which there is
+        // no request.
         self.0.load(Ordering::Relaxed) & STOP != 0
             && self.0.fetch_and(!STOP, Ordering::AcqRel) & STOP != 0
     }

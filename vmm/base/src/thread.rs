@@ -59,8 +59,8 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     thread.map_err(|source| ThreadError { name, source })
 }
 
-/// Starts `count` threads that end before `scope` does and share one piece of work. Threads that the host does not
-/// allow leave their part to the others, which is logged.
+/// Starts `count` threads that end before `scope` does and share one piece of work. Threads that
+/// the host does not allow leave their part to the others, which is logged.
 ///
 /// # Errors
 /// The host does not even allow one.

@@ -24,13 +24,14 @@ impl Waker {
         *self.count() += 1;
     }
 
-    /// Returns the number of wake-ups so far. Whoever takes it before looking for work, and waits with it after, loses
-    /// none.
+    /// Returns the number of wake-ups so far. Whoever takes it before looking for work, and waits
+    /// with it after, loses none.
     pub fn ticket(&self) -> u64 {
         *self.count()
     }
 
-    /// Waits until there was a wake-up after `ticket`, at most `timeout` (`None`: as long as it takes).
+    /// Waits until there was a wake-up after `ticket`, at most `timeout` (`None`: as long as it
+    /// takes).
     pub fn wait(&self, ticket: u64, timeout: Option<Duration>) {
         // The count decides, as a condition variable may also wake for no reason.
         let asleep = |count: &mut u64| *count == ticket;
@@ -44,7 +45,8 @@ impl Waker {
     }
 
     fn count(&self) -> MutexGuard<'_, u64> {
-        // The count is right even if a thread panicked while it held the lock: it is changed by one addition.
+        // The count is right even if a thread panicked while it held the lock: it is changed by one
+        // addition.
         self.count.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

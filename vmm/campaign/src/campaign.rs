@@ -21,7 +21,8 @@ pub const MAX_RUNS: u64 = 1_000_000;
 /// Most runs of one outcome of which everything is kept; more than any page shows.
 const MAX_WHOLE: u64 = 2_000;
 
-/// Keeps memory in bounds: of runs that ended alike the first are kept whole, and of others what sums and tables need.
+/// Keeps memory in bounds: of runs that ended alike the first are kept whole, and of others what
+/// sums and tables need.
 #[derive(Debug, Default)]
 pub struct RetentionPolicy(BTreeMap<Outcome, u64>);
 
@@ -57,8 +58,8 @@ pub struct Prepared<'p> {
     pub points: Vec<u64>,
 }
 
-/// Checks what can be checked of a plan before its kernel is there: that its scenario's machine has the devices that it
-/// names.
+/// Checks what can be checked of a plan before its kernel is there: that its scenario's machine has
+/// the devices that it names.
 ///
 /// # Errors
 /// It names one that is not there.
@@ -124,7 +125,8 @@ impl<'p> Prepared<'p> {
         }
         runner.functions = Functions::find(plan, &machine)?;
         runner.usual = Lines::of(&first.console);
-        // Again, with what is known now: it must be found to be unaffected, and the functions' points are counted.
+        // Again, with what is known now: it must be found to be unaffected, and the functions'
+        // points are counted.
         let second = runner.run(&task, None);
         if second.record.verdict.outcome != Outcome::Unaffected {
             return Err(unwell(&second.record.verdict.why));
@@ -146,8 +148,8 @@ impl<'p> Prepared<'p> {
         }
     }
 
-    /// Returns the task of run `run` of a walk of every point with this seed: one rule at one point; `None` after the
-    /// last.
+    /// Returns the task of run `run` of a walk of every point with this seed: one rule at one
+    /// point; `None` after the last.
     pub fn systematic_task(&self, seed: u64, run: u64) -> Option<Task> {
         let mut left = run;
         for (number, (rule, count)) in self.plan.fault.iter().zip(&self.points).enumerate() {
@@ -181,8 +183,9 @@ impl<'p> Prepared<'p> {
         self.points.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every one as it ends,
-    /// which may change what is kept of it; until all are done, or `stop`. Returns all that is done, in order.
+    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every
+    /// one as it ends, which may change what is kept of it; until all are done, or `stop`. Returns
+    /// all that is done, in order.
     ///
     /// # Errors
     /// Those of `each`; what is done by then has been told.

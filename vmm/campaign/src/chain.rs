@@ -22,7 +22,8 @@ impl Default for Chain {
 }
 
 impl Chain {
-    /// Adds the hash as the last member to a JSON object, and ends the line: the hash up to its end.
+    /// Adds the hash as the last member to a JSON object, and ends the line: the hash up to its
+    /// end.
     pub fn close(&self, object: &mut Vec<u8>) -> Self {
         // The object's closing brace.
         object.pop();
@@ -33,7 +34,8 @@ impl Chain {
         next
     }
 
-    /// Returns the hash up to the end of `line`, and what stands before it in the line; `None` if it is another.
+    /// Returns the hash up to the end of `line`, and what stands before it in the line; `None` if
+    /// it is another.
     pub fn open<'l>(&self, line: &'l [u8]) -> Option<(Self, &'l [u8])> {
         let line = line.strip_suffix(END)?;
         // The hash has two digits for each byte; the line may be shorter than that.

@@ -12,7 +12,8 @@ use super::scenario::LOST;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Everything was done, rightly, and the kernel said nothing that it does not say without faults.
+    /// Everything was done, rightly, and the kernel said nothing that it does not say without
+    /// faults.
     Unaffected,
     /// Somebody was told of an error, what was told to be right is right, and the device works.
     Recovered,
@@ -93,10 +94,12 @@ pub struct Lines(BTreeMap<String, usize>);
 
 /// Most lines that are kept of what a kernel said.
 const MAX_LINES: usize = 48;
-/// Most lines that are kept of a kernel's last words: registers, which take some thirty, and then the stack.
+/// Most lines that are kept of a kernel's last words: registers, which take some thirty, and then
+/// the stack.
 const MAX_STACK: usize = 96;
 
-/// Words that only a kernel in trouble says, and that end its run here, as it runs with `oops=panic`.
+/// Words that only a kernel in trouble says, and that end its run here, as it runs with
+/// `oops=panic`.
 const CRASHES: [&str; 6] = [
     "Internal error: ",
     "Kernel panic - not syncing",

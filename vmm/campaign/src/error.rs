@@ -7,7 +7,8 @@ use vmm_introspect::symbols::SymbolsError;
 
 use crate::classify::Outcome;
 
-/// The reason for which a machine does not come to the beginning of its scenario, or a run to its end.
+/// The reason for which a machine does not come to the beginning of its scenario, or a run to its
+/// end.
 #[derive(Debug, thiserror::Error)]
 pub enum CampaignError {
     /// The machine cannot be made, or be made a snapshot of.

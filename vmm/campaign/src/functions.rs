@@ -12,7 +12,8 @@ use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
 
 use super::error::CampaignError;
 
-/// Where the functions that a plan names begin: virtual addresses, of which several may have one name.
+/// Where the functions that a plan names begin: virtual addresses, of which several may have one
+/// name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Functions(BTreeMap<u32, String>);
 

@@ -1,4 +1,5 @@
-//! The record of a campaign on disk, a line a run, so that nothing is lost whatever ends the program.
+//! The record of a campaign on disk, a line a run, so that nothing is lost whatever ends the
+//! program.
 //!
 //! Each line is a JSON object whose last member, `chain`, is the SHA-256 of the `chain` of the line
 //! before (in binary; that of the journal's name before the first line) and of the line's own bytes
@@ -58,7 +59,8 @@ impl Header {
         }
     }
 
-    /// Returns whether both are of one campaign. A plan is what it says: its file may have another name or place now.
+    /// Returns whether both are of one campaign. A plan is what it says: its file may have another
+    /// name or place now.
     fn is_same_campaign(&self, other: &Self) -> bool {
         let plan = self.plan.clone();
         *self
@@ -165,8 +167,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Continues the journal at `path`, or begins it if there is none, and returns it with the runs that are in it. A
-    /// last line that was not written to its end is taken away.
+    /// Continues the journal at `path`, or begins it if there is none, and returns it with the runs
+    /// that are in it. A last line that was not written to its end is taken away.
     ///
     /// # Errors
     /// It is of another campaign or was changed, or the host refuses.

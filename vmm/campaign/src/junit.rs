@@ -8,7 +8,8 @@ use super::classify::Outcome;
 use super::run::Record;
 use super::summary::Summary;
 
-/// Writes every run as a test case, which fails if its outcome is among `denied`; a bug of ours is an error.
+/// Writes every run as a test case, which fails if its outcome is among `denied`; a bug of ours is
+/// an error.
 ///
 /// # Errors
 /// `out` cannot be written.

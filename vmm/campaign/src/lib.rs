@@ -1,8 +1,8 @@
 //! Fault campaigns: many runs that follow a plan of faults, each classified and repeatable.
 //!
-//! A [`Plan`](spec::Plan) says what goes wrong where and when. An [`Injection`] is a plan at work in one machine: every
-//! point at which hardware can go wrong asks it. A machine made without one has no such points and pays nothing.
-//! `docs/inject.md` is the guide.
+//! A [`Plan`](spec::Plan) says what goes wrong where and when. An [`Injection`] is a plan at work
+//! in one machine: every point at which hardware can go wrong asks it. A machine made without one
+//! has no such points and pays nothing. `docs/inject.md` is the guide.
 
 #![deny(missing_docs)]
 

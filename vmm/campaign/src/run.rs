@@ -1,4 +1,5 @@
-//! One run: a machine comes to the beginning of its scenario, faults begin, and what becomes of it is told.
+//! One run: a machine comes to the beginning of its scenario, faults begin, and what becomes of it
+//! is told.
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -61,7 +62,8 @@ pub struct Record {
 
 impl Record {
     /// Returns in words how `again`, the same run done once more, differs. What
-    /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not looked at.
+    /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not
+    /// looked at.
     pub fn difference(&self, again: &Self) -> Option<String> {
         let Self {
             run,

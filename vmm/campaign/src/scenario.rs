@@ -38,7 +38,8 @@ impl Scenario {
         let copy = |part: usize| {
             // `dd` counts in blocks of 16 KiB, of which a part has four.
             let blocks = 4 * part;
-            // What could be copied to its end came from a disk that works; otherwise one more request tells.
+            // What could be copied to its end came from a disk that works; otherwise one more
+            // request tells.
             let command = format!(
                 "dd if=/dev/vda of=/dev/vda bs=16k count=4 seek={blocks} iflag=direct oflag=direct \
                     conv=notrunc status=none \
@@ -49,8 +50,8 @@ impl Scenario {
         let steps = match name {
             ScenarioName::Copy | ScenarioName::Plain | ScenarioName::Virtio => vec![copy(1)],
             ScenarioName::Rockchip | ScenarioName::SmmuV2 => {
-                // This kernel sends what was written to the console later, by interrupts: without the wait, the copy is
-                // made before `guest: ready` is seen.
+                // This kernel sends what was written to the console later, by interrupts: without
+                // the wait, the copy is made before `guest: ready` is seen.
                 let (command, part) = copy(1);
                 vec![(format!("sleep 0.1; {command}"), part)]
             }
@@ -96,8 +97,8 @@ impl Scenario {
         Board::new(&machine(self.name, Path::new("")))
     }
 
-    /// Returns in words what is wrong with the disk, with these bytes, after a run in which the commands ended with
-    /// `statuses`.
+    /// Returns in words what is wrong with the disk, with these bytes, after a run in which the
+    /// commands ended with `statuses`.
     pub fn verify(&self, bytes: &[u8], statuses: &[u8]) -> Vec<String> {
         let source = contents();
         let mut wrong = Vec::new();

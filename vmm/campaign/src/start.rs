@@ -20,8 +20,9 @@ const MAX_LINE: usize = 64;
 /// Guest time after which a guest does not come to its scenario, in nanoseconds.
 const BOOT_LIMIT_NS: u64 = 60_000_000_000;
 
-/// Shows the console to a capture, and stops the machine after each of some lines, in their order: when the scenario
-/// begins, and when its last command has ended, as the guest's power-off is no part of it.
+/// Shows the console to a capture, and stops the machine after each of some lines, in their order:
+/// when the scenario begins, and when its last command has ended, as the guest's power-off is no
+/// part of it.
 struct Watched {
     capture: Capture,
     /// How the lines begin.

@@ -38,8 +38,8 @@ pub struct Reason {
 /// What the kernel says before it says what it was surprised by.
 const CUT: &str = "------------[ cut here ]";
 
-/// Returns why a run ended as it did, for a table: of a crash also where, as one address is like another, and of a
-/// surprise what it was.
+/// Returns why a run ended as it did, for a table: of a crash also where, as one address is like
+/// another, and of a surprise what it was.
 fn headline(verdict: &Verdict) -> String {
     let Verdict {
         why, said, stack, ..

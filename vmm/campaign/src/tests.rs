@@ -1,4 +1,5 @@
-//! Each kind of fault of devices and lines, at its point; those of IOMMUs are tested in the library.
+//! Each kind of fault of devices and lines, at its point; those of IOMMUs are tested in the
+//! library.
 
 use std::sync::{Arc, Mutex};
 

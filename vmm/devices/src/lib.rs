@@ -1,8 +1,8 @@
 //! The devices: one folder each.
 //!
 //! A device is plain register logic over a state; it reaches guest memory only through a
-//! [`DmaSpace`](ram::DmaSpace), raises interrupts only through an [`IrqLine`](irq::IrqLine), and is put on the bus by
-//! the machine.
+//! [`DmaSpace`](ram::DmaSpace), raises interrupts only through an [`IrqLine`](irq::IrqLine), and is
+//! put on the bus by the machine.
 
 pub mod clkgen;
 pub mod irq;

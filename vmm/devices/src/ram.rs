@@ -8,8 +8,8 @@ use vmm_base::CodePages;
 
 /// Guest RAM of one region.
 ///
-/// Devices and observers write it by way of vm-memory, which marks what is written in the region's bitmap; here that
-/// has predecoded instructions dropped.
+/// Devices and observers write it by way of vm-memory, which marks what is written in the region's
+/// bitmap; here that has predecoded instructions dropped.
 pub type GuestRam = GuestMemoryMmap<CodeMarks>;
 
 /// The memory as a device of the machine sees it.
@@ -20,7 +20,8 @@ pub type DmaSpace = viommu::DmaSpace<GuestRam>;
 pub struct CodeMarks(Arc<CodePages>);
 
 impl CodeMarks {
-    /// Returns the pages that hold predecoded instructions. Their numbers count from the start of the region.
+    /// Returns the pages that hold predecoded instructions. Their numbers count from the start of
+    /// the region.
     pub fn code_pages(&self) -> &CodePages {
         &self.0
     }

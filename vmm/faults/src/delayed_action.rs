@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use vm_memory::GuestAddress;
 
-/// The most delayed actions that can wait: a plan that sets more than that is not served any better.
+/// The most delayed actions that can wait: a plan that sets more than that is not served any
+/// better.
 const MAX_DELAYED: usize = 1024;
 
 /// Something to be done at a time of the guest.

@@ -27,7 +27,8 @@ impl DeviceFaults {
         }
     }
 
-    /// Returns what strikes as the guest notifies the device of a queue. A late notification is set here.
+    /// Returns what strikes as the guest notifies the device of a queue. A late notification is set
+    /// here.
     pub fn queue(&self, queue: usize) -> Option<QueueFault> {
         let words = |_: &FaultAction<QueueFault>| format!(" (queue {queue})");
         let action = self.injection.at(&self.device, 1, |_| true, words)?;
@@ -41,8 +42,8 @@ impl DeviceFaults {
         Some(action.fault)
     }
 
-    /// Returns which descriptor of a request that the device has fetched is to be another, if one is. `segments` are
-    /// their addresses (IOVA) and lengths, those first that the device reads.
+    /// Returns which descriptor of a request that the device has fetched is to be another, if one
+    /// is. `segments` are their addresses (IOVA) and lengths, those first that the device reads.
     pub fn chain(&self, segments: &[(GuestAddress, u32)]) -> Option<ChangedSegment> {
         let words = |action: &FaultAction<ChainFault>| match changed(segments, action) {
             Some(new) => {

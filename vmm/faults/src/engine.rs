@@ -69,8 +69,8 @@ struct Connected {
     names: Vec<String>,
 }
 
-/// Faults of one machine. A machine is made with one, or without any points at all; the plan is armed later, when the
-/// scenario begins.
+/// Faults of one machine. A machine is made with one, or without any points at all; the plan is
+/// armed later, when the scenario begins.
 #[derive(Default)]
 pub struct Injection {
     state: Mutex<State>,
@@ -103,7 +103,8 @@ impl Injection {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -166,9 +167,9 @@ impl Injection {
         }
     }
 
-    /// Counts a fault point that has been reached, and returns what strikes there. `fits` says whether a fault of this
-    /// kind of point is about it, and `bits` how many bits a value has that may be flipped. `words` tell more of what
-    /// happens.
+    /// Counts a fault point that has been reached, and returns what strikes there. `fits` says
+    /// whether a fault of this kind of point is about it, and `bits` how many bits a value has that
+    /// may be flipped. `words` tell more of what happens.
     pub fn at<F: PointFault>(
         &self,
         device: &str,
@@ -200,8 +201,8 @@ impl Injection {
             if !about || !active.strikes(since) {
                 continue;
             }
-            // Both numbers are drawn for every kind of fault, and where another rule strikes first, so that the stream
-            // depends on neither.
+            // Both numbers are drawn for every kind of fault, and where another rule strikes first,
+            // so that the stream depends on neither.
             let (bit, chosen) = (active.bit(bits.max(1)), active.number());
             if action.is_some() {
                 continue;

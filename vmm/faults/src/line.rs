@@ -43,7 +43,8 @@ impl FaultyLine {
         // Under the lock, so that the line gets the levels in the order in which they change.
         change(&mut levels);
         levels.shown = levels.forced.unwrap_or(levels.wanted);
-        // Also where it seems to be so already: a machine that goes on from a snapshot has lines that were set before.
+        // Also where it seems to be so already: a machine that goes on from a snapshot has lines
+        // that were set before.
         self.line.set(levels.shown);
     }
 

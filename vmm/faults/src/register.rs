@@ -21,7 +21,8 @@ impl Injection {
         seen(&self.register(device, name, value, seen)?)
     }
 
-    /// Returns what is written instead as the guest writes `value` to a register of `device`, if anything is.
+    /// Returns what is written instead as the guest writes `value` to a register of `device`, if
+    /// anything is.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a register has 32 bits, of which the mask flips some"

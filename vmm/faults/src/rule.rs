@@ -52,8 +52,8 @@ impl Active {
         self.open = true;
     }
 
-    /// Counts one of the rule's points, reached `since` nanoseconds after the scenario began, and returns whether it
-    /// strikes.
+    /// Counts one of the rule's points, reached `since` nanoseconds after the scenario began, and
+    /// returns whether it strikes.
     pub fn strikes(&mut self, since: u64) -> bool {
         let when = &self.rule.when;
         // Points before that are not even counted: `nth` and `every` count from then on.

@@ -19,7 +19,8 @@ use sha2::{Digest, Sha256};
 
 /// The beginning of an unfinished file's name.
 const PREFIX: &str = ".vmm-";
-/// One of the parts that the end of such a name is hashed from, which keeps it apart from other hashes.
+/// One of the parts that the end of such a name is hashed from, which keeps it apart from other
+/// hashes.
 const DOMAIN: &str = "viommu: unfinished file";
 /// The number of other names that are tried.
 const TRIES: u32 = 64;
@@ -44,14 +45,16 @@ impl AtomicFile {
         Self::begin(path, true)
     }
 
-    /// Begins a file as [`AtomicFile::create`] does; without a name if `unnamed`, and if the host can do that.
+    /// Begins a file as [`AtomicFile::create`] does; without a name if `unnamed`, and if the host
+    /// can do that.
     fn begin(path: &Path, unnamed: bool) -> io::Result<Self> {
         let target = target(path);
         if fs::metadata(&target).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             let why = "there is a pipe, socket or device in the place of the file";
             return Err(io::Error::new(ErrorKind::InvalidInput, why));
         }
-        // `append` truncates nothing, and O_NONBLOCK does not wait if somebody has put a pipe there meanwhile.
+        // `append` truncates nothing, and O_NONBLOCK does not wait if somebody has put a pipe there
+        // meanwhile.
         match OpenOptions::new()
             .append(true)
             .custom_flags(libc::O_NONBLOCK)
@@ -78,8 +81,8 @@ impl AtomicFile {
         Ok(Self { file, target, name })
     }
 
-    /// Returns whether the file has no name until it is published, so that nothing is left of it if this process is
-    /// killed.
+    /// Returns whether the file has no name until it is published, so that nothing is left of it if
+    /// this process is killed.
     pub fn is_unnamed(&self) -> bool {
         self.name.is_none()
     }
@@ -111,14 +114,14 @@ impl AtomicFile {
         Ok(file)
     }
 
-    /// Publishes as [`AtomicFile::publish`] does, with what was written safe on the disk before the file appears,
-    /// and its name after.
+    /// Publishes as [`AtomicFile::publish`] does, with what was written safe on the disk before the
+    /// file appears, and its name after.
     ///
     /// # Errors
     /// As [`AtomicFile::publish`].
     pub fn publish_durably(self) -> io::Result<()> {
-        // The contents reach the disk before the name does, or a power failure could leave the name with nothing behind
-        // it.
+        // The contents reach the disk before the name does, or a power failure could leave the name
+        // with nothing behind it.
         self.file.sync_all()?;
         let directory = File::open(directory(&self.target))?;
         self.publish()?;
@@ -168,8 +171,8 @@ impl Write for AtomicFile {
     }
 }
 
-/// Returns what went wrong with a file, in words for its user, and without the name of a temporary file that `tempfile`
-/// adds: the user named another one.
+/// Returns what went wrong with a file, in words for its user, and without the name of a temporary
+/// file that `tempfile` adds: the user named another one.
 pub fn reason(error: &io::Error) -> String {
     if error.raw_os_error() == Some(libc::EFBIG) {
         return "the file may not grow beyond the limit on the size of files (see ulimit -f)"
@@ -182,8 +185,8 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Returns where the file really is: through symbolic links, which stay as they are, also one to a file that does not
-/// exist yet.
+/// Returns where the file really is: through symbolic links, which stay as they are, also one to a
+/// file that does not exist yet.
 pub fn target(path: &Path) -> PathBuf {
     /// The number of links that Linux follows (`MAXSYMLINKS` of include/linux/namei.h).
     const MOST_LINKS: u32 = 40;
@@ -195,7 +198,8 @@ pub fn target(path: &Path) -> PathBuf {
         let Ok(link) = fs::read_link(&path) else {
             break;
         };
-        // `canonicalize` fails at a link to a file that does not exist yet, hence one link at a time.
+        // `canonicalize` fails at a link to a file that does not exist yet, hence one link at a
+        // time.
         path = directory(&path).join(link);
     }
     let parent = directory(&path).canonicalize();
@@ -216,7 +220,8 @@ fn descriptor(file: &File) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Opens a file without a name; `None` where the host has no such files, or no way to give them names.
+/// Opens a file without a name; `None` where the host has no such files, or no way to give them
+/// names.
 fn open_unnamed(directory: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match openat(CWD, directory, flags, Mode::from_raw_mode(0o666)) {
@@ -248,7 +253,8 @@ fn open_named(directory: &Path) -> io::Result<(File, PathBuf)> {
             file => file?,
         };
         lock(&file)?;
-        // Another program's clean-up may have come between creation and lock, and removed it as a dead writer's.
+        // Another program's clean-up may have come between creation and lock, and removed it as a
+        // dead writer's.
         if file.metadata()?.nlink() > 0 {
             return Ok((file, name));
         }
@@ -256,7 +262,8 @@ fn open_named(directory: &Path) -> io::Result<(File, PathBuf)> {
     Err(ErrorKind::AlreadyExists.into())
 }
 
-/// Locks a file. On file systems without locks it stays unlocked, and clean-up, which needs the lock, removes nothing.
+/// Locks a file. On file systems without locks it stays unlocked, and clean-up, which needs the
+/// lock, removes nothing.
 fn lock(file: &File) -> io::Result<()> {
     loop {
         match flock(file, FlockOperation::LockExclusive) {
@@ -276,8 +283,9 @@ fn unfinished_name() -> String {
     format!("{PREFIX}{number}-{}", proof(&number))
 }
 
-/// Returns what follows `number` in the names that this program gives on this host. Hosts that share a network file
-/// system do not see each other's locks, so each takes only its own names for unfinished files.
+/// Returns what follows `number` in the names that this program gives on this host. Hosts that
+/// share a network file system do not see each other's locks, so each takes only its own names for
+/// unfinished files.
 fn proof(number: &str) -> String {
     let host = rustix::system::uname();
     let mut hash = Sha256::new();
@@ -286,7 +294,8 @@ fn proof(number: &str) -> String {
         host.nodename().to_bytes(),
         number.as_bytes(),
     ] {
-        // The length in front of each part keeps two different lists of parts from having the same bytes.
+        // The length in front of each part keeps two different lists of parts from having the same
+        // bytes.
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
@@ -308,7 +317,8 @@ fn clean_up(directory: &Path) {
     };
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_some_and(is_unfinished) {
-            // A file that cannot be removed, or whose writer lives, stays; it is no reason not to write another.
+            // A file that cannot be removed, or whose writer lives, stays; it is no reason not to
+            // write another.
             let _ = remove_if_dead(&entry.path());
         }
     }

@@ -1,4 +1,5 @@
-//! Opens files that users name, to be read or written, without ever waiting for the other end of a named pipe.
+//! Opens files that users name, to be read or written, without ever waiting for the other end of a
+//! named pipe.
 
 use std::fs::File;
 use std::io;
@@ -28,8 +29,8 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     }))
 }
 
-/// Opens what is read once from its beginning to its end: a file, a device, or a pipe that a shell has connected, as
-/// `/dev/stdin` or `<(COMMAND)` is.
+/// Opens what is read once from its beginning to its end: a file, a device, or a pipe that a shell
+/// has connected, as `/dev/stdin` or `<(COMMAND)` is.
 ///
 /// # Errors
 /// The host refuses, or it is a directory, or a named pipe, which may have no other end.
@@ -39,7 +40,8 @@ pub fn open_stream(path: &Path) -> io::Result<File> {
     if kind.is_dir() {
         return Err(refusal("it is a directory"));
     }
-    // What a shell has connected has no path: its name in /proc/self/fd ("pipe:[...]") cannot be resolved.
+    // What a shell has connected has no path: its name in /proc/self/fd ("pipe:[...]") cannot be
+    // resolved.
     if (kind.is_fifo() && path.canonicalize().is_ok()) || kind.is_socket() {
         return Err(refusal(
             "it is a named pipe: write what comes from it to a file first, or use /dev/stdin",
@@ -64,7 +66,8 @@ pub fn open_sink(path: &Path) -> io::Result<File> {
     }
     let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     match open(path, flags, Mode::empty()) {
-        // ENXIO: a named pipe that is opened for writing only, without waiting, and has no reader (fifo(7)).
+        // ENXIO: a named pipe that is opened for writing only, without waiting, and has no reader
+        // (fifo(7)).
         Err(Errno::NXIO) if kind.is_fifo() => Err(refusal(
             "it is a pipe that nobody reads: start its reader first, or name a file",
         )),

@@ -68,8 +68,8 @@ pub fn parse_named<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Fil
 /// # Errors
 /// It cannot be read, is not text, or is too large to be meant.
 pub fn read(path: &Path) -> io::Result<String> {
-    // Reading is what is limited, one byte beyond the limit to notice it: the size of a device or pipe is not known
-    // before.
+    // Reading is what is limited, one byte beyond the limit to notice it: the size of a device or
+    // pipe is not known before.
     let mut text = String::new();
     let file = input::open_stream(path)?;
     file.take(MAX_BYTES + 1)

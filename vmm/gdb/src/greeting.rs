@@ -1,9 +1,11 @@
 //! Finds out whether whoever connects is a debugger.
 //!
-//! A port is also looked at by those who only want to know whether it is open, and spoken to by those who take it for
-//! another. Nothing happens to the machine before one packet of the protocol has come whole, with its checksum.
+//! A port is also looked at by those who only want to know whether it is open, and spoken to by
+//! those who take it for another. Nothing happens to the machine before one packet of the protocol
+//! has come whole, with its checksum.
 
-/// The most that comes before a debugger's first packet is over: gdb's own is not a quarter of that.
+/// The most that comes before a debugger's first packet is over: gdb's own is not a quarter of
+/// that.
 const MAX_GREETING: usize = 4096;
 
 /// The bytes that have come so far.
@@ -25,7 +27,8 @@ impl Greeting {
     /// Looks at `bytes`, which have come after those before.
     pub fn hear(&mut self, bytes: &[u8]) -> Guess {
         self.0.extend_from_slice(bytes);
-        // Acknowledgements (`+`) may come first, and a `$` that begins no whole packet yet may begin one later.
+        // Acknowledgements (`+`) may come first, and a `$` that begins no whole packet yet may
+        // begin one later.
         let starts = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'$');
         for (start, _) in starts {
             if is_packet(&self.0[start + 1..]) {
@@ -40,8 +43,8 @@ impl Greeting {
     }
 }
 
-/// Returns whether `rest`, which follows a `$`, begins with a packet's body, `#` and the body's sum in two hexadecimal
-/// digits.
+/// Returns whether `rest`, which follows a `$`, begins with a packet's body, `#` and the body's sum
+/// in two hexadecimal digits.
 fn is_packet(rest: &[u8]) -> bool {
     let Some(end) = rest.iter().position(|byte| *byte == b'#') else {
         return false;

@@ -4,7 +4,8 @@ use gdbstub::arch;
 
 use super::registers::{Id, RegisterSet, Values};
 
-/// An instruction set: how wide its addresses are and which registers it has. Nothing comes of a core of another one.
+/// An instruction set: how wide its addresses are and which registers it has. Nothing comes of a
+/// core of another one.
 pub(super) trait Isa:
     RegisterSet
     + arch::Arch<

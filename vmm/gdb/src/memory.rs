@@ -2,8 +2,8 @@
 
 use vmm_machine::vcpu::Core;
 
-/// Cuts the `len` bytes from `va` into parts of one page each, with their physical addresses; an unmapped address is
-/// taken for a physical one.
+/// Cuts the `len` bytes from `va` into parts of one page each, with their physical addresses; an
+/// unmapped address is taken for a physical one.
 fn places(core: &Core<'_>, va: u64, len: usize) -> Vec<(u64, usize)> {
     let mut places = Vec::new();
     let mut done = 0;
@@ -19,8 +19,8 @@ fn places(core: &Core<'_>, va: u64, len: usize) -> Vec<(u64, usize)> {
     places
 }
 
-/// Reads memory at `va` as the core sees it, and of unmapped addresses at the same physical ones, up to the first page
-/// without RAM.
+/// Reads memory at `va` as the core sees it, and of unmapped addresses at the same physical ones,
+/// up to the first page without RAM.
 pub(super) fn read(core: &Core<'_>, va: u64, len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len);
     for (pa, part) in places(core, va, len) {

@@ -35,7 +35,8 @@ pub(super) enum Order {
 pub(super) struct StopRequests {
     pub breakpoints: BTreeSet<u64>,
     pub watchpoints: BTreeSet<Watchpoint>,
-    /// The core that is stepped, and the range in which it is stepped on without telling the debugger.
+    /// The core that is stepped, and the range in which it is stepped on without telling the
+    /// debugger.
     pub step: Option<(usize, Range<u64>)>,
 }
 
@@ -92,21 +93,24 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Tells the session's thread of a stop (`None`: an interrupt) and does what it says until it lets the guest run.
+    /// Tells the session's thread of a stop (`None`: an interrupt) and does what it says until it
+    /// lets the guest run.
     fn obey(&mut self, stop: Option<Stop>, halted: &mut Halted<'_>) -> Resume {
         let Some(orders) = &self.orders else {
             return Resume::Continue;
         };
-        // What the guest has written so far is on the user's terminal before the debugger shows where it is.
+        // What the guest has written so far is on the user's terminal before the debugger shows
+        // where it is.
         halted.flush_console();
-        // Other cores may run again, and no step may be left over: the debugger decides anew how each goes on.
+        // Other cores may run again, and no step may be left over: the debugger decides anew how
+        // each goes on.
         self.wanted.free(halted);
         self.interrupt.store(false, Ordering::Release);
         let current = halted.cores.current();
         let mut resume = Resume::Continue;
         if self.events.send(Event::Stopped { stop, current }).is_ok() {
-            // With a timeout, as a debugger may be silent for good, and a limit of the run or a user's interrupt must
-            // end it.
+            // With a timeout, as a debugger may be silent for good, and a limit of the run or a
+            // user's interrupt must end it.
             while !halted.must_end() {
                 match orders.recv_timeout(PATIENCE) {
                     Ok(Order::Do(job)) => job(halted, &mut self.wanted),
@@ -116,7 +120,8 @@ impl Observer {
                         break;
                     }
                     Err(RecvTimeoutError::Timeout) => {}
-                    // The session's thread is gone: the guest runs on as if there had been no debugger.
+                    // The session's thread is gone: the guest runs on as if there had been no
+                    // debugger.
                     Err(RecvTimeoutError::Disconnected) => {
                         self.wanted.clear(halted);
                         break;

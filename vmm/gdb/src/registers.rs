@@ -1,6 +1,8 @@
-//! Registers in the protocol's terms, whatever the instruction set: a table of them, in the order of their numbers.
+//! Registers in the protocol's terms, whatever the instruction set: a table of them, in the order
+//! of their numbers.
 //!
-//! From it come their description, their bytes (little-endian, like the guest), and how they are read and written.
+//! From it come their description, their bytes (little-endian, like the guest), and how they are
+//! read and written.
 
 use std::fmt::Write;
 use std::marker::PhantomData;
@@ -79,8 +81,9 @@ impl Row {
 }
 
 impl Table {
-    /// Returns the registers of `features`, each with its name, with what its description begins with, and with its
-    /// registers; those of the last one are not sent with the others. `pc` and `first` are names.
+    /// Returns the registers of `features`, each with its name, with what its description begins
+    /// with, and with its registers; those of the last one are not sent with the others. `pc` and
+    /// `first` are names.
     pub fn new(
         architecture: &str,
         features: Vec<(&str, String, Vec<Row>)>,
@@ -188,8 +191,8 @@ impl<T: RegisterSet> Values<T> {
         Some(Self(values.collect::<Option<_>>()?, PhantomData))
     }
 
-    /// Writes those to `core` that differ, and first the one that decides what others mean: writing has a core look up
-    /// again what it had cached.
+    /// Writes those to `core` that differ, and first the one that decides what others mean: writing
+    /// has a core look up again what it had cached.
     pub fn write(&self, core: &mut Core<'_>) -> Option<()> {
         let table = T::table();
         let both = || table.sent().iter().zip(&self.0);

@@ -1,7 +1,8 @@
 //! The debugger's side: connections, and the protocol's states.
 //!
-//! One thread accepts connections, one for each reads it, and both bring what comes to the session's thread, which also
-//! hears of the machine's stops. So there is one place where everything happens in order.
+//! One thread accepts connections, one for each reads it, and both bring what comes to the
+//! session's thread, which also hears of the machine's stops. So there is one place where
+//! everything happens in order.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -34,8 +35,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for which a client may say nothing after it has connected: others wait meanwhile.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts the threads; the returned observer is to be given to the machine, which has `cores` cores, and `watches`
-/// accesses or not.
+/// Starts the threads; the returned observer is to be given to the machine, which has `cores`
+/// cores, and `watches` accesses or not.
 pub(super) fn start<I: Isa>(
     server: Server,
     cores: usize,
@@ -88,7 +89,8 @@ fn accept(listener: &TcpListener, events: &SyncSender<Event>, ended: &PipeReader
         match poll(&mut polled, None) {
             Ok(_) if !polled[1].revents().is_empty() => return,
             Ok(_) | Err(Errno::INTR) => {}
-            // The host is short of something, such as file descriptors: trying again at once would only keep it busy.
+            // The host is short of something, such as file descriptors: trying again at once would
+            // only keep it busy.
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
         match listener.accept() {
@@ -190,8 +192,8 @@ struct Session<I: Isa> {
     told: bool,
     /// Number of the present connection.
     connection: u64,
-    /// The client that connected meanwhile, and comes next: often the same debugger again, before it was noticed that
-    /// it had left.
+    /// The client that connected meanwhile, and comes next: often the same debugger again, before
+    /// it was noticed that it had left.
     waiting: Option<TcpStream>,
     /// Its bytes that came and were not looked at.
     bytes: std::vec::IntoIter<u8>,
@@ -228,7 +230,8 @@ impl<I: Isa> Session<I> {
         loop {
             match self.heard.recv() {
                 Ok(Event::Connected(stream)) => return Some(stream),
-                // An interrupt that was asked for earlier: the machine waits, and the next debugger finds it halted.
+                // An interrupt that was asked for earlier: the machine waits, and the next debugger
+                // finds it halted.
                 Ok(Event::Stopped { .. }) => self.note_stop(),
                 Ok(Event::Ended(_)) | Err(_) => return None,
                 Ok(Event::Bytes(..) | Event::Closed(_)) => {}
@@ -249,7 +252,8 @@ impl<I: Isa> Session<I> {
                 Ok(Event::Closed(number)) if number == self.connection => return Input::Closed,
                 // Of an earlier connection, whose thread had this still to send.
                 Ok(Event::Bytes(..) | Event::Closed(_)) => {}
-                // One at a time, and one in the queue: whoever comes after finds the connection closed.
+                // One at a time, and one in the queue: whoever comes after finds the connection
+                // closed.
                 Ok(Event::Connected(stream)) => {
                     self.waiting.get_or_insert(stream);
                 }
@@ -272,7 +276,8 @@ impl<I: Isa> Session<I> {
     }
 
     fn note_stop(&mut self) {
-        // An interrupt that crossed with the stop would stop the guest again, after the debugger that asked has gone.
+        // An interrupt that crossed with the stop would stop the guest again, after the debugger
+        // that asked has gone.
         self.interrupt.store(false, Ordering::Release);
         self.asked = false;
         self.target.halted = true;
@@ -294,7 +299,8 @@ impl<I: Isa> Session<I> {
         true
     }
 
-    /// Takes back all that the debugger set and lets the guest run; returns `false` if the run is over.
+    /// Takes back all that the debugger set and lets the guest run; returns `false` if the run is
+    /// over.
     fn release(&mut self) -> bool {
         if !self.halt() {
             return false;
@@ -329,8 +335,8 @@ impl<I: Isa> Session<I> {
         })
     }
 
-    /// Finds out who has connected, with the machine left as it is. Returns the first bytes of a debugger, if it is
-    /// one.
+    /// Finds out who has connected, with the machine left as it is. Returns the first bytes of a
+    /// debugger, if it is one.
     fn greet(&mut self, stream: &TcpStream) -> io::Result<Greeted> {
         let (reader, events, number) = (stream.try_clone()?, self.events.clone(), self.connection);
         // Not joined: it ends when `serve` shuts the connection down.
@@ -369,7 +375,8 @@ impl<I: Isa> Session<I> {
     fn open(&mut self, stream: &TcpStream) -> Result<Stub<I>, Box<dyn std::error::Error>> {
         // Packets are small, and each is waited for.
         stream.set_nodelay(true)?;
-        // A debugger that does not read must not hold up the session's thread, and with it the machine, for good.
+        // A debugger that does not read must not hold up the session's thread, and with it the
+        // machine, for good.
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
         let wire = Wire(io::BufWriter::new(stream.try_clone()?));
         let stub = GdbStub::builder(wire).build()?;

@@ -1,4 +1,5 @@
-//! The machine as the protocol's library wants it: every question becomes an order to the machine's thread.
+//! The machine as the protocol's library wants it: every question becomes an order to the machine's
+//! thread.
 
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
@@ -32,7 +33,8 @@ use super::observer::{Order, StopRequests};
 use super::registers::{self, Id, Values};
 use super::{memory, monitor};
 
-/// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little memory.
+/// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little
+/// memory.
 const MAX_WANTED: usize = 10_000;
 /// EFAULT, as the remote protocol numbers errors.
 const EFAULT: u8 = 14;
@@ -137,8 +139,8 @@ impl<I: Isa> Target<I> {
         answered.recv().map_err(|_| MachineGone)
     }
 
-    /// Asks as [`Target::ask`] does, about the core of `tid`; an error while the guest runs, and for a core that is not
-    /// there.
+    /// Asks as [`Target::ask`] does, about the core of `tid`; an error while the guest runs, and
+    /// for a core that is not there.
     fn ask_core<R: Send + 'static>(
         &self,
         tid: Tid,
@@ -395,7 +397,8 @@ impl<I: Isa> SwBreakpoint for Target<I> {
     fn remove_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
         let va = addr.into() & !1;
         self.want(move |halted, wanted| {
-            // Only what the debugger has set: other observers, such as probes, have breakpoints of their own.
+            // Only what the debugger has set: other observers, such as probes, have breakpoints of
+            // their own.
             wanted.breakpoints.remove(&va) && halted.cores.remove_breakpoint(va)
         })
     }

@@ -1,7 +1,8 @@
 //! What a guest's kernel is and does, read from outside: its symbols, types and modules, found in
 //! guest memory, and probes at its functions.
 //!
-//! Nothing here writes to a guest that no probe's action asks to; everything that is read is hostile.
+//! Nothing here writes to a guest that no probe's action asks to; everything that is read is
+//! hostile.
 
 #![deny(missing_docs)]
 

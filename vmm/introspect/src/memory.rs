@@ -43,7 +43,8 @@ impl Physical for GuestRam {
     }
 }
 
-/// Copies `size` bytes of RAM from `base` on, to search in; at most [`MAX_COPY`], and only as far as there is RAM.
+/// Copies `size` bytes of RAM from `base` on, to search in; at most [`MAX_COPY`], and only as far
+/// as there is RAM.
 pub fn copy(physical: &dyn Physical, base: u64, size: u64) -> Vec<u8> {
     const CHUNK: usize = 1 << 16;
     let size = size.min(MAX_COPY) as usize;
@@ -93,8 +94,8 @@ pub trait Memory {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Returns the NUL-terminated text at `va` without its NUL, and whether it was complete. It is cut at `max` (no
-    /// more than [`MAX_TEXT`]) bytes and where memory ends.
+    /// Returns the NUL-terminated text at `va` without its NUL, and whether it was complete. It is
+    /// cut at `max` (no more than [`MAX_TEXT`]) bytes and where memory ends.
     ///
     /// # Errors
     /// [`MemoryError`] if not even the first byte can be read.

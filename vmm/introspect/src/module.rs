@@ -35,7 +35,8 @@ impl Module {
     }
 }
 
-/// The addresses of a module's symbol tables. They change when its initialisation is over and its first part is freed.
+/// The addresses of a module's symbol tables. They change when its initialisation is over and its
+/// first part is freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) symbols: u64,

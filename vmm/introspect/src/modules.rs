@@ -92,8 +92,8 @@ impl Layout {
 }
 
 impl Modules {
-    /// Looks at the kernel's list of modules again. Symbols are read of those only that are new or have others than
-    /// before.
+    /// Looks at the kernel's list of modules again. Symbols are read of those only that are new or
+    /// have others than before.
     ///
     /// # Errors
     /// The list cannot be found or followed. A single module that cannot be read is left out.
@@ -145,7 +145,8 @@ fn read(
     memory: &dyn Memory,
 ) -> Option<Arc<Module>> {
     let at = |object: u64, offset: u32| layout.width.cut(object.wrapping_add(offset.into()));
-    // Addresses wrap where the guest's do: a damaged pointer leads to memory that cannot be read, at worst.
+    // Addresses wrap where the guest's do: a damaged pointer leads to memory that cannot be read,
+    // at worst.
     let word = |object, offset| memory.word(at(object, offset)).ok();
     let pointer = |object, offset| memory.pointer(at(object, offset), layout.width).ok();
     // A module is put on the list to reserve its name, before `kallsyms` and the rest are set.
@@ -161,8 +162,8 @@ fn read(
         letters: pointer(kallsyms, layout.typetab)?,
     };
     let name = text(memory, at(module, layout.name))?;
-    // The symbols of a module are tens of thousands of reads, so they are read once, as long as their table is the
-    // same.
+    // The symbols of a module are tens of thousands of reads, so they are read once, as long as
+    // their table is the same.
     if let Some(before) = before.filter(|before| before.table == table && before.name == name) {
         return Some(Arc::clone(before));
     }
@@ -249,8 +250,8 @@ fn symbols(table: &Table, width: Width, memory: &dyn Memory) -> Option<Vec<Modul
         let Some(name) = text(memory, width.cut(table.names.wrapping_add(name.into()))) else {
             continue;
         };
-        // Mapping symbols, which tell where code and data begin in a section (ELF for the ARM Architecture, 4.5.5, and
-        // of AArch64).
+        // Mapping symbols, which tell where code and data begin in a section (ELF for the ARM
+        // Architecture, 4.5.5, and of AArch64).
         if name.starts_with('$') {
             continue;
         }

@@ -12,8 +12,8 @@ use vmm_introspect::probe::{Probe, parse};
 /// The file with the behaviours that are known.
 const SHIPPED: &str = include_str!("behaviours.toml");
 
-/// The probes of every run. Those with a question mark are left out of kernels where they do not fit: static functions
-/// may be inlined, and older kernels have no `dma_ops_setup`.
+/// The probes of every run. Those with a question mark are left out of kernels where they do not
+/// fit: static functions may be inlined, and older kernels have no `dma_ops_setup`.
 const LOOKS: [&str; 7] = [
     "?arch_setup_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.mapping) }",
     "?arch_setup_dma_ops@return { print(dev.name, dev.dma_ops) }",
@@ -29,7 +29,8 @@ pub(super) fn is_of_teardown(probe: &Probe) -> bool {
     probe.site.symbol == "arch_teardown_dma_ops" && !probe.site.at_return
 }
 
-/// The probe besides these where each device has a mapping of its own, whose mappings are told one by one.
+/// The probe besides these where each device has a mapping of its own, whose mappings are told one
+/// by one.
 const UNMAP: &str = "?arm_iommu_unmap_page@return { print(dev.name, handle) }";
 
 /// The behaviour of a kernel.
@@ -85,8 +86,8 @@ impl Behaviours {
 }
 
 impl Behaviour {
-    /// Returns the probes of a run: those that look first, then those that act, so that a look shows what the kernel
-    /// had. At a return the order is the same.
+    /// Returns the probes of a run: those that look first, then those that act, so that a look
+    /// shows what the kernel had. At a return the order is the same.
     pub(super) fn probes(&self, iommu: IommuModel) -> Vec<Probe> {
         let texts = LOOKS
             .into_iter()

@@ -46,7 +46,8 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
 /// What an event means for the story: a key for its kind, how it is marked, and a sentence.
 type Meaning = (&'static str, Mark, String);
 
-/// Returns what it means that a port is attached or disabled, in a run that comes to its end at `end`.
+/// Returns what it means that a port is attached or disabled, in a run that comes to its end at
+/// `end`.
 fn attachment(evidence: &Evidence<'_>, lane: &Lane, event: &Event, end: u64) -> Option<Meaning> {
     let (Kind::Attachment { to }, Lane::Utlb { unit, utlb, .. }) = (&event.kind, lane) else {
         return None;

@@ -37,8 +37,8 @@ impl Evidence<'_> {
         if !ready && !acted && !self.may_not_come_up() {
             return Err(Undecided::NoUserSpace(self.reason));
         }
-        // Without a device behind an IOMMU there is nothing to be lost. One that has a driver for its IOMMU and was not
-        // attached is behind it all the same.
+        // Without a device behind an IOMMU there is nothing to be lost. One that has a driver for
+        // its IOMMU and was not attached is behind it all the same.
         let found = self.line(&["Adding to iommu group "]).is_some();
         if !found
             && !self.any(|lane, kind| {
@@ -74,7 +74,8 @@ impl Evidence<'_> {
         Ok(())
     }
 
-    /// Returns whether the scenario is one in which a stock kernel does not come to user space either.
+    /// Returns whether the scenario is one in which a stock kernel does not come to user space
+    /// either.
     fn may_not_come_up(&self) -> bool {
         self.case.expect.see.iter().any(|sign| sign == "hang")
     }
@@ -85,7 +86,8 @@ impl Evidence<'_> {
         devices.any(|device| device.role == role && device.subject)
     }
 
-    /// Returns when the guest began to power off, in nanoseconds, if it did. Some drivers disable their IOMMU then.
+    /// Returns when the guest began to power off, in nanoseconds, if it did. Some drivers disable
+    /// their IOMMU then.
     pub fn powers_off_at(&self) -> Option<u64> {
         let mut events = self.timeline.events.iter();
         let off = events.find(|event| {
@@ -94,8 +96,8 @@ impl Evidence<'_> {
         off.map(|event| event.at)
     }
 
-    /// Returns whether a port of the IOMMU called `unit` is to be disabled with the driver of its devices: they have a
-    /// mapping of their own, and the trigger may take their driver away.
+    /// Returns whether a port of the IOMMU called `unit` is to be disabled with the driver of its
+    /// devices: they have a mapping of their own, and the trigger may take their driver away.
     pub fn may_be_disabled(&self, unit: &str, utlb: u32) -> bool {
         if self.case.topology.iommu.facts().shared_mapping {
             return false;
@@ -135,8 +137,8 @@ impl Evidence<'_> {
         })
     }
 
-    /// Returns the device that a hit of an acting probe is about. Acting probes print nothing, but are hit at the same
-    /// time and at the same function as one that looks.
+    /// Returns the device that a hit of an acting probe is about. Acting probes print nothing, but
+    /// are hit at the same time and at the same function as one that looks.
     pub fn subject_of(&self, hit: &Hit) -> Option<&str> {
         let mut there = self.hits.iter().filter(|other| other.at == hit.at);
         there.find_map(device)
@@ -184,7 +186,8 @@ impl Evidence<'_> {
     }
 }
 
-/// The words with which 32-bit ARM kernels begin to tell of a crash (arch/arm/kernel/traps.c, arch/arm/mm/fault.c).
+/// The words with which 32-bit ARM kernels begin to tell of a crash (arch/arm/kernel/traps.c,
+/// arch/arm/mm/fault.c).
 pub(super) const CRASHES: [&str; 3] = [
     "Internal error: ",
     "Unable to handle kernel",

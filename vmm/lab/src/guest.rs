@@ -63,7 +63,8 @@ impl Disk {
         format!("{:x}", Sha256::digest(&self.read))
     }
 
-    /// Returns for each part whether it holds what the guest writes, and whether all else is as it was.
+    /// Returns for each part whether it holds what the guest writes, and whether all else is as it
+    /// was.
     ///
     /// # Errors
     /// The file cannot be read any more.
@@ -83,8 +84,8 @@ impl Disk {
     }
 }
 
-/// Returns the files that the guest needs besides its image: the pattern, the module of the clocks if the
-/// user brings one, and the script, each step of which is a command of its own.
+/// Returns the files that the guest needs besides its image: the pattern, the module of the clocks
+/// if the user brings one, and the script, each step of which is a command of its own.
 pub fn files(
     patience: u32,
     case: &Case,

@@ -37,7 +37,8 @@ pub(super) struct Leftover {
 }
 
 impl Hits {
-    /// Returns the page that `hit`, the return of `arm_iommu_unmap_page`, should have unmapped, if it is still mapped.
+    /// Returns the page that `hit`, the return of `arm_iommu_unmap_page`, should have unmapped, if
+    /// it is still mapped.
     fn leftover(&self, hit: &Hit) -> Option<Leftover> {
         /// The size of the kernel's pages, in bytes.
         const PAGE: u64 = 0x1000;
@@ -50,7 +51,8 @@ impl Hits {
             device: device.to_owned(),
             endpoint,
             iova,
-            // Where it leads now: mapped anew later it may lead elsewhere, which is no fault of the kernel.
+            // Where it leads now: mapped anew later it may lead elsewhere, which is no fault of the
+            // kernel.
             address: self.mappings.find(endpoint, iova)?,
         })
     }
@@ -62,7 +64,8 @@ impl Hits {
                 // As it should be: these are many, and nobody wants to read of them.
                 return;
             };
-            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+            // Poisoned only by a panic that its own thread has reported; another one here would
+            // hide it.
             let leftovers = self.leftovers.lock();
             let mut leftovers = leftovers.unwrap_or_else(PoisonError::into_inner);
             // A guest may come here without end.

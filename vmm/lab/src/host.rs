@@ -12,8 +12,8 @@ const WALL_LIMIT: Duration = Duration::from_secs(300);
 pub struct Host {
     /// The emulated processor, in virtual time, or KVM, in the host's.
     pub accel: Accel,
-    /// The factor by which everything may take longer in the host's time than is written: more than 1 where
-    /// the host is slow, such as an emulated one.
+    /// The factor by which everything may take longer in the host's time than is written: more than
+    /// 1 where the host is slow, such as an emulated one.
     pub patience: u32,
 }
 
@@ -46,8 +46,8 @@ impl Host {
         let seconds = u64::from(seconds) * u64::from(self.patience) * more;
         Limits {
             guest_ns: Some(seconds * 1_000_000_000),
-            // In virtual time the guest's own limit ends a run; the host's only catches a guest that does not get that
-            // far.
+            // In virtual time the guest's own limit ends a run; the host's only catches a guest
+            // that does not get that far.
             wall: Some(WALL_LIMIT.max(Duration::from_secs(2 * seconds))),
             ..Limits::default()
         }

@@ -62,7 +62,8 @@ fn health(signs: &Signs) -> Health {
         | "mapping-failed" | "context-refused" | "attach-failed" | "detach-failed" => {
             Health::Detached
         }
-        // Signs of a device begin with its letter; those not named here are of lost data or failed accesses.
+        // Signs of a device begin with its letter; those not named here are of lost data or failed
+        // accesses.
         other => match other.split_once('-').map(|(_, rest)| rest) {
             Some("untranslated") => Health::Bypassed,
             Some("leftover" | "ops-before" | "other-ops") => Health::Detached,
@@ -140,7 +141,8 @@ fn registers(evidence: &Evidence<'_>, signs: &mut Signs) {
                     enabled.insert(lane, true);
                 } else if meaning.ends_with(" disabled")
                     && enabled.get(lane) == Some(&true)
-                    // One of a device's own goes with its driver; a port that loses it is seen above.
+                    // One of a device's own goes with its driver; a port that loses it is seen
+                    // above.
                     && shared_mapping
                 {
                     signs.insert("context-disabled".into());

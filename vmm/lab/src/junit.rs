@@ -28,7 +28,8 @@ pub fn write(kernel: &str, results: &[CaseResult<'_>], out: &mut dyn Write) -> i
         .iter()
         .zip(outcomes)
         .map(|((name, result), outcome)| {
-            // Names of cases have a dot after the scenario; a name without one is of no case of ours.
+            // Names of cases have a dot after the scenario; a name without one is of no case of
+            // ours.
             let (class, method) = name.split_once('.').unwrap_or(("lab", name));
             Case {
                 class,

@@ -1,10 +1,11 @@
 //! The lifecycle lab: what a kernel does to a device's DMA when a probe is deferred or fails, or a
 //! driver is taken away.
 //!
-//! A scenario file ([`spec`]) describes a machine, what happens to it, and a row of expectations; [`load`] makes
-//! [`Case`]s of it, [`run()`] boots one, [`judge`] says what was seen from the hypervisor's side and from the guest's,
-//! and [`report()`] puts runs side by side. Kernels are not changed: a behaviour is a set of probes that act on the
-//! running guest ([`behaviour`]). `docs/lab.md` is the guide.
+//! A scenario file ([`spec`]) describes a machine, what happens to it, and a row of expectations;
+//! [`load`] makes [`Case`]s of it, [`run()`] boots one, [`judge`] says what was seen from the
+//! hypervisor's side and from the guest's, and [`report()`] puts runs side by side. Kernels are not
+//! changed: a behaviour is a set of probes that act on the running guest ([`behaviour`]).
+//! `docs/lab.md` is the guide.
 
 #![deny(missing_docs)]
 

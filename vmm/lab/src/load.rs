@@ -104,7 +104,8 @@ impl Lab {
         name.ends_with(".toml") || name.contains('/')
     }
 
-    /// Returns the cases that `name` means: a case, the beginning of the names of several up to a dot, or a file.
+    /// Returns the cases that `name` means: a case, the beginning of the names of several up to a
+    /// dot, or a file.
     ///
     /// # Errors
     /// There are none, or the file is wrong.

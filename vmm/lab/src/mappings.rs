@@ -7,7 +7,8 @@ use viommu::virtio::Request;
 use viommu::virtio::spec::Status;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
 
-/// A domain's mappings by their first address: the last one, and the address that the first leads to.
+/// A domain's mappings by their first address: the last one, and the address that the first leads
+/// to.
 type Domain = BTreeMap<u64, (u64, u64)>;
 
 /// The mappings of all endpoints of a machine's virtio-iommu.
@@ -24,7 +25,8 @@ struct State {
 impl Mappings {
     /// Returns where `iova` leads for `endpoint`, if it is mapped.
     pub fn find(&self, endpoint: u32, iova: u64) -> Option<u64> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let domain = state.domains.get(state.domain_of.get(&endpoint)?)?;
         // Mappings do not overlap: only the last one that begins at or before it can have it.
@@ -62,7 +64,8 @@ impl State {
                 last,
             } => {
                 let domain = self.domains.entry(domain).or_default();
-                // A mapping goes only as a whole, and only if all of it is in the range (virtio 1.2, 5.13.6.6).
+                // A mapping goes only as a whole, and only if all of it is in the range (virtio
+                // 1.2, 5.13.6.6).
                 domain.retain(|from, (to, _)| *from < first || *to > last);
             }
             Request::Probe { .. } => {}

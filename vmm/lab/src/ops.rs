@@ -4,11 +4,12 @@ use vmm_introspect::probe::Hit;
 
 use super::evidence::Evidence;
 
-/// The function in which 32-bit ARM kernels choose the DMA operations of a device, and make its mapping.
+/// The function in which 32-bit ARM kernels choose the DMA operations of a device, and make its
+/// mapping.
 pub(super) const SETUP: &str = "arch_setup_dma_ops";
 
-/// Returns whether a device had DMA operations already when the kernel came to choose them, and no mapping: it gets
-/// none then. With a mapping it was the IOMMU's driver that set them.
+/// Returns whether a device had DMA operations already when the kernel came to choose them, and no
+/// mapping: it gets none then. With a mapping it was the IOMMU's driver that set them.
 pub(super) fn were_set_before(evidence: &Evidence<'_>, device: &str) -> bool {
     let mut found = evidence.hits_of(SETUP, false, device);
     found.any(|hit| {

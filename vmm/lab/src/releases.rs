@@ -9,8 +9,8 @@ const STOCK: &str = "stock";
 /// What stands where a scenario is not run.
 const NOTHING: &str = "-";
 
-/// Returns the runs of the table: each of `cases` that leaves the kernel as it is, on its own image and on those that
-/// its scenario names besides.
+/// Returns the runs of the table: each of `cases` that leaves the kernel as it is, on its own image
+/// and on those that its scenario names besides.
 pub fn runs(cases: &[Case]) -> Vec<Case> {
     let stock = cases.iter().filter(|case| case.behaviour_name == STOCK);
     let mut runs = Vec::new();
@@ -35,8 +35,8 @@ struct Row<'c> {
     cells: Vec<(&'static str, Vec<&'c str>)>,
 }
 
-/// Returns the table of [`runs`], each with a text for it, such as a verdict. Texts of one line and release that
-/// differ, as those of settings of `fw_devlink` may, stand beside each other.
+/// Returns the table of [`runs`], each with a text for it, such as a verdict. Texts of one line and
+/// release that differ, as those of settings of `fw_devlink` may, stand beside each other.
 pub fn table(runs: &[(&Case, String)]) -> String {
     let mut rows: Vec<Row<'_>> = Vec::new();
     let mut releases: Vec<&'static str> = Vec::new();
@@ -101,7 +101,8 @@ fn is_of_row(first: &Case, case: &Case) -> bool {
     setting(first) == setting(case) && kernel(first).0 == kernel(case).0
 }
 
-/// Returns the kind of a case's kernel, which is its image's name without the release, and the release.
+/// Returns the kind of a case's kernel, which is its image's name without the release, and the
+/// release.
 fn kernel(case: &Case) -> (&str, &'static str) {
     let name = case.machine.image.as_str();
     let Ok(spec) = catalog::find(name) else {

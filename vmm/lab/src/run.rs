@@ -91,7 +91,8 @@ pub fn run_on(
     // The path leads to the file as long as `initrd` lives, which is to the end of the run.
     config.initrd = Some(initrd.path().into());
 
-    // The recording is made first, as the machine is built with its sink and console, and connected when it is there.
+    // The recording is made first, as the machine is built with its sink and console, and connected
+    // when it is there.
     let mappings = Arc::new(Mappings::default());
     let recording = Arc::new(Recording::new());
     let console = Capture::default();
@@ -230,7 +231,8 @@ fn config<'p>(
         case.fw_devlink, spec.cmdline
     );
     if host.patience > 1 {
-        // The kernel's own patience is 10 s, counted from when it has no more drivers of its own to start.
+        // The kernel's own patience is 10 s, counted from when it has no more drivers of its own to
+        // start.
         cmdline = format!("deferred_probe_timeout={} {cmdline}", 10 * host.patience);
     }
     Config {

@@ -116,8 +116,8 @@ pub struct Trigger {
     /// Whether the probe of the subjects fails.
     #[serde(default)]
     pub broken: bool,
-    /// The number of times that the teardown of each subject must have been seen at least: otherwise the trigger did
-    /// not happen, and nothing can be said about this kernel.
+    /// The number of times that the teardown of each subject must have been seen at least:
+    /// otherwise the trigger did not happen, and nothing can be said about this kernel.
     #[serde(default)]
     pub teardowns: u32,
     /// Shell commands that the guest runs, in order; see `guest.sh` for what they can use.
@@ -177,7 +177,8 @@ pub struct Expectation {
 pub enum Health {
     /// All DMA was translated, every byte arrived, nothing was torn down.
     Healthy,
-    /// Every byte arrived, but a device's translation was torn down and made anew, or what others use was freed.
+    /// Every byte arrived, but a device's translation was torn down and made anew, or what others
+    /// use was freed.
     Detached,
     /// Every byte arrived, but a device that belongs behind the IOMMU accessed memory past it.
     Bypassed,

@@ -3,8 +3,8 @@
 use vmm_introspect::probe::ScopeError;
 use vmm_machine::{KernelError, Reason};
 
-/// The reason for which a case was not judged: the kernel is not one that it can be asked of, or the host is in the
-/// way.
+/// The reason for which a case was not judged: the kernel is not one that it can be asked of, or
+/// the host is in the way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
     /// The machine could not be made.
@@ -16,7 +16,8 @@ pub enum Undecided {
     /// A probe could not be set.
     #[error("{0}")]
     Probes(String),
-    /// The structures of the kernel are not known, so that it cannot be told what happens to which device.
+    /// The structures of the kernel are not known, so that it cannot be told what happens to which
+    /// device.
     #[error(
         "the kernel's types are missing, without which its devices cannot be told apart: give --vmlinux FILE, the \
          vmlinux with debug information from the directory in which this kernel was built, or build it with \

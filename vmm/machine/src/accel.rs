@@ -14,7 +14,8 @@ pub fn available() -> Result<(), Error> {
     Ok(Vm::open(Width::Bits64).map(drop)?)
 }
 
-/// Chooses how a guest of that width is run, by the configuration's wish: on a machine of KVM when that is returned.
+/// Chooses how a guest of that width is run, by the configuration's wish: on a machine of KVM when
+/// that is returned.
 ///
 /// # Errors
 /// When what was asked for cannot be had.

@@ -1,4 +1,5 @@
-//! The one description of a machine, from which its bus, its device tree and its documentation are made.
+//! The one description of a machine, from which its bus, its device tree and its documentation are
+//! made.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -56,8 +56,8 @@ impl<'a> MachineBuilder<'a> {
         self
     }
 
-    /// Opens everything that the configuration names, loads the kernel and leaves the machine ready at its first
-    /// instruction.
+    /// Opens everything that the configuration names, loads the kernel and leaves the machine ready
+    /// at its first instruction.
     ///
     /// # Errors
     /// A sentence for the user; nothing is left behind.

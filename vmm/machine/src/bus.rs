@@ -74,7 +74,8 @@ pub struct SystemBus {
 }
 
 impl SystemBus {
-    /// Creates a bus with RAM only; after each write to a device the `chores` are done that it left behind.
+    /// Creates a bus with RAM only; after each write to a device the `chores` are done that it left
+    /// behind.
     pub fn new(ram: Arc<GuestRam>, deferred_work: Arc<DeferredWork>) -> Self {
         // Without a region no page is ever given out, and the base does not matter.
         let region = ram.iter().next();
@@ -176,10 +177,11 @@ impl SystemBus {
     }
 }
 
-// SAFETY: `ram` answers only for pages that lie whole in a region of `self.ram`; a region is a mapping made by mmap,
-// so it starts on a host page, and its guest base is a multiple of 4096 (the configuration demands
-// RAM_ALIGN), which keeps guest pages aligned in the host. The mapping is readable and writable and lives as long as
-// `self.ram`, which lives as long as the bus. vm-memory hands out volatile slices only, never references.
+// SAFETY: `ram` answers only for pages that lie whole in a region of `self.ram`; a region is a
+// mapping made by mmap, so it starts on a host page, and its guest base is a multiple of 4096 (the
+// configuration demands RAM_ALIGN), which keeps guest pages aligned in the host. The mapping is
+// readable and writable and lives as long as `self.ram`, which lives as long as the bus. vm-memory
+// hands out volatile slices only, never references.
 unsafe impl Bus for SystemBus {
     fn read(&self, pa: u64, size: Size) -> Result<u64, BusFault> {
         let mut data = [0; 8];

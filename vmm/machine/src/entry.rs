@@ -44,8 +44,8 @@ pub enum IommuPart {
 pub struct Entry {
     /// Name in summaries and in the documentation.
     pub name: String,
-    /// The name of its node in the device tree, without the address: what kind of device it is (Devicetree
-    /// Specification 2.2.2).
+    /// The name of its node in the device tree, without the address: what kind of device it is
+    /// (Devicetree Specification 2.2.2).
     pub node: &'static str,
     /// What others find it by, if they look for it.
     pub role: Option<Role>,
@@ -57,7 +57,8 @@ pub struct Entry {
     pub ranges: Vec<Range>,
     /// Its interrupts, in the order of its binding.
     pub irqs: Vec<Irq>,
-    /// How many outputs of it each interrupt is of, which share its line: its node names it as often.
+    /// How many outputs of it each interrupt is of, which share its line: its node names it as
+    /// often.
     pub outputs: usize,
     /// Where it stands behind an IOMMU.
     pub iommu: Option<Port>,
@@ -124,8 +125,8 @@ impl Entry {
     }
 }
 
-/// Returns the names of `entries`. Of all entries of a board, those of bus masters stand at the index that is the
-/// [`SourceId`](viommu::SourceId) of their accesses.
+/// Returns the names of `entries`. Of all entries of a board, those of bus masters stand at the
+/// index that is the [`SourceId`](viommu::SourceId) of their accesses.
 pub(crate) fn names<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Vec<String> {
     let entries = entries.into_iter();
     entries.map(|entry| entry.name.clone()).collect()

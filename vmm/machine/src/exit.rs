@@ -64,7 +64,8 @@ pub struct Summary {
     pub exits: Exits,
     /// One entry a disk, in the order of the configuration.
     pub disks: Vec<DiskSummary>,
-    /// What the overlays of disks take, in the order of the configuration; `None` for a disk without one.
+    /// What the overlays of disks take, in the order of the configuration; `None` for a disk
+    /// without one.
     pub overlays: Vec<Option<OverlaySummary>>,
     /// One entry an IOMMU, in the order of the configuration; before those of Gen3 the main one.
     pub iommus: Vec<IommuSummary>,

@@ -1,4 +1,5 @@
-//! What device trees of boards are written from: phandles, cells, and the nodes that boards have in common.
+//! What device trees of boards are written from: phandles, cells, and the nodes that boards have in
+//! common.
 
 use vm_fdt::{Error, FdtWriter};
 
@@ -17,7 +18,8 @@ pub(crate) const PHANDLE_OSCILLATOR: u32 = 4;
 const PHANDLE_CLKGEN: u32 = 8;
 /// IOMMU `n` has this plus `n`.
 const PHANDLE_IOMMU: u32 = 16;
-/// What a clock generator is fed, in Hz. It is asked for the same, so that its dividers stay as they are.
+/// What a clock generator is fed, in Hz. It is asked for the same, so that its dividers stay as
+/// they are.
 pub(crate) const OSCILLATOR_HZ: u32 = 100_000_000;
 /// First cell of an interrupt that cores share (Linux, bindings/interrupt-controller/arm,gic.yaml).
 pub(crate) const GIC_SPI: u32 = 0;
@@ -57,7 +59,8 @@ pub(crate) fn reg(fdt: &mut FdtWriter, ranges: &[Range]) -> Result<(), Error> {
     fdt.property_array_u64("reg", &cells.collect::<Vec<_>>())
 }
 
-/// Writes `/chosen`. No `kaslr-seed`: 32-bit ARM kernels do not move themselves, and others shall not.
+/// Writes `/chosen`. No `kaslr-seed`: 32-bit ARM kernels do not move themselves, and others shall
+/// not.
 pub(crate) fn chosen(fdt: &mut FdtWriter, chosen: &Chosen<'_>) -> Result<(), Error> {
     let node = fdt.begin_node("chosen")?;
     fdt.property_string("bootargs", chosen.cmdline)?;
@@ -92,7 +95,8 @@ pub(crate) fn cpus(fdt: &mut FdtWriter, count: u8, platform: Platform) -> Result
         fdt.property_u32("reg", u32::from(index))?;
         fdt.property_string("enable-method", "psci")?;
         if platform.width == Width::Bits32 {
-            // Linux's topology code complains about a Cortex-A15 without. In virtual time this is what it has.
+            // Linux's topology code complains about a Cortex-A15 without. In virtual time this is
+            // what it has.
             fdt.property_u32("clock-frequency", 1_000_000_000)?;
         }
         fdt.end_node(cpu)?;
@@ -119,7 +123,8 @@ pub(crate) fn core_devices(fdt: &mut FdtWriter, cpus: u8, platform: Platform) ->
         Irqchip::GicV3 => 0,
     };
     let flags = LEVEL_HIGH | cores;
-    // Private peripheral interrupts are identifiers 16 to 31 (GICv2 IHI 0048B 2.2.1); the binding counts them from 0.
+    // Private peripheral interrupts are identifiers 16 to 31 (GICv2 IHI 0048B 2.2.1); the binding
+    // counts them from 0.
     let ppi = |id: u32| [GIC_PPI, id - 16, flags];
     let timer = fdt.begin_node("timer")?;
     let compatible = match platform.width {

@@ -22,7 +22,8 @@ pub enum KernelChoice {
     OfImage,
     /// That of another image, with the initial file system of that one.
     Image(String),
-    /// A file: a zImage or a raw Image; and the module of the clock generators for it, if there is one.
+    /// A file: a zImage or a raw Image; and the module of the clock generators for it, if there is
+    /// one.
     File {
         /// The kernel.
         path: PathBuf,
@@ -70,8 +71,9 @@ pub struct GuestKernel {
 }
 
 impl KernelChoice {
-    /// Checks what can be checked of it before anything is obtained: that the image that it means, in a scenario of
-    /// `image`, is known, and that its files can be read. Returns the image's name.
+    /// Checks what can be checked of it before anything is obtained: that the image that it means,
+    /// in a scenario of `image`, is known, and that its files can be read. Returns the image's
+    /// name.
     ///
     /// # Errors
     /// What is wrong.
@@ -88,7 +90,8 @@ impl KernelChoice {
         Ok(image)
     }
 
-    /// Returns the registers of the processor that the kernel is for; `None` if its file does not say.
+    /// Returns the registers of the processor that the kernel is for; `None` if its file does not
+    /// say.
     ///
     /// # Errors
     /// A file is known to be something else.
@@ -111,7 +114,8 @@ impl KernelChoice {
         };
         match kernel_width(&config) {
             Ok(width) => Ok(Some(width)),
-            // A build that went wrong, which a search among builds has to pass over: it cannot be judged.
+            // A build that went wrong, which a search among builds has to pass over: it cannot be
+            // judged.
             Err(Error::Load {
                 source: LoadError::Unknown | LoadError::Truncated { .. } | LoadError::Short,
                 ..

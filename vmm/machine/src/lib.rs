@@ -1,4 +1,5 @@
-//! The machine: the board, what it is made of, where everything lies, how it is put together and run.
+//! The machine: the board, what it is made of, where everything lies, how it is put together and
+//! run.
 
 #![deny(missing_docs)]
 
@@ -127,7 +128,8 @@ impl StopHandle {
         self.0.stop();
     }
 
-    /// Calls the machine's observers ([`StopHandler::interrupted`]) as soon as possible, after which the run goes on.
+    /// Calls the machine's observers ([`StopHandler::interrupted`]) as soon as possible, after
+    /// which the run goes on.
     pub fn interrupt(&self) {
         self.0.interrupt();
     }
@@ -205,7 +207,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes KVM bring notifications of queues to the device thread without an exit of the core that makes them.
+    /// Makes KVM bring notifications of queues to the device thread without an exit of the core
+    /// that makes them.
     fn notify_from_kernel(&self) -> Result<(), Error> {
         let Some(vm) = self.controller.vm() else {
             return Ok(());
@@ -214,10 +217,12 @@ impl Machine {
         // virtio-iommu has no kicks: its driver spins until the core that notifies has served it.
         let entries = self.board.devices.iter().filter(|e| e.virtio);
         for (entry, slot) in entries.zip(&self.devices.virtio) {
-            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+            // Poisoned only by a panic that its own thread has reported; another one here would
+            // hide it.
             let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
             let notify = entry.ranges[0].base + u64::from(VIRTIO_MMIO_QUEUE_NOTIFY);
-            // The driver writes the number of the queue (virtio 1.2, 4.2.2), so each value has an event of its own.
+            // The driver writes the number of the queue (virtio 1.2, 4.2.2), so each value has an
+            // event of its own.
             for (queue, kick) in (0..).zip(slot.kicks()) {
                 vm.signal_on_write(notify, queue, kick.event())?;
             }
@@ -225,9 +230,10 @@ impl Machine {
         Ok(())
     }
 
-    /// Runs until the guest ends, a limit is reached or someone stops the machine. May be called again after
-    /// [`Reason::Timeout`], [`Reason::WallTimeout`], [`Reason::InstructionLimit`], [`Reason::Stopped`] and
-    /// [`Reason::ConsoleStop`], and goes on where it was; after the other reasons it ends at once with the same.
+    /// Runs until the guest ends, a limit is reached or someone stops the machine. May be called
+    /// again after [`Reason::Timeout`], [`Reason::WallTimeout`], [`Reason::InstructionLimit`],
+    /// [`Reason::Stopped`] and [`Reason::ConsoleStop`], and goes on where it was; after the other
+    /// reasons it ends at once with the same.
     pub fn run(&mut self, limits: Limits) -> Exit {
         // The interpreter leaves its cores on: they would go on behind the firmware call.
         if let Some(reason @ (Reason::PowerOff | Reason::Reset)) = self.last {
@@ -265,21 +271,22 @@ impl Machine {
         }
     }
 
-    /// Returns a handle to type on the console. As long as one exists a sleeping guest is waited for.
+    /// Returns a handle to type on the console. As long as one exists a sleeping guest is waited
+    /// for.
     pub fn console_input(&self) -> ConsoleInput {
         self.context.gate.input()
     }
 
-    /// Returns the same for a person, or another program, that may take its time: in virtual time, too, time that the
-    /// guest idles away then passes as the host's does. When the last such handle is gone idle time is skipped as ever,
-    /// unless the guest goes on without a limit of time and shows nothing for two days of its own: then it sleeps
-    /// rather than spins.
+    /// Returns the same for a person, or another program, that may take its time: in virtual time,
+    /// too, time that the guest idles away then passes as the host's does. When the last such
+    /// handle is gone idle time is skipped as ever, unless the guest goes on without a limit of
+    /// time and shows nothing for two days of its own: then it sleeps rather than spins.
     pub fn persons_input(&self) -> ConsoleInput {
         self.context.gate.persons_input()
     }
 
-    /// Returns the console input that the guest got so far, with its times: the first mebibyte of it. A recording
-    /// ([`Recorder`]) has all.
+    /// Returns the console input that the guest got so far, with its times: the first mebibyte of
+    /// it. A recording ([`Recorder`]) has all.
     pub fn console_record(&self) -> Vec<InputRecord> {
         self.context.gate.record()
     }
@@ -294,8 +301,8 @@ impl Machine {
         self.context.observers.push(observer);
     }
 
-    /// Makes the cores stand still and gives them to `look`, which may change them; `None` when they cannot be shown.
-    /// Between two calls of [`run`](Self::run).
+    /// Makes the cores stand still and gives them to `look`, which may change them; `None` when
+    /// they cannot be shown. Between two calls of [`run`](Self::run).
     pub fn with_cores<T>(&mut self, look: impl FnOnce(&mut Cores<'_>) -> T) -> Option<T> {
         let looked = match self.context.vcpus.show() {
             Ok(Some(mut cores)) => Some(look(&mut cores)),
@@ -311,20 +318,22 @@ impl Machine {
         self.origin.as_ref()
     }
 
-    /// Returns the interpreted cores, to set breakpoints before the first run; `None` when the cores run otherwise.
+    /// Returns the interpreted cores, to set breakpoints before the first run; `None` when the
+    /// cores run otherwise.
     pub fn cluster(&mut self) -> Option<&mut arm32::Cluster> {
         self.context.vcpus.cluster()
     }
 
-    /// Returns the memory that `device`, such as `disk0` or `rng`, sees: to access it in its place, for example where
-    /// it has no business. Between two calls of [`run`](Self::run) that happens at a defined instruction.
+    /// Returns the memory that `device`, such as `disk0` or `rng`, sees: to access it in its place,
+    /// for example where it has no business. Between two calls of [`run`](Self::run) that happens
+    /// at a defined instruction.
     pub fn dma_space(&self, device: &str) -> Option<DmaSpace> {
         let mut spaces = self.dma.iter();
         spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
     }
 
-    /// Fills `data` with what is on a disk now, from its `offset` on. Between two calls of [`run`](Self::run). What
-    /// lies beyond its end is zero.
+    /// Fills `data` with what is on a disk now, from its `offset` on. Between two calls of
+    /// [`run`](Self::run). What lies beyond its end is zero.
     ///
     /// # Errors
     /// There is no such disk, or the host cannot read it.

@@ -192,7 +192,8 @@ impl Machine {
         })
     }
 
-    /// Takes over a saved state; the machine has not run, and its clock already shows the saved time.
+    /// Takes over a saved state; the machine has not run, and its clock already shows the saved
+    /// time.
     ///
     /// # Errors
     /// If the state does not fit.
@@ -251,7 +252,8 @@ impl Machine {
             lock(slot).restore(saved)?;
         }
         self.iommus.restore(iommus)?;
-        // After all who drive its inputs: what they did on the way is undone, and what they had done is in the state.
+        // After all who drive its inputs: what they did on the way is undone, and what they had
+        // done is in the state.
         match (processor, self.controller.emulated()) {
             (Processor::Emulated { gic, .. }, Some(controller)) => controller.restore(gic)?,
             (Processor::Emulated { .. }, None) => return Err(WrongMachine::Accel),
@@ -284,7 +286,8 @@ impl Machine {
 }
 
 impl MachineState {
-    /// Returns the time that a real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
+    /// Returns the time that a real-time clock showed at power-on, in seconds since 1970-01-01
+    /// 00:00 UTC.
     pub(super) fn epoch(&self) -> u32 {
         self.rtc.as_ref().map_or(0, |rtc| rtc.epoch)
     }

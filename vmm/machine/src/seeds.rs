@@ -19,7 +19,8 @@ pub(crate) fn derive(seed: u64, stream: Stream) -> u64 {
     (0..stream as u32).fold(0, |_, _| mixer.next_u64())
 }
 
-/// Returns the seed of the generator behind a machine's entropy device, which follows from the machine's.
+/// Returns the seed of the generator behind a machine's entropy device, which follows from the
+/// machine's.
 pub fn noise_seed(config: &Config) -> u64 {
     derive(config.seed, Stream::Rng)
 }

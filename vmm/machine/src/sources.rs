@@ -86,7 +86,8 @@ impl fmt::Display for Role {
     }
 }
 
-/// The present places of files that a snapshot or a recording names elsewhere. What a file is, its SHA-256 says.
+/// The present places of files that a snapshot or a recording names elsewhere. What a file is, its
+/// SHA-256 says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// The kernel.
@@ -123,8 +124,8 @@ impl Moved {
         }
     }
 
-    /// Returns where the file `source` is now: where the user says, where it was, or, for a part of a guest image, in
-    /// this user's image cache.
+    /// Returns where the file `source` is now: where the user says, where it was, or, for a part of
+    /// a guest image, in this user's image cache.
     ///
     /// # Errors
     /// It is nowhere, or another one.
@@ -202,8 +203,8 @@ fn in_cache(role: Role, image: &str, sha256: &str) -> Result<PathBuf, ReadError>
 }
 
 impl Config {
-    /// Returns the same machine, with paths that are found from any directory. A link or `..` in a path stays what it
-    /// is.
+    /// Returns the same machine, with paths that are found from any directory. A link or `..` in a
+    /// path stays what it is.
     ///
     /// # Errors
     /// There is no current directory.

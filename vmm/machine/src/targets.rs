@@ -42,7 +42,8 @@ impl Targets {
         match alarm {
             DelayedAction::Serve { device, queue } => {
                 if let Some(target) = self.devices.get(&device) {
-                    // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+                    // Poisoned only by a panic that its own thread has reported; another one here
+                    // would hide it.
                     let mut slot = target.slot.lock().unwrap_or_else(|e| e.into_inner());
                     // The driver may have reset the queue since: one that is not live is left
                     // alone.

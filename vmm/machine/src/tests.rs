@@ -20,7 +20,8 @@ const SLEEP: [u32; 2] = [0xe320_f003, 0xeaff_fffd];
 const SPIN: u32 = 0xeaff_fffe;
 /// mov r0, #'h'; strb r0, [r1]; mov r0, #'i'; strb r0, [r1]
 pub(super) const HI: [u32; 4] = [0xe3a0_0068, 0xe5c1_0000, 0xe3a0_0069, 0xe5c1_0000];
-/// Waits for a byte (ldrb r0, [r1, #5]; tst r0, #1; beq back) and shows it (ldrb r0, [r1]; strb r0, [r1]).
+/// Waits for a byte (ldrb r0, [r1, #5]; tst r0, #1; beq back) and shows it (ldrb r0, [r1]; strb r0,
+/// [r1]).
 pub(super) const ECHO: [u32; 5] = [
     0xe5d1_0005,
     0xe310_0001,
@@ -114,7 +115,8 @@ fn system_registers_end_the_run_as_firmware_does() {
         (2, Reason::Reset),
         (1, Reason::Reset),
     ] {
-        // add r2, r1, #0x30000 (the system registers); mov r0, #value; str r0, [r2, #0x18]; str r0, [r2, #0xf00]
+        // add r2, r1, #0x30000 (the system registers); mov r0, #value; str r0, [r2, #0x18]; str r0,
+        // [r2, #0xf00]
         let program = [
             UART,
             0xe281_2803,

@@ -35,10 +35,11 @@ use super::values::Trace;
 use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError, gdb, moved, patience, text};
 
-/// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of time.
+/// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of
+/// time.
 ///
-/// The console is a terminal's as far as the guest is concerned: Ctrl-C goes to the guest, Ctrl-A x ends the run,
-/// Ctrl-A h shows help.
+/// The console is a terminal's as far as the guest is concerned: Ctrl-C goes to the guest, Ctrl-A x
+/// ends the run, Ctrl-A h shows help.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
@@ -207,7 +208,8 @@ impl Boot {
                 }
                 check(&config, file)?;
             }
-            // An image's kernel is not known yet, and need not be for everything else to be looked at.
+            // An image's kernel is not known yet, and need not be for everything else to be looked
+            // at.
             (None, Some(name)) => {
                 let config = Config {
                     kernel: name.into(),
@@ -227,8 +229,8 @@ impl Boot {
         Self::outputs(settings, Origin::Power(Box::new(config)))
     }
 
-    /// Prepares a run that goes on from `snapshot`, which was read from the file `path`, and is recorded if `record`
-    /// says where.
+    /// Prepares a run that goes on from `snapshot`, which was read from the file `path`, and is
+    /// recorded if `record` says where.
     pub fn resume(
         settings: Settings,
         snapshot: Snapshot,
@@ -324,7 +326,8 @@ impl Boot {
             ),
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
-        // Making the machine writes the beginning of a recording, which may be a pipe that nobody reads.
+        // Making the machine writes the beginning of a recording, which may be a pipe that nobody
+        // reads.
         limit_patience(&settings);
         let start_ns = origin.start_ns();
         let (mut machine, recorder) = origin.machine(settings.seed, sink, iommu_sink, record)?;
@@ -412,8 +415,8 @@ impl Boot {
 /// Where the guest's console is written to.
 type Stream = Option<Box<dyn Write + Send>>;
 
-/// Returns where the console is written to. A file appears once the machine is made, so that a machine that cannot be
-/// made leaves none.
+/// Returns where the console is written to. A file appears once the machine is made, so that a
+/// machine that cannot be made leaves none.
 fn stream(console: Console) -> (Option<Deferred>, Stream) {
     match console {
         Console::Stdio => (None, Some(Box::new(patience::Console::new()))),
@@ -461,8 +464,8 @@ pub fn width(image: &str) -> Result<Width, UserError> {
     })
 }
 
-/// Takes kernel and initial file system, as far as the user names none, from an image, which is obtained if it is not
-/// in the cache.
+/// Takes kernel and initial file system, as far as the user names none, from an image, which is
+/// obtained if it is not in the cache.
 pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     let image = Cache::open()?.obtain(name, &mut install::terminal())?;
     let named = !config.kernel.as_os_str().is_empty();

@@ -1,4 +1,5 @@
-//! Following what a guest's `/init` says on the console: that it is ready, and how each of its commands ended.
+//! Following what a guest's `/init` says on the console: that it is ready, and how each of its
+//! commands ended.
 
 /// Longest line that is looked at; what `/init` says is far shorter.
 const MAX_LINE: usize = 256;
@@ -43,7 +44,8 @@ impl Commands {
         } else if let Some((number, status)) =
             words.strip_prefix("command ").and_then(|rest| rest.split_once(" exited with "))
             && let (Ok(number), Ok(status)) = (number.parse::<usize>(), status.parse())
-            // In order, so that a line which a guest's command made up does not count for another one.
+            // In order, so that a line which a guest's command made up does not count for another
+            // one.
             && number == self.statuses.len() + 1
             && number <= MAX_COMMANDS
         {

@@ -41,7 +41,8 @@ pub struct Ending<'r> {
 }
 
 impl Ending<'_> {
-    /// Writes what was asked for, and says how the run ended: for this `reason`, which `cause` may be behind.
+    /// Writes what was asked for, and says how the run ended: for this `reason`, which `cause` may
+    /// be behind.
     pub fn tell(mut self, reason: Reason, cause: Option<Cause>) -> Result<CommandExit, UserError> {
         let image = self.origin.config().image.as_deref();
         if patience::was_lost() {

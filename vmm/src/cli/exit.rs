@@ -25,7 +25,8 @@ pub enum CommandExit {
 }
 
 impl CommandExit {
-    /// Returns the exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a signal.
+    /// Returns the exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a
+    /// signal.
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,

@@ -1,7 +1,8 @@
 //! Watching a console for a pattern.
 //!
-//! A lazily built automaton takes one byte at a time, so that a match across any two writes is found, memory stays
-//! bounded however much the guest prints, and the cost a byte does not depend on what came before.
+//! A lazily built automaton takes one byte at a time, so that a match across any two writes is
+//! found, memory stays bounded however much the guest prints, and the cost a byte does not depend
+//! on what came before.
 
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -10,7 +11,8 @@ use regex_automata::util::start;
 use regex_syntax::hir::Hir;
 use vmm::TextError;
 
-/// Bytes that the compiled pattern may take, so that `(a{1000}){1000}` is refused rather than built.
+/// Bytes that the compiled pattern may take, so that `(a{1000}){1000}` is refused rather than
+/// built.
 const MAX_PATTERN: usize = 4 << 20;
 /// Bytes that the automaton's cache of states may take; it starts over when that is used up.
 const CACHE: usize = 4 << 20;
@@ -23,7 +25,8 @@ pub struct Expect {
     dfa: DFA,
     cache: Cache,
     state: LazyStateID,
-    /// Whether a match can be told before the byte after it has been seen: not when the pattern looks at that.
+    /// Whether a match can be told before the byte after it has been seen: not when the pattern
+    /// looks at that.
     eager: bool,
     found: bool,
 }
@@ -100,7 +103,8 @@ impl Expect {
         self.found
     }
 
-    /// Returns whether there would be a match if the stream ended here. (Match states come one byte late.)
+    /// Returns whether there would be a match if the stream ended here. (Match states come one byte
+    /// late.)
     fn matches_here(&mut self) -> bool {
         self.dfa
             .next_eoi_state(&mut self.cache, self.state)

@@ -198,8 +198,9 @@ enum FileIdentity {
 }
 
 impl FileIdentity {
-    /// Returns what a path stands for; `None` for pipes, terminals and the like, which take any number of writers, and
-    /// for what cannot be looked at: to open it will fail, with its own sentence.
+    /// Returns what a path stands for; `None` for pipes, terminals and the like, which take any
+    /// number of writers, and for what cannot be looked at: to open it will fail, with its own
+    /// sentence.
     fn of(path: &Path) -> Option<Self> {
         /// The number of links that Linux follows (`MAXSYMLINKS` of include/linux/namei.h).
         const MOST_LINKS: u32 = 40;

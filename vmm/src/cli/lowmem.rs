@@ -32,7 +32,8 @@ impl Lowmem {
         }
     }
 
-    /// Returns what to say about a guest with so much memory from `base` on, if it leaves some of that unused.
+    /// Returns what to say about a guest with so much memory from `base` on, if it leaves some of
+    /// that unused.
     pub fn advice(&self, base: u64, memory: ByteSize) -> Option<String> {
         let (start, end) = self.ignored?;
         // The guest chooses these numbers: a range that cannot be true gives no advice.

@@ -47,7 +47,8 @@ use tracing_subscriber::EnvFilter;
 
 pub use exit::{CommandExit, UserError};
 
-/// Boots unmodified ARM32 Linux kernels, deterministically, on an emulated machine with virtual IOMMUs.
+/// Boots unmodified ARM32 Linux kernels, deterministically, on an emulated machine with virtual
+/// IOMMUs.
 #[derive(Debug, Parser)]
 #[command(name = "vmm", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
@@ -103,7 +104,8 @@ pub fn main() -> ExitCode {
         Command::Inject(_) => "error,virtio_queue=off",
         _ => "error",
     };
-    // Before anything is written: a limit on the size of files (SIGXFSZ) would end the program without a sentence.
+    // Before anything is written: a limit on the size of files (SIGXFSZ) would end the program
+    // without a sentence.
     if let Err(error) = signals::survive_full_files() {
         return finish(Err(error));
     }
@@ -234,7 +236,8 @@ fn number(why: &ParseIntError) -> &'static str {
     }
 }
 
-/// Returns the first paragraph of clap's message on one line; the rest of it is usage, which `--help` shows.
+/// Returns the first paragraph of clap's message on one line; the rest of it is usage, which
+/// `--help` shows.
 fn one_sentence(message: &str) -> String {
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let paragraph: Vec<&str> = message

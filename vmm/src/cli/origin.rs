@@ -86,8 +86,8 @@ impl Origin {
     }
 }
 
-/// The moment at which a run is to be saved, and the file. A console that shows what is expected, and a probe that
-/// stops, count too.
+/// The moment at which a run is to be saved, and the file. A console that shows what is expected,
+/// and a probe that stops, count too.
 pub struct Moment {
     /// Guest time.
     pub guest_ns: Option<u64>,
@@ -98,7 +98,8 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Returns whether a run that ended at `guest_ns`, for `cause` if it was ended from outside, ended at the moment.
+    /// Returns whether a run that ended at `guest_ns`, for `cause` if it was ended from outside,
+    /// ended at the moment.
     pub fn is_now(&self, reason: Reason, guest_ns: u64, cause: Option<Cause>) -> bool {
         match reason {
             // The user's --timeout is a limit of guest time too, and may have come first.
@@ -125,8 +126,8 @@ impl Moment {
         }
     }
 
-    /// Writes `snapshot`, which was made at this moment, so that a file of that name is a whole one,
-    /// whatever happens meanwhile.
+    /// Writes `snapshot`, which was made at this moment, so that a file of that name is a whole
+    /// one, whatever happens meanwhile.
     pub fn write(self, snapshot: &Snapshot) -> Result<(), UserError> {
         let path = self.output.path().display().to_string();
         let mut out = BufWriter::with_capacity(1 << 20, self.output);

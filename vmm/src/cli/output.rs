@@ -13,7 +13,8 @@ pub use vmm_files::atomic_file::reason;
 use super::UserError;
 use super::patience::Patient;
 
-/// A file to be written at `path`. Until [`Output::publish`] nothing is there, and what was there before stays.
+/// A file to be written at `path`. Until [`Output::publish`] nothing is there, and what was there
+/// before stays.
 ///
 /// A device at that path is written as it is, and so is a pipe that somebody reads. A reader who
 /// does not read holds the run up, but never its end.
@@ -32,7 +33,8 @@ enum Kind {
 }
 
 impl Output {
-    /// Finds out whether a file can be written at `path`; `what` is its meaning, for the error's sentence.
+    /// Finds out whether a file can be written at `path`; `what` is its meaning, for the error's
+    /// sentence.
     pub fn at(path: &Path, what: &str) -> Result<Self, UserError> {
         let fail = |error: std::io::Error| {
             UserError::new(format!(
@@ -79,8 +81,8 @@ impl Output {
         }
     }
 
-    /// Publishes as [`Output::publish`] does, with what was written safe on the disk before the file appears, and its
-    /// name after.
+    /// Publishes as [`Output::publish`] does, with what was written safe on the disk before the
+    /// file appears, and its name after.
     pub fn publish_durably(self) -> std::io::Result<()> {
         match self.file {
             Kind::Pending(Some(file)) => file.publish_durably(),
@@ -104,7 +106,8 @@ impl Output {
         &self.path
     }
 
-    /// Finds out whether a directory at `path`, made if need be, could take files. Nothing is made yet.
+    /// Finds out whether a directory at `path`, made if need be, could take files. Nothing is made
+    /// yet.
     pub fn check_directory(path: &Path, what: &str) -> Result<(), UserError> {
         let fail = |error: std::io::Error| {
             let (name, why) = (path.display(), reason(&error));

@@ -1,4 +1,5 @@
-//! Writing to streams whose readers may not read: that holds a run up, which is as it should be, but never its end.
+//! Writing to streams whose readers may not read: that holds a run up, which is as it should be,
+//! but never its end.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -10,13 +11,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
 
-/// The time for which a stream is waited for before it is looked whether the run ends. When it does, this is
-/// all that its readers get for each piece of what is left.
+/// The time for which a stream is waited for before it is looked whether the run ends. When it
+/// does, this is all that its readers get for each piece of what is left.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// The bytes that a pipe that can be written takes without waiting (POSIX: at least 512; Linux: PIPE_BUF).
+/// The bytes that a pipe that can be written takes without waiting (POSIX: at least 512; Linux:
+/// PIPE_BUF).
 const PIECE: usize = 4096;
 
-/// Whether the run is to end, and when it will have to. Streams are of the whole process, and so is this.
+/// Whether the run is to end, and when it will have to. Streams are of the whole process, and so is
+/// this.
 static ENDS: AtomicBool = AtomicBool::new(false);
 static DEADLINE: Mutex<Option<Instant>> = Mutex::new(None);
 /// The flag that a signal sets.
@@ -35,7 +38,8 @@ pub fn end_when(signalled: &Arc<AtomicBool>) {
     let _ = SIGNALLED.set(Arc::clone(signalled));
 }
 
-/// Notes that the run ends this long from now on, if it has not before. An earlier such note counts no more.
+/// Notes that the run ends this long from now on, if it has not before. An earlier such note counts
+/// no more.
 pub fn end_after(limit: Duration) {
     // A limit beyond what the clock can hold is none.
     *DEADLINE.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(limit);
@@ -77,11 +81,13 @@ fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Writes all of `bytes` to `stream`, which belongs to this process alone or is not waited for by a write of a piece.
+/// Writes all of `bytes` to `stream`, which belongs to this process alone or is not waited for by a
+/// write of a piece.
 fn write_all(mut stream: impl Write + AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         wait(stream.as_fd())?;
-        // A piece that a pipe takes without waiting once it is ready, as the stream itself may wait.
+        // A piece that a pipe takes without waiting once it is ready, as the stream itself may
+        // wait.
         match stream.write(&bytes[..bytes.len().min(PIECE)]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(count) => bytes = &bytes[count..],
@@ -124,14 +130,16 @@ impl<W: Write + AsFd> Write for Patient<W> {
 
 /// The standard output for a guest's console.
 pub struct Console {
-    /// A terminal, opened again so that no write waits: one that can be written may still wait for the rest of a piece.
+    /// A terminal, opened again so that no write waits: one that can be written may still wait for
+    /// the rest of a piece.
     terminal: Option<File>,
 }
 
 impl Console {
     /// Opens the standard output for a console.
     pub fn new() -> Self {
-        // Opened anew, as O_NONBLOCK on the inherited descriptor would hold for the shell and others that share it.
+        // Opened anew, as O_NONBLOCK on the inherited descriptor would hold for the shell and
+        // others that share it.
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let again = || open("/proc/self/fd/1", flags, Mode::empty()).ok();
         let terminal = io::stdout().is_terminal().then(again).flatten();

@@ -172,7 +172,8 @@ pub struct Set {
 const MAX_CHANGES: usize = 10_000;
 
 impl Set {
-    /// Sets `probes` in `machine`, if there are any; each hit is a line on stderr, and an event of `recording`.
+    /// Sets `probes` in `machine`, if there are any; each hit is a line on stderr, and an event of
+    /// `recording`.
     ///
     /// # Errors
     /// The kernel is in memory already, and `types` are of another one.
@@ -229,7 +230,8 @@ impl Set {
     }
 }
 
-/// Returns `probe SECONDS SITE cpu=N from=CALLER NAME=VALUE...; ACTION; ACTION [ADDRESS: OLD -> NEW]`.
+/// Returns
+/// `probe SECONDS SITE cpu=N from=CALLER NAME=VALUE...; ACTION; ACTION [ADDRESS: OLD -> NEW]`.
 fn line(probe: &Probe, hit: &Hit) -> String {
     let (seconds, ns) = (hit.at / 1_000_000_000, hit.at % 1_000_000_000);
     let mut line = format!("probe {seconds}.{ns:09} {} cpu={}", probe.site, hit.core);

@@ -13,8 +13,8 @@ use super::values::{
     Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Seconds, Trace, one_or_more, word,
 };
 
-/// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the first instruction,
-/// and a panic that ends the run instead of hanging.
+/// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the
+/// first instruction, and a panic that ends the run instead of hanging.
 pub const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon panic=-1";
 
 /// Everything that flags and a `machine.toml` can say. What is not said is `None` or empty.
@@ -68,42 +68,45 @@ pub struct Settings {
     /// Size of RAM, such as 256M or 1G [default: 256M]
     #[arg(long, value_name = "SIZE", help_heading = "Machine")]
     pub memory: Option<ByteSize>,
-    /// Physical address of RAM [default: 0x40000000; with an IOMMU 0xc0000000, or as little below as its size demands]
+    /// Physical address of RAM [default: 0x40000000; with an IOMMU 0xc0000000, or as little below
+    /// as its size demands]
     #[arg(long, value_name = "ADDRESS", help_heading = "Machine")]
     pub memory_base: Option<Address>,
     /// Number of cores, 1 to 4 [default: 1]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub cpus: Option<Cpus>,
-    /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,overlay` keeps what is
-    /// written in memory and the file as it is, `,queues=N` gives it N queues,
-    /// `,iommu=NAME:N` puts it behind micro-TLB N of an IOMMU, which devices may share, and `,iommu=none` behind none
+    /// A virtio disk with the raw contents of a file; `,ro` makes it read-only, `,overlay` keeps
+    /// what is written in memory and the file as it is, `,queues=N` gives it N queues,
+    /// `,iommu=NAME:N` puts it behind micro-TLB N of an IOMMU, which devices may share, and
+    /// `,iommu=none` behind none
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
     #[serde(alias = "disks", deserialize_with = "one_or_more")]
     pub disk: Vec<Disk>,
-    /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a disk, behind
-    /// which IOMMU [default: true]
+    /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a
+    /// disk, behind which IOMMU [default: true]
     #[arg(long, value_name = "BOOL|iommu=NAME:N", help_heading = "Machine")]
     pub rng: Option<RngSetting>,
     #[arg(long, value_name = "MODEL[,name=NAME]", help_heading = "Machine", help = iommu_help())]
     #[serde(alias = "iommus", deserialize_with = "one_or_more")]
     pub iommu: Vec<Iommu>,
-    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false; true behind an IOMMU, always]
+    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false; true behind an IOMMU,
+    /// always]
     #[arg(long, value_name = "BOOL", help_heading = "Machine")]
     pub access_platform: Option<bool>,
 
-    /// Who executes the guest: emulated (the emulated processor), kvm (the host's, on a 64-bit ARM host, in the host's
-    /// time), or auto (kvm where that can be) [default: emulated]
+    /// Who executes the guest: emulated (the emulated processor), kvm (the host's, on a 64-bit ARM
+    /// host, in the host's time), or auto (kvm where that can be) [default: emulated]
     #[arg(long, value_name = "auto|emulated|kvm", value_parser = word::<Accel>, help_heading = "Run")]
     pub accel: Option<Accel>,
-    /// The guest's clock: virtual (one nanosecond an instruction, idling is skipped, runs repeat exactly) or host
-    /// [default: virtual; with --accel kvm host]
+    /// The guest's clock: virtual (one nanosecond an instruction, idling is skipped, runs repeat
+    /// exactly) or host [default: virtual; with --accel kvm host]
     #[arg(long, value_name = "virtual|host", value_parser = word::<TimeMode>, help_heading = "Run")]
     pub time: Option<TimeMode>,
     /// Seed of all that looks random to the guest [default: 0]
     #[arg(long, value_name = "NUMBER", help_heading = "Run")]
     pub seed: Option<u64>,
-    /// What the real-time clock shows at power-on, in seconds since 1970, or now for the host's date
-    /// [default: 2020-01-01 in virtual time, now in host time]
+    /// What the real-time clock shows at power-on, in seconds since 1970, or now for the host's
+    /// date [default: 2020-01-01 in virtual time, now in host time]
     #[arg(long, value_name = "SECONDS|now", help_heading = "Run")]
     pub epoch: Option<Epoch>,
     /// What happens in virtual time while the guest idles: time is skipped, or passes as the
@@ -111,8 +114,8 @@ pub struct Settings {
     /// its console [default: auto]
     #[arg(long, value_name = "auto|skip|wait", value_parser = word::<Idle>, help_heading = "Run")]
     pub idle: Option<Idle>,
-    /// End the run, with exit code 124, after so many seconds of the guest's clock: in virtual time a deterministic
-    /// point, in host time so many real seconds
+    /// End the run, with exit code 124, after so many seconds of the guest's clock: in virtual time
+    /// a deterministic point, in host time so many real seconds
     #[arg(long, value_name = "SECONDS", help_heading = "Run")]
     pub timeout: Option<Seconds>,
     /// End the run, with exit code 124, after so many real seconds, whatever the guest's clock
@@ -126,7 +129,8 @@ pub struct Settings {
         help_heading = "Run"
     )]
     pub expect: Option<String>,
-    /// Wait for a debugger (GDB) at this port before the first instruction; of 127.0.0.1 unless an address is given
+    /// Wait for a debugger (GDB) at this port before the first instruction; of 127.0.0.1 unless an
+    /// address is given
     #[arg(long, value_name = "[ADDRESS:]PORT", help_heading = "Run")]
     pub gdb: Option<GdbAddress>,
     /// Where the console goes: stdio, none or a file [default: stdio]
@@ -136,13 +140,14 @@ pub struct Settings {
     #[arg(long, value_name = "WHAT", value_parser = word::<Trace>, help_heading = "Run")]
     #[serde(deserialize_with = "one_or_more")]
     pub trace: Vec<Trace>,
-    /// Look into the guest's kernel: `FUNCTION { print(VALUE, ...) }` prints a line on stderr at each call; see
-    /// docs/probes.md for conditions and actions. May be given more than once
+    /// Look into the guest's kernel: `FUNCTION { print(VALUE, ...) }` prints a line on stderr at
+    /// each call; see docs/probes.md for conditions and actions. May be given more than once
     #[arg(long, value_name = "PROBE", help_heading = "Run")]
     #[serde(alias = "probes", deserialize_with = "one_or_more")]
     pub probe: Vec<String>,
-    /// The vmlinux of this very kernel, from the directory in which it was built: the structures that probes name are
-    /// read from its debug information, for kernels without types in their images
+    /// The vmlinux of this very kernel, from the directory in which it was built: the structures
+    /// that probes name are read from its debug information, for kernels without types in their
+    /// images
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub vmlinux: Option<PathBuf>,
     /// Write what happened at IOMMUs, devices, interrupts, probes and on the console to this file,
@@ -183,7 +188,8 @@ impl Settings {
         }
     }
 
-    /// Returns the key of a file without a name, which as a path would be the directory of the others.
+    /// Returns the key of a file without a name, which as a path would be the directory of the
+    /// others.
     fn nameless(&self) -> Option<&'static str> {
         let files = [
             ("kernel", &self.kernel),
@@ -227,9 +233,11 @@ impl Settings {
         }
     }
 
-    /// Returns these settings, and where they say nothing those of `other`. A list is taken as a whole.
+    /// Returns these settings, and where they say nothing those of `other`. A list is taken as a
+    /// whole.
     pub fn or(self, mut other: Self) -> Self {
-        // Files take the place of an image's: another image comes without those that were named before.
+        // Files take the place of an image's: another image comes without those that were named
+        // before.
         if self.image.is_some() || self.kernel.is_some() {
             other.vmlinux = None;
         }

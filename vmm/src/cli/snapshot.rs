@@ -74,7 +74,8 @@ Exit codes:
 pub struct Restore {
     /// The file to read
     file: PathBuf,
-    /// Where a disk's file is now, if it was moved: disk0 is the first one. May be given more than once
+    /// Where a disk's file is now, if it was moved: disk0 is the first one. May be given more than
+    /// once
     #[arg(long, value_name = "diskN=FILE")]
     disk: Vec<DiskPlace>,
     /// Another seed: the entropy device's bytes follow from this one from here on
@@ -98,7 +99,8 @@ pub struct Restore {
     /// Wait for a debugger (GDB) at this port before the first instruction; see `vmm boot --help`
     #[arg(long, value_name = "[ADDRESS:]PORT")]
     gdb: Option<GdbAddress>,
-    /// Write all that reaches the guest from outside from here on to this file, for `vmm boot --replay`
+    /// Write all that reaches the guest from outside from here on to this file, for
+    /// `vmm boot --replay`
     #[arg(long, value_name = "FILE", conflicts_with = "gdb")]
     record: Option<PathBuf>,
     /// Print on stderr what happens, as it happens: iommu

@@ -7,12 +7,12 @@ use vmm_files::atomic_file::reason;
 
 use super::UserError;
 
-/// The reason for which something printed was lost, once something was. A stream of the whole process, so a state of
-/// the whole process.
+/// The reason for which something printed was lost, once something was. A stream of the whole
+/// process, so a state of the whole process.
 static LOST: OnceLock<String> = OnceLock::new();
 
-/// The standard output. That its reader left is no failure; that it could not take what was written is one, of which
-/// [`check`] tells.
+/// The standard output. That its reader left is no failure; that it could not take what was written
+/// is one, of which [`check`] tells.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stdout;
 

@@ -20,7 +20,8 @@ const HELP: &str = "\r\n\
 /// The source of standard input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere: it is closed or /dev/null, or a terminal whose other job is in the foreground, which would stop us.
+    /// Nowhere: it is closed or /dev/null, or a terminal whose other job is in the foreground,
+    /// which would stop us.
     Nowhere,
     /// A file: all that will ever come is there.
     File,
@@ -96,7 +97,8 @@ pub enum Stdin {
     Stream,
     /// A raw terminal, on which Ctrl-A means what [`HELP`] says.
     Terminal {
-        /// Whether the run ends when the terminal goes away: a shell that nobody can type at waits for ever.
+        /// Whether the run ends when the terminal goes away: a shell that nobody can type at waits
+        /// for ever.
         needed: bool,
     },
 }
@@ -143,7 +145,8 @@ fn forward(
     from: Stdin,
     first: Vec<u8>,
 ) -> Result<(), ThreadError> {
-    // Nobody waits for the thread: a read of a terminal cannot be called off, and ends with the process.
+    // Nobody waits for the thread: a read of a terminal cannot be called off, and ends with the
+    // process.
     let forward = move || {
         send_all(&input, &first);
         let mut keys = Keys::default();

@@ -12,7 +12,8 @@ pub fn complain(sentence: &str) {
     let _ = Stderr.write_all(line.as_bytes());
 }
 
-/// Returns `text` on one line, without what a terminal would obey: names of files may hold anything.
+/// Returns `text` on one line, without what a terminal would obey: names of files may hold
+/// anything.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -5,7 +5,8 @@ use vmm_machine::code_memory;
 
 use super::UserError;
 
-/// How the emulated processor executes the guest's code. What the guest does is the same in each, bit for bit.
+/// How the emulated processor executes the guest's code. What the guest does is the same in each,
+/// bit for bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Tier {
     /// One instruction after the other.
@@ -17,8 +18,9 @@ pub enum Tier {
 /// The flag of commands that make any number of machines.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct TierArgs {
-    /// How the emulated processor executes the guest's code: interpreter, or translate (what runs often becomes the
-    /// host's code). The run is the same, only its speed is not [default: translate where the host can]
+    /// How the emulated processor executes the guest's code: interpreter, or translate (what runs
+    /// often becomes the host's code). The run is the same, only its speed is not [default:
+    /// translate where the host can]
     #[arg(
         long,
         value_name = "interpreter|translate",
@@ -40,9 +42,10 @@ enum BootTier {
 /// The flag of commands that run one guest.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct BootTierArgs {
-    /// How the emulated processor executes the guest's code: interpreter, or translate (what runs often becomes the
-    /// host's code). The run is the same, only its speed is not. With both, two machines run, one each way, and are
-    /// compared: to report a bug of the translator [default: translate where the host can]
+    /// How the emulated processor executes the guest's code: interpreter, or translate (what runs
+    /// often becomes the host's code). The run is the same, only its speed is not. With both, two
+    /// machines run, one each way, and are compared: to report a bug of the translator [default:
+    /// translate where the host can]
     #[arg(
         long,
         value_name = "interpreter|translate|both",
@@ -51,7 +54,8 @@ pub struct BootTierArgs {
         help_heading = "Host"
     )]
     tier: Option<BootTier>,
-    /// With both: has the machine that translates do something else after so many instructions, for tests
+    /// With both: has the machine that translates do something else after so many instructions, for
+    /// tests
     #[arg(long, value_name = "N", hide = true, requires = "tier")]
     tier_differs_after: Option<u64>,
 }
@@ -81,8 +85,8 @@ impl TierArgs {
 }
 
 impl BootTierArgs {
-    /// Makes this the decision of the process, before there is any machine. Returns what there is to know of two
-    /// machines, one of each tier, if there are to be two.
+    /// Makes this the decision of the process, before there is any machine. Returns what there is
+    /// to know of two machines, one of each tier, if there are to be two.
     ///
     /// # Errors
     /// It says to translate, and this host cannot.

@@ -64,7 +64,8 @@ fn register(iommu: &IommuInfo, event: &dyn RegisterEvent) -> String {
     text
 }
 
-/// Describes what the driver of a virtio-iommu did: its requests, with their status unless that is OK.
+/// Describes what the driver of a virtio-iommu did: its requests, with their status unless that is
+/// OK.
 fn virtio(iommu: &IommuInfo, event: &VirtioEvent<'_>) -> Option<String> {
     let exchange = match event {
         VirtioEvent::Driver(DriverEvent::Features(bits)) => {

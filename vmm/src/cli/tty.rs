@@ -53,7 +53,8 @@ const FATAL: [i32; 16] = [
     SIGSYS,
 ];
 
-/// Returns whether stdin is a terminal that this process may read: one in the background would be stopped.
+/// Returns whether stdin is a terminal that this process may read: one in the background would be
+/// stopped.
 pub fn is_ours() -> bool {
     std::io::stdin().is_terminal() && is_foreground()
 }
@@ -78,7 +79,8 @@ impl Raw {
         raw.output_modes |= OutputModes::OPOST;
         raw.local_modes -= LocalModes::ISIG;
         let modes = MODES.get_or_init(|| Modes { before, raw });
-        // The handlers are there before the terminal is raw, so that no signal in between leaves it so.
+        // The handlers are there before the terminal is raw, so that no signal in between leaves it
+        // so.
         handle_signals()
             .map_err(|error| UserError::new(format!("cannot handle signals: {error}")))?;
         // Before the change: a handler that runs in between sets what is set already, and one that

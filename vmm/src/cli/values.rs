@@ -18,7 +18,8 @@ pub fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     d.deserialize_any(OneOrMore(PhantomData))
 }
 
-/// Takes a list element by element, so that a mistake in one is told with its line, or what is an element itself.
+/// Takes a list element by element, so that a mistake in one is told with its line, or what is an
+/// element itself.
 struct OneOrMore<T>(PhantomData<T>);
 
 /// Reads an element that has no parts.
@@ -64,7 +65,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
     }
 }
 
-/// Reads a text, or a table with the same; `form` says what is expected. A mistake in either is told as it is.
+/// Reads a text, or a table with the same; `form` says what is expected. A mistake in either is
+/// told as it is.
 fn text_or_table<'de, D, T>(deserializer: D, form: &str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -81,7 +83,8 @@ where
     told.map_err(de::Error::custom)
 }
 
-/// Returns how many runs there are at once, by `--jobs` if it was given, else one a core of the host.
+/// Returns how many runs there are at once, by `--jobs` if it was given, else one a core of the
+/// host.
 pub fn jobs_or_cores(jobs: Option<NonZeroUsize>) -> NonZeroUsize {
     jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
 }
@@ -115,7 +118,8 @@ pub enum Trace {
     Iommu,
 }
 
-/// Declares what is written as text or as a table; a mistake is told with the form that it should have.
+/// Declares what is written as text or as a table; a mistake is told with the form that it should
+/// have.
 macro_rules! text_or_table {
     ($(#[$doc:meta])* $name:ident($config:ident), $form:literal) => {
         $(#[$doc])*

@@ -32,7 +32,8 @@ impl VmlinuxFiles {
         Ok(Self { files })
     }
 
-    /// Checks that the kernel in the file `kernel` is of the build of the only file, as far as it shows what it is.
+    /// Checks that the kernel in the file `kernel` is of the build of the only file, as far as it
+    /// shows what it is.
     ///
     /// # Errors
     /// It is of another build.
@@ -54,7 +55,8 @@ impl VmlinuxFiles {
         })
     }
 
-    /// Returns that types come from the only file, if there is one, which must be of the kernel that runs.
+    /// Returns that types come from the only file, if there is one, which must be of the kernel
+    /// that runs.
     pub fn only(self) -> TypesFrom {
         let file = self.files.into_iter().next();
         file.map_or(TypesFrom::Kernel, |(_, vmlinux)| {

@@ -109,6 +109,7 @@ fn the_first_bad_commit_is_found_past_what_cannot_be_judged() {
     );
     let log = git(repository, &["bisect", "log"]);
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
-    // Which commits are tried is git's choice: of those that cannot be judged at least one lies in the middle.
+    // Which commits are tried is git's choice: of those that cannot be judged at least one lies in
+    // the middle.
     assert!(log.contains("git bisect skip"), "{log}");
 }

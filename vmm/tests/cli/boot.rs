@@ -51,7 +51,8 @@ fn unpacked(zimage: &[u8]) -> Vec<u8> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&zimage[at..]).unwrap();
         file.rewind().unwrap();
-        // It complains about what follows the stream, and the magic number is in the code that looks for it, too.
+        // It complains about what follows the stream, and the magic number is in the code that
+        // looks for it, too.
         let mut xz = Command::new("xz");
         let out = xz.args(["-dc", "--single-stream"]).stdin(file).output();
         let out = out.expect("xz should be installed").stdout;

@@ -10,8 +10,8 @@ use crate::fakes::Fakes;
 /// How long the test waits for something that is to happen at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A host with a mirror that is one `apt-get`. It holds a lock, as the real one does, and so does what it starts; while
-/// the file `slow` is there it does not end by itself.
+/// A host with a mirror that is one `apt-get`. It holds a lock, as the real one does, and so does
+/// what it starts; while the file `slow` is there it does not end by itself.
 fn host() -> Fakes {
     let fakes = Fakes::new();
     fakes.program(
@@ -40,7 +40,8 @@ fn host() -> Fakes {
 /// Starts to fetch an image, and returns when `apt-get` and what it starts are at work.
 fn fetching(fakes: &Fakes) -> Child {
     let program = fakes.vmm(&["images", "fetch", "debian-armmp"]);
-    // Whoever runs the tests in the background of a script has SIGINT ignored, by all that they start.
+    // Whoever runs the tests in the background of a script has SIGINT ignored, by all that they
+    // start.
     let mut command = Command::new("env");
     command
         .arg("--default-signal=INT")
@@ -93,7 +94,8 @@ fn a_killed_fetch_takes_everything_along_and_the_next_one_gets_the_locks() {
         let mut child = fetching(&fakes);
         signal(&child, name);
         child.wait().unwrap();
-        // At once, while what was left is still being ended: the next run waits for that, and then has apt's lock.
+        // At once, while what was left is still being ended: the next run waits for that, and then
+        // has apt's lock.
         fs::remove_file(fakes.path("slow")).unwrap();
         let next: Ended = fakes
             .vmm(&["images", "fetch", "debian-armmp"])

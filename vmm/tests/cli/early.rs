@@ -1,4 +1,5 @@
-//! Mistakes are told before anything is fetched or built: with an empty cache, and a mirror that nobody serves.
+//! Mistakes are told before anything is fetched or built: with an empty cache, and a mirror that
+//! nobody serves.
 
 use std::fs;
 use std::net::TcpListener;

@@ -64,7 +64,8 @@ fn what_cannot_be_printed_is_an_error() {
     }
 }
 
-/// That the program refuses these arguments with a sentence that holds `words`, and touches no file.
+/// That the program refuses these arguments with a sentence that holds `words`, and touches no
+/// file.
 fn refuses(place: &TestDirectory, arguments: &[&str], words: &str) {
     let before = place.names();
     let ended = run(arguments);

@@ -93,7 +93,8 @@ fn the_program_says_where_it_waits_and_runs_when_told() {
 #[test]
 fn who_is_no_debugger_does_not_let_the_guest_go() {
     let mut waiting = Waiting::new();
-    // Port checks, and those who take it for another port: each has gone before the next is looked at.
+    // Port checks, and those who take it for another port: each has gone before the next is looked
+    // at.
     for noise in [
         &b""[..],
         b"",

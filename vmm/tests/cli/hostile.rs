@@ -1,4 +1,5 @@
-//! Guests, readers and hosts that do what they should not: the program ends when it is told to, and says what is wrong.
+//! Guests, readers and hosts that do what they should not: the program ends when it is told to, and
+//! says what is wrong.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -82,7 +83,8 @@ fn a_console_that_nobody_reads_does_not_hold_up_the_end() {
 
 #[test]
 fn a_standard_error_that_nobody_reads_does_not_hold_up_the_end() {
-    // mov r1, #0xf0000000; ldr r0, [r1]: an abort, whose vector is one too: each is worth a line of the log.
+    // mov r1, #0xf0000000; ldr r0, [r1]: an abort, whose vector is one too: each is worth a line of
+    // the log.
     let kernel = kernel(&[0xe3a0_120f, 0xe591_0000]);
     let child = boot(&kernel, &["--wall-timeout=1"])
         .env("VMM_LOG", "trace")

@@ -206,7 +206,8 @@ fn a_campaign_leaves_a_page_and_results_and_each_run_can_be_repeated() {
     assert!(fs::read_to_string(timeline).unwrap().contains("disk0"));
 }
 
-/// The lines of a journal with new chains, as somebody would make them who knows how (docs/inject.md).
+/// The lines of a journal with new chains, as somebody would make them who knows how
+/// (docs/inject.md).
 fn forge(lines: &str) -> String {
     use sha2::{Digest, Sha256};
     let mut chain = Sha256::digest("viommu-inject");

@@ -71,7 +71,8 @@ fn a_flag_or_the_variable_is_leave_enough() {
                     arguments.push("--install-packages".into());
                 }
                 let ended = ended(&fakes, &arguments, (!flag).then_some("yes"));
-                // The installation pretends to succeed; then apt-get update, which comes next, fails.
+                // The installation pretends to succeed; then apt-get update, which comes next,
+                // fails.
                 assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
                 assert!(
                     ended.stderr.contains("only pretends"),

@@ -89,7 +89,8 @@ pub fn run(arguments: &[&str]) -> Ended {
         .into()
 }
 
-/// Asserts that the program takes these arguments for a mistake, which it tells in one line with these words.
+/// Asserts that the program takes these arguments for a mistake, which it tells in one line with
+/// these words.
 pub fn assert_mistake(arguments: &[&str], words: &str) {
     let ended = run(arguments);
     assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");

@@ -1,4 +1,5 @@
-//! Named pipes in the place of files: whoever is not at their other end is never waited for beyond the end of a run.
+//! Named pipes in the place of files: whoever is not at their other end is never waited for beyond
+//! the end of a run.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

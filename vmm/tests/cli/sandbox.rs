@@ -88,8 +88,8 @@ fn no_network_no_programs_no_processes_no_signals_no_code() {
     assert_ended(&attempt("fork", &disk, &[]), libc::SYS_clone);
     assert_ended(&attempt("signal", &disk, &[]), libc::SYS_kill);
     assert_ended(&attempt("code", &disk, &[]), libc::SYS_mmap);
-    // The C library blocks all signals while it starts a program, SIGSYS among them: then the signal itself ends the
-    // process, which a shell shows as the same code.
+    // The C library blocks all signals while it starts a program, SIGSYS among them: then the
+    // signal itself ends the process, which a shell shows as the same code.
     let exec = attempt("exec", &disk, &[]);
     assert!(matches!(exec.code, None | Some(159)), "{exec:?}");
     assert_eq!(exec.stdout, "", "{exec:?}");

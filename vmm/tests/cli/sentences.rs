@@ -139,7 +139,8 @@ fn kernels_in_a_wrapping() {
         place.write("packed", bytes);
         told(&boot("packed", &[]), words);
     }
-    // A uImage of a zImage, and one of an Image that gzip compressed; both as U-Boot's mkimage makes them.
+    // A uImage of a zImage, and one of an Image that gzip compressed; both as U-Boot's mkimage
+    // makes them.
     let mut header = vec![0; 64];
     header[..4].copy_from_slice(b"\x27\x05\x19\x56");
     header[29] = 2;

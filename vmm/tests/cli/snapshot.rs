@@ -208,7 +208,8 @@ fn a_kill_at_any_moment_leaves_what_was_there_or_the_new_one_whole() {
         assert!(left == old || left == new, "{} bytes", left.len());
         unfinished += place.names().len() - 3;
     }
-    // Only between a new file's first name and its place can a kill leave it, and then the next run removes it.
+    // Only between a new file's first name and its place can a kill leave it, and then the next run
+    // removes it.
     assert!(unfinished <= 2, "{:?}", place.names());
     assert_eq!(run(&arguments).code, Some(0));
     assert!(fs::read(place.path("snap")).unwrap() == new);

@@ -1,4 +1,5 @@
-//! The program needs no privileges: with none it boots a guest behind an IOMMU, saves it and goes on from there.
+//! The program needs no privileges: with none it boots a guest behind an IOMMU, saves it and goes
+//! on from there.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -31,7 +31,8 @@ struct Rule {
 /// The commands of a block.
 ///
 /// # Errors
-/// When a comment before it cannot be read or fits no command, or the shell cannot read its last command.
+/// When a comment before it cannot be read or fits no command, or the shell cannot read its last
+/// command.
 pub fn of(block: &Block) -> anyhow::Result<Vec<Command>> {
     let rules = block
         .directives

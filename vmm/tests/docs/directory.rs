@@ -21,7 +21,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The program.
 const VMM: &str = env!("CARGO_BIN_EXE_vmm");
 
-/// Refuses packages, tests and examples that there are not: with `--help` cargo does not look at their names.
+/// Refuses packages, tests and examples that there are not: with `--help` cargo does not look at
+/// their names.
 const CARGO_NAMES: &str = r#"refuse() { echo "there is no $1" >>"$refused"; }
 exists() {
     for depth in '*' '*/*' '*/*/*'; do
@@ -112,12 +113,14 @@ impl TestDirectory {
         Ok(said)
     }
 
-    /// Has a command read but not run: the shell carries it out with programs that only look at their arguments.
+    /// Has a command read but not run: the shell carries it out with programs that only look at
+    /// their arguments.
     ///
     /// # Errors
     /// When one of them finds a mistake.
     pub fn read(&self, text: &str) -> anyhow::Result<()> {
-        // What is for a guest's shell must not be carried out here at all; that the syntax is right is known.
+        // What is for a guest's shell must not be carried out here at all; that the syntax is right
+        // is known.
         if !["vmm ", "cargo ", ".ci/"]
             .iter()
             .any(|program| text.contains(program))
@@ -228,7 +231,8 @@ fn of_image(file: &str) -> String {
     image.unwrap()[file].as_str().unwrap().to_owned()
 }
 
-/// Programs that read their arguments and note those that they refuse. Everything else does nothing.
+/// Programs that read their arguments and note those that they refuse. Everything else does
+/// nothing.
 fn stand_ins(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());

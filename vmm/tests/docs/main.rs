@@ -49,7 +49,8 @@ fn workspace() -> PathBuf {
         .to_path_buf()
 }
 
-/// The tests of a page: one for each block, one for each command that is not run, and one for what is in its sentences.
+/// The tests of a page: one for each block, one for each command that is not run, and one for what
+/// is in its sentences.
 fn of_page(page: &Page) -> Vec<Trial> {
     let mut trials = Vec::new();
     for block in &page.blocks {

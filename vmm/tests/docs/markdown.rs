@@ -31,10 +31,12 @@ pub struct Block {
     pub printed: Vec<String>,
 }
 
-/// Directories of a workspace in which no pages are looked for: what is made there, and what fuzzing found.
+/// Directories of a workspace in which no pages are looked for: what is made there, and what
+/// fuzzing found.
 const NOT_IN: [&str; 3] = ["target", "corpus", "artifacts"];
 
-/// The pages of a workspace that show commands: CONTRIBUTING.md, what is in `docs` and below, and every README.md.
+/// The pages of a workspace that show commands: CONTRIBUTING.md, what is in `docs` and below, and
+/// every README.md.
 pub fn pages(workspace: &Path) -> Vec<PathBuf> {
     let mut pages = vec![workspace.join("CONTRIBUTING.md")];
     let mut directories = vec![workspace.to_path_buf()];

@@ -25,10 +25,11 @@ pub struct View {
     pub dark: bool,
 }
 
-/// What the page said of itself after it was used. Also `fetched`: every path that the browser asked for.
+/// What the page said of itself after it was used. Also `fetched`: every path that the browser
+/// asked for.
 ///
-/// The page stands in a frame, since a browser's window cannot be as narrow as a telephone; the frame's parent, which
-/// the policy of the page does not bind, sends back what the page says.
+/// The page stands in a frame, since a browser's window cannot be as narrow as a telephone; the
+/// frame's parent, which the policy of the page does not bind, sends back what the page says.
 pub fn check(html: &str, view: View) -> Value {
     let parent = format!(
         "<!doctype html><link rel='icon' href='data:,'><body style='margin:0'>\

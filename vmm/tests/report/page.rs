@@ -1,4 +1,5 @@
-//! The page in a real browser: at two widths, in both colour schemes, with a hostile guest, with many events.
+//! The page in a real browser: at two widths, in both colour schemes, with a hostile guest, with
+//! many events.
 
 use serde_json::Value;
 use vmm::timeline::export;

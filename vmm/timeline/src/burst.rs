@@ -1,4 +1,5 @@
-//! Like events that follow each other closely become one: a transfer of 64 MiB is not a million events.
+//! Like events that follow each other closely become one: a transfer of 64 MiB is not a million
+//! events.
 
 use super::limits::Limits;
 use super::spec::{Address, Burst, Direction, Kind, Route};
@@ -38,8 +39,8 @@ impl BurstKey {
 }
 
 impl Burst {
-    /// Creates a burst of one access of `bytes` bytes from `first`, at `at` nanoseconds. One of no bytes counts as an
-    /// access of its first address.
+    /// Creates a burst of one access of `bytes` bytes from `first`, at `at` nanoseconds. One of no
+    /// bytes counts as an access of its first address.
     pub fn one(at: u64, first: u64, bytes: u64) -> Self {
         Self {
             until: at,
@@ -53,7 +54,8 @@ impl Burst {
 
     /// Returns whether `next` may join a burst that began at `at`.
     pub(super) fn accepts(&self, at: u64, next: &Self, limits: &Limits) -> bool {
-        // An event may be reported late: one that is earlier than the burst's last stands for itself.
+        // An event may be reported late: one that is earlier than the burst's last stands for
+        // itself.
         next.until >= self.until
             && next.until - self.until <= limits.burst_gap_ns
             && next.until.saturating_sub(at) <= limits.burst_ns

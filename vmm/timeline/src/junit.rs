@@ -1,4 +1,5 @@
-//! Results in the form of JUnit, which continuous integration reads; and text escaped for XML and HTML.
+//! Results in the form of JUnit, which continuous integration reads; and text escaped for XML and
+//! HTML.
 
 use std::io::{self, Write};
 
@@ -93,7 +94,8 @@ fn element(name: &str, details: &Details, out: &mut dyn Write) -> io::Result<()>
     write!(out, "<{name} message=\"{message}\">{text}</{name}>")
 }
 
-/// Returns text escaped for an element or attribute of XML; what XML cannot hold becomes a question mark.
+/// Returns text escaped for an element or attribute of XML; what XML cannot hold becomes a question
+/// mark.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -103,7 +105,8 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             // Attributes are written between double quotes, so that `'` may stay.
             '"' => out.push_str("&quot;"),
-            // XML 1.0 has no way to write most of these, not even as references (2.2, "Characters").
+            // XML 1.0 has no way to write most of these, not even as references (2.2,
+            // "Characters").
             c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('?'),
             c => out.push(c),
         }

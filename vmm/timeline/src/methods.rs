@@ -166,8 +166,8 @@ impl Kind {
 }
 
 impl Event {
-    /// Returns when the event ended, in nanoseconds: at once for most kinds, at `end` for an interrupt that stays
-    /// active.
+    /// Returns when the event ended, in nanoseconds: at once for most kinds, at `end` for an
+    /// interrupt that stays active.
     pub fn until(&self, end: u64) -> u64 {
         match &self.kind {
             Kind::Interrupt { until, .. } => until.unwrap_or(end),

@@ -15,8 +15,8 @@ const NO_LANE: LaneId = LaneId(u16::MAX);
 /// Bytes kept of an unfinished console line: more than are shown of a finished one.
 const MAX_PARTIAL_LINE: usize = 1_024;
 
-/// Collects events. Any number of threads may record at once; the order is that of virtual time, and for equal times
-/// that of recording.
+/// Collects events. Any number of threads may record at once; the order is that of virtual time,
+/// and for equal times that of recording.
 ///
 /// Memory is bounded by [`Limits`]: what does not fit is counted.
 pub struct Recorder {
@@ -47,8 +47,8 @@ struct PartialLine {
 }
 
 impl Recorder {
-    /// Creates a recorder that takes the time of events, in nanoseconds of virtual time, from `clock`, which is called
-    /// on the thread that records and must not record itself.
+    /// Creates a recorder that takes the time of events, in nanoseconds of virtual time, from
+    /// `clock`, which is called on the thread that records and must not record itself.
     pub fn new(limits: Limits, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self {
             clock: Box::new(clock),
@@ -57,7 +57,8 @@ impl Recorder {
         }
     }
 
-    /// Returns the number of `lane`, for the other calls. Numbers are this recorder's own; a [`Timeline`] has others.
+    /// Returns the number of `lane`, for the other calls. Numbers are this recorder's own; a
+    /// [`Timeline`] has others.
     pub fn lane(&self, lane: Lane) -> LaneId {
         let mut buffer = self.lock();
         if let Some(id) = buffer.by_name.get(&lane) {
@@ -102,8 +103,8 @@ impl Recorder {
         self.lock().push(&self.limits, event);
     }
 
-    /// Records that the interrupt `line` of `source` becomes active or inactive. Activity that recurs soon is one
-    /// event.
+    /// Records that the interrupt `line` of `source` becomes active or inactive. Activity that
+    /// recurs soon is one event.
     pub fn interrupt(&self, line: u32, source: &str, active: bool) {
         // Before the lock, which `lane` takes as well.
         let lane = self.lane(Lane::Interrupts);
@@ -112,7 +113,8 @@ impl Recorder {
         buffer.interrupt(&self.limits, lane, (line, source, active), at);
     }
 
-    /// Records that the guest wrote `bytes` to its console. A line is an event at the time of its first byte.
+    /// Records that the guest wrote `bytes` to its console. A line is an event at the time of its
+    /// first byte.
     pub fn console(&self, bytes: &[u8]) {
         // Before the lock, which `lane` takes as well.
         let lane = self.lane(Lane::Console);
@@ -172,7 +174,8 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

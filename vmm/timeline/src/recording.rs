@@ -77,7 +77,8 @@ impl Recording {
         Box::new(Tee(Arc::clone(&self.recorder), inner))
     }
 
-    /// Takes the time from `machine` from now on, and calls its devices by `name`. To be called before the first run.
+    /// Takes the time from `machine` from now on, and calls its devices by `name`. To be called
+    /// before the first run.
     pub fn connect(&self, machine: &Machine, name: impl Fn(&Entry) -> String) {
         let devices = &machine.board().devices;
         let names = devices

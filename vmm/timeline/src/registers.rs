@@ -7,8 +7,8 @@ use super::spec::{Address, Kind, Lane};
 
 /// Records `event` of the IOMMU of this name by meaning, in the lane of the part that changes.
 ///
-/// Invalidations and faults that the [`UnitObserver`](super::UnitObserver) sees, with what they do to translations, are
-/// recorded by that alone.
+/// Invalidations and faults that the [`UnitObserver`](super::UnitObserver) sees, with what they do
+/// to translations, are recorded by that alone.
 pub(super) fn record(recorder: &Recorder, unit: &str, event: &dyn RegisterEvent) {
     let Some(change) = event.register() else {
         return;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::{Address, EventId, Timeline};
 
-/// The version of a report's JSON. It changes when something that was there changes its meaning or goes.
+/// The version of a report's JSON. It changes when something that was there changes its meaning or
+/// goes.
 const FORMAT: u32 = 1;
 
 /// The findings of one run, or of several side by side.
@@ -195,7 +196,8 @@ impl Report {
         }
     }
 
-    /// Returns the subjects of the findings of all runs, each once, in the order of their first appearance.
+    /// Returns the subjects of the findings of all runs, each once, in the order of their first
+    /// appearance.
     pub fn subjects(&self) -> Vec<&str> {
         let mut subjects: Vec<&str> = Vec::new();
         for finding in self.runs.iter().flat_map(|run| &run.findings) {

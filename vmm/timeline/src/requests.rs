@@ -10,8 +10,9 @@ use vmm_machine::VirtioEvent;
 use super::recorder::Recorder;
 use super::spec::{Address, Burst, Kind, Lane};
 
-/// Records what the driver of a virtio-iommu does, by meaning: mappings in the lane of their domain, all else where it
-/// belongs. What follows from it for translations is told by the translation path.
+/// Records what the driver of a virtio-iommu does, by meaning: mappings in the lane of their
+/// domain, all else where it belongs. What follows from it for translations is told by the
+/// translation path.
 #[derive(Clone, Debug)]
 pub struct DriverRecorder {
     recorder: Arc<Recorder>,
@@ -156,8 +157,8 @@ impl DriverRecorder {
     }
 }
 
-/// Returns the lane in which is shown what happens to domain `id` of the instance.
-/// Returns how many bytes a range has. One of 2^64 bytes has more than 64 bits can hold: it saturates. One that ends
+/// Returns the lane in which is shown what happens to domain `id` of the instance. Returns how many
+/// bytes a range has. One of 2^64 bytes has more than 64 bits can hold: it saturates. One that ends
 /// before it begins has none: an injected fault may say that such a request was carried out.
 fn bytes(first: u64, last: u64) -> u64 {
     let but_one = last.checked_sub(first);

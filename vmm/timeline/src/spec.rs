@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A 64-bit address or identifying number, written `0x...` in JSON, whose numbers are exact only up to 53 bits in
-/// a browser.
+/// A 64-bit address or identifying number, written `0x...` in JSON, whose numbers are exact only up
+/// to 53 bits in a browser.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Address(pub u64);
@@ -18,8 +18,8 @@ pub struct LaneId(pub u16);
 #[serde(transparent)]
 pub struct EventId(pub u32);
 
-/// The lane that an event belongs to. The order of the variants is the order of the lanes in a timeline: causes above
-/// effects.
+/// The lane that an event belongs to. The order of the variants is the order of the lanes in a
+/// timeline: causes above effects.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "lane", rename_all = "kebab-case")]
 pub enum Lane {
@@ -74,8 +74,8 @@ const fn is_false(value: &bool) -> bool {
 pub enum Route {
     /// Untranslated, through a port that has never translated: a device without an IOMMU.
     Untranslated,
-    /// Untranslated, through a port that had been translating before: the address was most likely meant for the
-    /// IOMMU that no longer looks at it.
+    /// Untranslated, through a port that had been translating before: the address was most likely
+    /// meant for the IOMMU that no longer looks at it.
     Stray,
     /// Translated.
     Context {

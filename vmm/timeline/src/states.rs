@@ -2,12 +2,14 @@
 
 use super::spec::{Event, Interval, Kind, Lane, LaneId, Route, State};
 
-/// Returns the states of all lanes that have any, in the order of lanes and time; `end` is when the last ones end.
+/// Returns the states of all lanes that have any, in the order of lanes and time; `end` is when the
+/// last ones end.
 pub(super) fn intervals(lanes: &[Lane], events: &[Event], end: u64) -> Vec<Interval> {
     let mut current: Vec<Option<(u64, State)>> = lanes
         .iter()
         .map(|lane| {
-            // A micro-TLB comes out of reset disabled (drivers/iommu/ipmmu-vmsa.c never resets IMUCTR).
+            // A micro-TLB comes out of reset disabled (drivers/iommu/ipmmu-vmsa.c never resets
+            // IMUCTR).
             matches!(lane, Lane::Utlb { .. }).then_some((0, State::Disabled { lost: false }))
         })
         .collect();
@@ -59,7 +61,8 @@ fn next_state(kind: &Kind, before: Option<&State>) -> Option<State> {
             Route::Context { context } => State::Enabled { context: *context },
             Route::Blocked => State::Blocked,
             Route::Stray => State::Disabled { lost: true },
-            // Once a port has translated, passing untranslated means that something was lost, and stays so.
+            // Once a port has translated, passing untranslated means that something was lost, and
+            // stays so.
             Route::Untranslated => State::Disabled {
                 lost: matches!(
                     before,

@@ -1,10 +1,12 @@
 //! Text that came from a guest, made safe to show.
 
-/// Bytes kept of one text of the guest. A console line is seldom longer than the terminal that it was written for.
+/// Bytes kept of one text of the guest. A console line is seldom longer than the terminal that it
+/// was written for.
 const MAX_TEXT: usize = 512;
 
-/// Returns `bytes` of the guest as text that is safe in a terminal, a page and a mail: invalid UTF-8 replaced,
-/// invisible characters written as escapes, cut off with an ellipsis after 512 bytes.
+/// Returns `bytes` of the guest as text that is safe in a terminal, a page and a mail: invalid
+/// UTF-8 replaced, invisible characters written as escapes, cut off with an ellipsis after 512
+/// bytes.
 pub fn from_guest(bytes: &[u8]) -> String {
     let cut = bytes.len() > MAX_TEXT;
     // A character that the limit cuts in two becomes a replacement character.
@@ -17,8 +19,8 @@ pub fn from_guest(bytes: &[u8]) -> String {
     text
 }
 
-/// Returns `text` with everything that is invisible, or changes how other text is shown, written as an escape: control
-/// characters, marks of writing direction, invisible characters.
+/// Returns `text` with everything that is invisible, or changes how other text is shown, written as
+/// an escape: control characters, marks of writing direction, invisible characters.
 pub fn visible(text: &str) -> String {
     if !text.chars().any(is_hidden) {
         return text.to_owned();
@@ -34,7 +36,8 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Returns whether a character is a control, or one of the format characters of Unicode 16 that hide or reorder text.
+/// Returns whether a character is a control, or one of the format characters of Unicode 16 that
+/// hide or reorder text.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         // Soft hyphen, Arabic letter mark, Mongolian vowel separator, zero width no-break space.

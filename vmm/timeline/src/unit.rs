@@ -38,10 +38,10 @@ struct PortState {
 }
 
 impl UnitObserver {
-    /// Creates an observer of the unit behind `instances`, each with its name and its number of endpoints, in the order
-    /// of their endpoints; contexts are those of the first. `masters` are the bus masters: instance, endpoint within
-    /// it, and name in the device tree. `dma` tells whether to record single accesses too; `virtio`, whether it is a
-    /// virtio-iommu's.
+    /// Creates an observer of the unit behind `instances`, each with its name and its number of
+    /// endpoints, in the order of their endpoints; contexts are those of the first. `masters` are
+    /// the bus masters: instance, endpoint within it, and name in the device tree. `dma` tells
+    /// whether to record single accesses too; `virtio`, whether it is a virtio-iommu's.
     pub fn new(
         recorder: Arc<Recorder>,
         instances: &[(&str, u32)],
@@ -86,7 +86,8 @@ impl UnitObserver {
 
     /// Returns the instance and the micro-TLB in it that `endpoint` is.
     fn place(&self, endpoint: EndpointId) -> (String, u32) {
-        // Instances are in the order of their first endpoints, so that the last one that begins at or before it has it.
+        // Instances are in the order of their first endpoints, so that the last one that begins at
+        // or before it has it.
         let after = self
             .instances
             .partition_point(|(_, first)| *first <= endpoint.0);
@@ -102,7 +103,8 @@ impl UnitObserver {
     }
 
     fn with_port<T>(&self, endpoint: EndpointId, then: impl FnOnce(&mut PortState) -> T) -> T {
-        // Poisoned only by a panic that its own thread has reported: an entry is made whole or not at all.
+        // Poisoned only by a panic that its own thread has reported: an entry is made whole or not
+        // at all.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         then(state.ports.entry(endpoint.0).or_insert_with(|| {
             let (unit, utlb) = self.place(endpoint);
@@ -130,7 +132,8 @@ impl UnitObserver {
         })
     }
 
-    /// Returns the lane of an access whose bus master is not known: that of the only one on the port, or of the port.
+    /// Returns the lane of an access whose bus master is not known: that of the only one on the
+    /// port, or of the port.
     fn lane_of(&self, endpoint: EndpointId) -> LaneId {
         match self.ports.get(&endpoint.0).map(Vec::as_slice) {
             Some([only]) => *only,
@@ -140,7 +143,8 @@ impl UnitObserver {
 
     fn attached(&self, endpoint: EndpointId, to: Attachment) {
         let (lane, to) = self.with_port(endpoint, |port| {
-            // Untranslated after it had translated: such accesses are most likely meant for the IOMMU.
+            // Untranslated after it had translated: such accesses are most likely meant for the
+            // IOMMU.
             port.route = match to {
                 Attachment::Bypass if port.ever_translated => Route::Stray,
                 Attachment::Bypass => Route::Untranslated,

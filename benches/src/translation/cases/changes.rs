@@ -23,7 +23,8 @@ pub const REFILL: &str = "invalidate, refill";
 /// A case's name: an invalidation of everything.
 pub const FLUSH: &str = "full flush";
 
-/// Returns the cases of lookups that miss: everything is invalidated first, then each mapping is looked up once.
+/// Returns the cases of lookups that miss: everything is invalidated first, then each mapping is
+/// looked up once.
 pub fn misses<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;

@@ -45,7 +45,8 @@ fn lookups<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             Peer::Mmap,
             each(world.random_physical(), |at| resolve(plain, at)),
         );
-    // vm-memory's cache alone: without IommuMemory's lock, and only as far as the guest physical address.
+    // vm-memory's cache alone: without IommuMemory's lock, and only as far as the guest physical
+    // address.
     let cache = Case::new("lookup, Iotlb alone")
         .with(Peer::Viommu, pinned())
         .with(Peer::VmMemory, {
@@ -65,8 +66,9 @@ fn lookups<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     vec![slice, cache]
 }
 
-/// Reads with a pin for many and with one for each, and reads of which each address depends on what the last one
-/// found, as in a chain of descriptors: there no access can begin before the last one has ended.
+/// Reads with a pin for many and with one for each, and reads of which each address depends on what
+/// the last one found, as in a chain of descriptors: there no access can begin before the last one
+/// has ended.
 fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let world = contenders.world;
     let (space, memory) = (&contenders.viommu.space, &contenders.vm_memory);
@@ -119,7 +121,8 @@ fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
         )
         .with(Peer::VmMemory, theirs())
         .with(Peer::Mmap, without());
-    // Without vm-memory's `read_slice`, whose iterators the compiler leaves as calls: as fast as each can be.
+    // Without vm-memory's `read_slice`, whose iterators the compiler leaves as calls: as fast as
+    // each can be.
     let slice = Case::new("copy 64 B from the slice, pinned")
         .with(
             Peer::Viommu,
@@ -162,10 +165,11 @@ fn read_dependent<M: GuestMemory>(memory: &M, addresses: &[u64]) {
     }
 }
 
-/// Makes one access of 64 bytes; returns the last byte, which is always 0, though the compiler does not know.
+/// Makes one access of 64 bytes; returns the last byte, which is always 0, though the compiler does
+/// not know.
 ///
-/// Never inlined, into a buffer of a length that the compiler does not know: as a device's code calls it, and so that
-/// no contender gains or loses by how its loop was optimised.
+/// Never inlined, into a buffer of a length that the compiler does not know: as a device's code
+/// calls it, and so that no contender gains or loses by how its loop was optimised.
 #[inline(never)]
 pub fn read<M: GuestMemory>(memory: &M, address: GuestAddress) -> u64 {
     let mut bytes = [0; ACCESS];

@@ -1,5 +1,5 @@
-//! A device's work on a virtio queue: take a chain of three descriptors as virtio-blk has them, read its header, fill
-//! a sector, write the status, return the chain.
+//! A device's work on a virtio queue: take a chain of three descriptors as virtio-blk has them,
+//! read its header, fill a sector, write the status, return the chain.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -38,8 +38,8 @@ const LAST_START: u64 = PAGE - 512;
 /// Returns the case of the same chains through each contender.
 pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let world = contenders.world;
-    // The first mappings adjoin each other in IOVA; the plain ring has adjoining pages of its own. What one contender
-    // leaves in the others' rings is written anew before they are used.
+    // The first mappings adjoin each other in IOVA; the plain ring has adjoining pages of its own.
+    // What one contender leaves in the others' rings is written anew before they are used.
     let (iova, physical) = (world.iova(0), world.spare_pages());
     let (space, memory) = (&contenders.viommu.space, &contenders.vm_memory);
     let plain = contenders.plain;
@@ -90,7 +90,8 @@ fn serve<M: GuestMemory>(queue: &mut Queue, memory: &M) -> bool {
     true
 }
 
-/// A queue and the driver's side of it: descriptors, the available ring and the used ring, a page each.
+/// A queue and the driver's side of it: descriptors, the available ring and the used ring, a page
+/// each.
 struct Ring<'w> {
     queue: Queue,
     base: u64,

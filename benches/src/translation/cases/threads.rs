@@ -1,4 +1,5 @@
-//! Several threads at once. Times are of the wall clock by all reads together, so half is twice the throughput.
+//! Several threads at once. Times are of the wall clock by all reads together, so half is twice the
+//! throughput.
 
 use std::hint;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -168,8 +169,8 @@ fn reading<'c, B: FnMut() + Send + 'c>(
     }
 }
 
-/// Keeps this thread on the `nth` of the cores that it may use, each reader on one of its own: a turn is shorter than
-/// the host's scheduler needs to spread new threads.
+/// Keeps this thread on the `nth` of the cores that it may use, each reader on one of its own: a
+/// turn is shorter than the host's scheduler needs to spread new threads.
 fn stay_on_core(nth: usize) {
     // A host that does not allow it places the threads as it likes.
     let Ok(allowed) = sched_getaffinity(None) else {

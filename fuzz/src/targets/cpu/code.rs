@@ -44,7 +44,8 @@ enum Step {
     Word(u32),
 }
 
-/// How free bits are bent, so that most instructions do something useful and leave the pointers as they are.
+/// How free bits are bent, so that most instructions do something useful and leave the pointers as
+/// they are.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 struct Shape {
     /// Keep the condition that the bits have.
@@ -202,7 +203,8 @@ impl Code {
     }
 }
 
-/// What handlers do: each returns behind the instruction that brought it about (A32, from the reset vector on).
+/// What handlers do: each returns behind the instruction that brought it about (A32, from the reset
+/// vector on).
 const VECTORS: [u32; 8] = [
     0xeafffffe,  // b .
     0xe1b0_f00e, // movs pc, lr

@@ -2,8 +2,8 @@
 //! panic, no hang, no access outside RAM, and the same run whichever way it is made.
 //!
 //! The input is a program of instructions from the decoder's own tables, with registers that point
-//! to memory. It runs once in one go by the interpreter, and a second time translated to host code, as
-//! soon as it runs or only what runs again, in one go or in pieces, with the cores saved and
+//! to memory. It runs once in one go by the interpreter, and a second time translated to host code,
+//! as soon as it runs or only what runs again, in one go or in pieces, with the cores saved and
 //! restored (so that all code is decoded anew), instruction by instruction, or with breakpoints and
 //! watchpoints. Cores, memory, outputs and time shall come out equal.
 
@@ -41,7 +41,8 @@ struct Case {
     manner: Manner,
     /// Whether code is translated when it runs for the first time, or the third.
     at_once: bool,
-    /// When interrupt inputs change: after so many instructions, which core, which line, which level.
+    /// When interrupt inputs change: after so many instructions, which core, which line, which
+    /// level.
     interrupts: [(u16, bool, bool, bool); 2],
     program: Program,
 }
@@ -251,8 +252,8 @@ fn second(case: &Case) -> EndState {
     }
 }
 
-/// Makes cores that did not run since their registers were changed from outside select the translations that they will
-/// use.
+/// Makes cores that did not run since their registers were changed from outside select the
+/// translations that they will use.
 fn select(cluster: &mut Cluster) {
     let saved = cluster.save();
     cluster.restore(&saved).expect("it was just saved");

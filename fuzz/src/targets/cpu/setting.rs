@@ -91,7 +91,8 @@ impl Pointer {
     }
 }
 
-/// Returns what page `page` of each repetition is: its physical address, whether it is code, whether it is a device.
+/// Returns what page `page` of each repetition is: its physical address, whether it is code,
+/// whether it is a device.
 fn target(page: u64) -> Option<(u64, bool, bool)> {
     match page % PAGES {
         1 => Some((DEVICE, false, true)),
@@ -172,7 +173,8 @@ impl Setting {
         let mode = [0x13, 0x10, 0x1f, 0x13, 0x11, 0x12, 0x17, 0x1b][usize::from(self.mode & 7)];
         s.set_cpsr(self.status & 0xf80f_03c0 | mode | u32::from(self.thumb) << 5);
         let control = &mut s.cp15.sctlr;
-        // A, CP15BEN, SW, Z, RR, EE, TRE and AFE may change, not where vectors are and whether data is code.
+        // A, CP15BEN, SW, Z, RR, EE, TRE and AFE may change, not where vectors are and whether data
+        // is code.
         *control ^=
             self.control & (0x2 | 0x20 | 0x400 | 0x800 | 0x4000 | 1 << 25 | 1 << 28 | 1 << 29);
         s.cp15.dacr = self.domains.unwrap_or(0x5555_5555);

@@ -319,7 +319,8 @@ impl Driver {
         }
     }
 
-    /// Lets another device go on with what was saved; the changes of an overlay are the disk's, not the device's.
+    /// Lets another device go on with what was saved; the changes of an overlay are the disk's, not
+    /// the device's.
     fn moved(&mut self) {
         if matches!(self.kind, Kind::Overlay(_)) {
             return;

@@ -276,7 +276,8 @@ fn guests() -> [Check; 4] {
     ]
 }
 
-/// Returns an arm64 Image (Linux, Documentation/arch/arm64/booting.rst) that waits for interrupts and enables none.
+/// Returns an arm64 Image (Linux, Documentation/arch/arm64/booting.rst) that waits for interrupts
+/// and enables none.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the code begins at a small offset"

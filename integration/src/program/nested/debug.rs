@@ -21,14 +21,16 @@ pub enum Look {
     Probes(Width),
     /// A debugger stops a core, steps it, reads and writes its registers and memory.
     Debugger(debugger::Guest),
-    /// The lab judges a bug that probes bring back, and the same without them, as on the emulated processor.
+    /// The lab judges a bug that probes bring back, and the same without them, as on the emulated
+    /// processor.
     Lab {
         image: &'static str,
         cases: &'static str,
         /// How many these are.
         count: usize,
     },
-    /// A guest is saved before it reads its disk, and goes on in another process, where a probe looks into it.
+    /// A guest is saved before it reads its disk, and goes on in another process, where a probe
+    /// looks into it.
     Snapshot {
         image: &'static str,
         /// Its IOMMU.
@@ -142,7 +144,8 @@ impl Look {
     }
 }
 
-/// Runs a guest with probes. Should it come to no end, its console and where its cores stand tell what it was doing.
+/// Runs a guest with probes. Should it come to no end, its console and where its cores stand tell
+/// what it was doing.
 fn probes(command: &str) -> String {
     format!(
         "rm -f /console\nVMM_LOG=error,vmm_machine=info {command} --console /console 2>&1\nstatus=$?\n\

@@ -13,7 +13,8 @@ pub struct Guest {
     width: usize,
     /// The number of the program counter, in the protocol.
     pc: usize,
-    /// A breakpoint instruction that is neither Linux's nor ours, and what the kernel calls the exception.
+    /// A breakpoint instruction that is neither Linux's nor ours, and what the kernel calls the
+    /// exception.
     own: u32,
     exception: &'static str,
 }
@@ -55,8 +56,8 @@ pub const FOUND: [&str; 9] = [
     "so is a breakpoint in it",
 ];
 
-/// What it is made of. `say` sends a packet and waits for an answer with some words, `heard` is the answer without what
-/// repetitions are packed into, `meet` says what was found.
+/// What it is made of. `say` sends a packet and waits for an answer with some words, `heard` is the
+/// answer without what repetitions are packed into, `meet` says what was found.
 const TOOLS: &str = r#"
 await() { n=0; until tail -c +$at /out | grep -q "$1"; do sleep 0.2; n=$((n+1)); [ $n -gt 300 ] && break; done; }
 sum() {

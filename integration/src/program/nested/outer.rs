@@ -279,7 +279,8 @@ mod tests {
             &format!("{BEGIN}three"),
             "c",
         ];
-        // What ends is told of at once: the first at its own last line, the second when the third begins.
+        // What ends is told of at once: the first at its own last line, the second when the third
+        // begins.
         let mut ended = Vec::new();
         for (at, line) in said.iter().enumerate() {
             ended.extend(transcript.line(line).map(|check| (at, check)));

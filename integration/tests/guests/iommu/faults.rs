@@ -37,7 +37,8 @@ fn a_stray_access_is_reported_and_the_guest_carries_on() {
 
 #[test]
 fn an_access_through_a_disabled_utlb_meets_no_memory() {
-    // Nobody attaches anything before the first command of a kernel whose driver is told to stay away.
+    // Nobody attaches anything before the first command of a kernel whose driver is told to stay
+    // away.
     let disk = disk::noise(1 << 20, 52);
     let mut live = Guest::image("ipmmu")
         .iommu("ipmmu")

@@ -18,7 +18,8 @@ fn write(register: u32, value: u32) -> String {
     format!("devmem {register:#x} 32 {value:#x}; ")
 }
 
-/// Asserts that a guest has read its disk of noise, has lived to say so by its last command, and has written nothing.
+/// Asserts that a guest has read its disk of noise, has lived to say so by its last command, and
+/// has written nothing.
 pub(crate) fn assert_survived(run: &Run, (disk, seed): (&Disk, u64), last: usize) {
     assert_eq!(run.reason, Reason::PowerOff, "{}", run.text());
     assert!(run.output(1).starts_with(&disk.sha256()), "{}", run.text());
@@ -83,8 +84,8 @@ fn a_table_that_is_its_own_page() {
 
 #[test]
 fn mappings_beyond_memory() {
-    // Blocks of 1 GiB, readable and writable, to 4, 5, 6 and 7 GiB. The kernel's driver finds its tables taken and has
-    // the device do nothing, so that the accesses are made in its place.
+    // Blocks of 1 GiB, readable and writable, to 4, 5, 6 and 7 GiB. The kernel's driver finds its
+    // tables taken and has the device do nothing, so that the accesses are made in its place.
     let nonsense = format!(
         "t=$(devmem {IMTTLBR0:#x} 32); for o in 0 8 16 24; do \
          devmem $((t+o)) 32 $((0x661|((o>>3)<<30))); devmem $((t+o+4)) 32 1; done; {}",

@@ -12,8 +12,8 @@ use super::{assert_clean, utlb};
 /// How often a driver is unbound and bound.
 const TIMES: u32 = 200;
 
-/// Returns the free memory in KiB, from the output of [`SETTLE`]: what is free, and what is free and set aside for the
-/// core.
+/// Returns the free memory in KiB, from the output of [`SETTLE`]: what is free, and what is free
+/// and set aside for the core.
 fn free(text: &str) -> i64 {
     let number = |line: &str| line.split_whitespace().nth(1)?.parse::<i64>().ok();
     let sum = |word: &str| -> i64 {
@@ -43,8 +43,8 @@ impl IommuSink for Highest {
     }
 }
 
-/// Makes `guest` unbind and bind a device of a driver on a bus over and over, and asserts that what the IOMMU maps and
-/// what memory is free stay as they were.
+/// Makes `guest` unbind and bind a device of a driver on a bus over and over, and asserts that what
+/// the IOMMU maps and what memory is free stay as they were.
 pub(crate) fn comes_and_goes(guest: Guest, (bus, driver, device): (&str, &str, &str), proof: &str) {
     let disk = disk::noise(1 << 20, 41);
     let cycle = format!(
@@ -84,7 +84,8 @@ pub(crate) fn comes_and_goes(guest: Guest, (bus, driver, device): (&str, &str, &
     let lost = free(&run.output(2)) - free(&run.output(4));
     // A page a cycle would be 800 KiB.
     assert!(lost < 512, "{lost} KiB are gone:\n{}", run.text());
-    // The driver attaches once: neither unbinding nor binding tells the IOMMU anything on this kernel.
+    // The driver attaches once: neither unbinding nor binding tells the IOMMU anything on this
+    // kernel.
     assert_eq!(
         (utlb(&run, "disk0").attaches, utlb(&run, "disk0").detaches),
         (1, 0)

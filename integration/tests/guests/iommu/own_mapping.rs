@@ -1,5 +1,5 @@
-//! A device of a stock kernel that is attached to a mapping of somebody else's making, as drivers of some bus masters
-//! do for their own.
+//! A device of a stock kernel that is attached to a mapping of somebody else's making, as drivers
+//! of some bus masters do for their own.
 
 use std::path::Path;
 
@@ -10,12 +10,14 @@ use super::{iommu, utlb};
 use crate::debug_registers::disk_of;
 
 const IMAGE: &str = "debian-armmp-6.1";
-/// Lowers the flag by which `arch_teardown_dma_ops` knows that a mapping is the kernel's, when it has taken that down.
+/// Lowers the flag by which `arch_teardown_dma_ops` knows that a mapping is the kernel's, when it
+/// has taken that down.
 const LOWERED: &str = "arch_teardown_dma_ops@return if dev.archdata.dma_ops_setup \
     { set(dev.archdata.dma_ops_setup, 0) }";
 
-/// Has the module attach a disk's device that has no driver for the moment, binds its driver twice, and reads it each
-/// time. Before that it worked behind the mapping that the kernel makes for each device.
+/// Has the module attach a disk's device that has no driver for the moment, binds its driver twice,
+/// and reads it each time. Before that it worked behind the mapping that the kernel makes for each
+/// device.
 fn attached_by_a_module(probes: &[&str]) -> Run {
     let directory = tempfile::tempdir().expect("a directory");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/programs/own_mapping.c");
@@ -53,7 +55,8 @@ fn attached_by_a_module(probes: &[&str]) -> Run {
     run
 }
 
-/// The flag that guards other people's mappings was raised at the device's first probe, and is never lowered.
+/// The flag that guards other people's mappings was raised at the device's first probe, and is
+/// never lowered.
 #[test]
 fn a_mapping_of_a_drivers_own_goes_at_the_first_unbind_if_the_kernel_ever_made_one() {
     let stock = attached_by_a_module(&[]);

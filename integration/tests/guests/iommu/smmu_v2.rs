@@ -27,8 +27,8 @@ fn assert_silent(run: &Run) {
     }
 }
 
-/// Copies a disk to a second one, and that to a third, each a stream of its own at one SMMU, and the entropy device at
-/// another.
+/// Copies a disk to a second one, and that to a third, each a stream of its own at one SMMU, and
+/// the entropy device at another.
 fn copies(image: &str, mebibytes: usize) -> Run {
     let guest = guest(image, 2).rng_at("smmu1:7");
     let run = copied(
@@ -84,7 +84,8 @@ fn the_6_12_kernel() {
     copies("debian-armmp-lpae-6.12", 2);
 }
 
-/// Its driver shifts a word by 32, which its own check reports at the first device that is attached.
+/// Its driver shifts a word by 32, which its own check reports at the first device that is
+/// attached.
 #[test]
 fn the_7_2_kernel() {
     let run = copy("debian-armmp-lpae-7.2");
@@ -115,8 +116,8 @@ fn a_stray_access_is_reported_and_the_guest_carries_on() {
     run.assert_same(&boot());
 }
 
-/// The kernel makes no second mapping, and leaves the stream with a bank that does not translate: the device reaches
-/// memory past the SMMU.
+/// The kernel makes no second mapping, and leaves the stream with a bank that does not translate:
+/// the device reaches memory past the SMMU.
 #[test]
 fn a_device_that_is_bound_again_has_no_mapping_in_6_1() {
     let run = rebound(83, 1, |disk| {

@@ -22,8 +22,9 @@ fn write(register: u32, value: u32) -> String {
     format!("devmem {:#x} 32 {value:#x}; ", REGISTERS + register)
 }
 
-/// Boots a guest that does `nonsense`, then has its devices work, and goes on. The kernel's driver spins for ever, with
-/// interrupts off, once its queue is gone: only what does not ask it comes after.
+/// Boots a guest that does `nonsense`, then has its devices work, and goes on. The kernel's driver
+/// spins for ever, with interrupts off, once its queue is gone: only what does not ask it comes
+/// after.
 fn survives(nonsense: &str) -> Run {
     let disk = disk::noise(1 << 20, 91);
     let run = guest("virtio")
@@ -59,7 +60,8 @@ fn rings_among_the_devices_and_beyond_memory() {
 
 #[test]
 fn a_reset_detaches_what_is_in_use() {
-    // The field bypass is 1: what the entropy device still holds of IOVAs are then addresses where no memory is.
+    // The field bypass is 1: what the entropy device still holds of IOVAs are then addresses where
+    // no memory is.
     let run = survives(&write(STATUS, 0));
     let device = device(&run);
     assert_eq!((device.domains, device.resets), (0, 2), "{device:?}");

@@ -16,10 +16,10 @@ fn the_block_driver_comes_and_goes() {
     comes_and_goes(guest, device, "sha256sum /dev/vda");
 }
 
-/// What this kernel does when a platform device loses its driver, on ARM32: it has no default domain to go back to and
-/// the driver has no other way to detach, so it warns, frees the domain, and leaves the endpoint attached. Afterwards
-/// nothing can be attached, and the device's physical addresses meet the empty domain. All of that is the kernel's own:
-/// no request is refused.
+/// What this kernel does when a platform device loses its driver, on ARM32: it has no default
+/// domain to go back to and the driver has no other way to detach, so it warns, frees the domain,
+/// and leaves the endpoint attached. Afterwards nothing can be attached, and the device's physical
+/// addresses meet the empty domain. All of that is the kernel's own: no request is refused.
 #[test]
 fn a_device_whose_bus_driver_leaves_stays_attached_and_is_lost() {
     let disk = disk::noise(1 << 20, 101);

@@ -1,4 +1,5 @@
-//! The virtio-iommu driver, unmodified but for a Kconfig dependency, and real devices behind our virtio-iommu.
+//! The virtio-iommu driver, unmodified but for a Kconfig dependency, and real devices behind our
+//! virtio-iommu.
 
 mod capture;
 mod faults;
@@ -26,7 +27,8 @@ fn device(run: &Run) -> VirtioIommuSummary {
     first.expect("a virtio-iommu")
 }
 
-/// Makes a guest copy so many bytes between disks, as [`copies::copied`] does, by requests that were all carried out.
+/// Makes a guest copy so many bytes between disks, as [`copies::copied`] does, by requests that
+/// were all carried out.
 fn copied(size: usize, seed: u64, guest: Guest, ports: [&str; 3]) -> Run {
     let run = copies::copied(size, seed, guest, ports);
     assert_clean(&run);

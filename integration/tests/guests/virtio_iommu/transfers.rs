@@ -25,7 +25,8 @@ fn sixty_four_mebibytes() {
     ];
     assert_eq!(ports, wanted);
     let device = device(&run);
-    // Each device has a domain, and each mebibyte is at least one mapping made and unmade in each direction.
+    // Each device has a domain, and each mebibyte is at least one mapping made and unmade in each
+    // direction.
     assert_eq!((device.domains, device.requests.probe), (4, 4));
     assert!(device.requests.map >= 256, "{device:?}");
     assert!(device.requests.unmap >= 256, "{device:?}");

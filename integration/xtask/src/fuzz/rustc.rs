@@ -16,7 +16,8 @@ const VARIABLE: &str = "XTASK_FUZZ_RUSTC";
 
 /// Options for every crate.
 const ALL: [&str; 2] = ["--cfg", "fuzzing"];
-/// Options for crates of the workspace: a counter for each edge between blocks, and the blocks' addresses.
+/// Options for crates of the workspace: a counter for each edge between blocks, and the blocks'
+/// addresses.
 const COUNTERS: [&str; 4] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=3",
@@ -41,7 +42,8 @@ pub(super) fn wrap(cargo: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
-/// Goes on as the compiler, if it was called in its place; comes back if not, or if that was not possible.
+/// Goes on as the compiler, if it was called in its place; comes back if not, or if that was not
+/// possible.
 pub(crate) fn become_compiler() -> Option<ExitCode> {
     env::var_os(VARIABLE)?;
     let mut arguments = env::args_os().skip(1);

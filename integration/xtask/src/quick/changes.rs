@@ -56,7 +56,8 @@ impl Changes {
     }
 }
 
-/// Returns the merge base with the main branch, and what to call it; the last commit where there is no such branch.
+/// Returns the merge base with the main branch, and what to call it; the last commit where there is
+/// no such branch.
 fn main_branch() -> Result<(String, String), Error> {
     for name in MAIN {
         let commit = format!("{name}^{{commit}}");

@@ -135,8 +135,8 @@ fn check(mut command: Command, objection: &str) -> Result<(), Error> {
     Err(Error::Check(objection.to_owned()))
 }
 
-/// Returns the command of Clippy for some packages: as CI runs it, in the same profile, so that neither compiles anew
-/// what the other has.
+/// Returns the command of Clippy for some packages: as CI runs it, in the same profile, so that
+/// neither compiles anew what the other has.
 fn clippy(packages: &BTreeSet<String>) -> Command {
     let mut command = cargo(&["clippy", "--release", "--all-targets"]);
     name(&mut command, packages);

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: every test of the workspace, after all that they take from the host is there.
+//! `cargo xtask test`: every test of the workspace, after all that they take from the host is
+//! there.
 
 mod output;
 mod programs;

@@ -35,7 +35,8 @@ impl Results {
     }
 }
 
-/// Runs a program's tests. If one fails, all that the program said is shown, but for the names of tests that passed.
+/// Runs a program's tests. If one fails, all that the program said is shown, but for the names of
+/// tests that passed.
 ///
 /// # Errors
 /// When it cannot be started, or a signal came.
@@ -97,7 +98,8 @@ fn listen(
                 said.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
-            // What is left of its output is in the pipe, unless something that it left behind holds that open.
+            // What is left of its output is in the pipe, unless something that it left behind holds
+            // that open.
             Err(RecvTimeoutError::Timeout) if ended.is_some() => process::end_orphans(),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -129,7 +131,8 @@ fn outcome(line: &str) -> Option<bool> {
     }
 }
 
-/// Returns the results of a program's tests: by its own count, and where that is short of its list, by how it ended.
+/// Returns the results of a program's tests: by its own count, and where that is short of its list,
+/// by how it ended.
 fn judge(program: &Program, said: &[String], status: ExitStatus) -> Results {
     let mut results = Results::default();
     if program.lists {

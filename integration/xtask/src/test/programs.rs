@@ -88,7 +88,8 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Compiles the tests of some packages, or of all if none is named, and finds out which there are.
+    /// Compiles the tests of some packages, or of all if none is named, and finds out which there
+    /// are.
     ///
     /// # Errors
     /// When they cannot be compiled or do not say which they are.

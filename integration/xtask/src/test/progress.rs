@@ -1,4 +1,5 @@
-//! How far the tests are, on standard error: one line that changes on a terminal, and now and then a line elsewhere.
+//! How far the tests are, on standard error: one line that changes on a terminal, and now and then
+//! a line elsewhere.
 
 use super::output::Results;
 use super::programs::{Program, Programs};

@@ -18,8 +18,8 @@ const BUFFERS: u64 = RAM + 0x20_0000;
 /// Where the driver's window of IOVAs begins.
 const IOVA: u64 = 0x4000_0000;
 
-/// Returns a request of two buffers, one to be read and one to be written, answered by a device on `dma`. The rings are
-/// at [`IOVA`], which has two pages; the buffers are wherever they are.
+/// Returns a request of two buffers, one to be read and one to be written, answered by a device on
+/// `dma`. The rings are at [`IOVA`], which has two pages; the buffers are wherever they are.
 fn virtio_request(dma: &DmaSpace, request: u64, answer: u64) -> Result<(), ()> {
     let driver = MockSplitQueue::create(dma, GuestAddress(IOVA), 16);
     let descriptors = [
@@ -69,7 +69,8 @@ fn the_linux_drivers_whole_sequence() {
     assert_eq!(machine.log.take(), ["mmu: uTLB 3 enabled on context 0"]);
     assert_eq!(machine.read(imuctr(3)), 1);
 
-    // Map and DMA: rings of two pages, a request that may only be read, an answer. None of it is contiguous in RAM.
+    // Map and DMA: rings of two pages, a request that may only be read, an answer. None of it is
+    // contiguous in RAM.
     domain.map(IOVA, BUFFERS + 0x3000, true);
     domain.map(IOVA + 0x1000, BUFFERS + 0x1000, true);
     let (request, answer) = (IOVA + 0x2ff8, IOVA + 0x7ffc);
@@ -174,7 +175,8 @@ fn the_linux_drivers_whole_sequence() {
     assert_eq!(page_at(&other, BUFFERS), Some(BUFFERS));
 }
 
-/// The lifecycle bug on a shared uTLB: one device's detach takes the translation away from the other.
+/// The lifecycle bug on a shared uTLB: one device's detach takes the translation away from the
+/// other.
 #[test]
 fn a_detach_on_a_shared_utlb_leaves_the_other_device_untranslated() {
     let machine = Machine::gen2();

@@ -46,7 +46,8 @@ fn faults(machine: &Machine, write: bool, status: u32) {
     assert_eq!((machine.read(IMSTR), machine.read(IMELAR)), (0, 0));
 }
 
-/// Checks the fault of an access after the last-level entry of [`IOVA`] is replaced by `descriptor`.
+/// Checks the fault of an access after the last-level entry of [`IOVA`] is replaced by
+/// `descriptor`.
 fn leaf_faults(descriptor: u64, write: bool, status: u32) {
     let machine = Machine::gen2();
     let mut domain = mapped(&machine);
@@ -152,7 +153,8 @@ fn a_reserved_first_level_is_a_format_fault() {
 fn an_iova_outside_region_0_is_of_region_1() {
     let machine = Machine::gen2();
     let _domain = mapped(&machine);
-    // Region 0 is 1 GiB; region 1, with size 0, all the rest, and its table is at 0, where no RAM is.
+    // Region 0 is 1 GiB; region 1, with size 0, all the rest, and its table is at 0, where no RAM
+    // is.
     machine.write(IMTTBCR, 0x8000_0012);
     faults(&machine, false, 0x1004);
     machine.mark_pages();

@@ -137,7 +137,8 @@ fn what_was_cached_of_one_context_is_not_seen_on_another() {
     assert_eq!(page_at(&machine.dma(1), IOVA), Some(OTHER_PAGE));
 }
 
-/// A device that writes as fast as it can never writes through a translation after its flush is complete.
+/// A device that writes as fast as it can never writes through a translation after its flush is
+/// complete.
 #[test]
 fn no_write_lands_through_a_translation_that_was_flushed() {
     let machine = Machine::gen2();

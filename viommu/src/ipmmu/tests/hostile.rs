@@ -104,7 +104,8 @@ fn all_utlbs_on_dead_contexts() {
     access_everywhere(&machine);
 }
 
-/// Not the guest, but whoever holds the unit: no access of a bus master may bring down the VMM for it.
+/// Not the guest, but whoever holds the unit: no access of a bus master may bring down the VMM for
+/// it.
 #[test]
 fn a_domain_that_is_no_context_is_a_fault_that_nobody_records() {
     let machine = Machine::gen2();
@@ -125,7 +126,8 @@ fn operation() -> impl Strategy<Value = (u8, u64, u32)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Nonsense in registers and in RAM, and accesses in between. The state can be saved and restored throughout.
+    /// Nonsense in registers and in RAM, and accesses in between. The state can be saved and
+    /// restored throughout.
     #[test]
     fn nonsense_ends(
         gen3: bool,

@@ -1,5 +1,5 @@
-//! What the Linux driver of 6.1 does, written anew from what it was seen to do: register by register, and tables as
-//! its page-table code writes them.
+//! What the Linux driver of 6.1 does, written anew from what it was seen to do: register by
+//! register, and tables as its page-table code writes them.
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -38,8 +38,9 @@ pub(super) struct Handled {
 }
 
 impl<'a> Domain<'a> {
-    /// Does what the driver does in `ipmmu_domain_init_context` and `ipmmu_domain_setup_context`: on the root, but for
-    /// IMCTR, which is written to the instance of the devices first. Tables are taken from `tables` on.
+    /// Does what the driver does in `ipmmu_domain_init_context` and `ipmmu_domain_setup_context`:
+    /// on the root, but for IMCTR, which is written to the instance of the devices first. Tables
+    /// are taken from `tables` on.
     pub(super) fn new(machine: &'a Machine, mmu: usize, context: u64, tables: u64) -> Self {
         let domain = Self {
             machine,

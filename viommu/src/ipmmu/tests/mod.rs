@@ -1,5 +1,5 @@
-//! Tests of the IPMMU: the Linux driver's own sequences, every fault through the registers, the registers against a
-//! plain model, and hostile guests.
+//! Tests of the IPMMU: the Linux driver's own sequences, every fault through the registers, the
+//! registers against a plain model, and hostile guests.
 
 #![expect(
     clippy::cast_possible_truncation,

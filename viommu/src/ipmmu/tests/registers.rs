@@ -142,7 +142,8 @@ fn impossible_configurations_are_refused() {
     ));
 }
 
-/// Returns the registers of one instance as a plain list: offset in the window, and the bits that keep what is written.
+/// Returns the registers of one instance as a plain list: offset in the window, and the bits that
+/// keep what is written.
 fn kept_bits(gen3: bool, utlbs: u64) -> BTreeMap<u64, u32> {
     let bank = if gen3 { 0 } else { 0x800 };
     let mut bits = BTreeMap::new();

@@ -11,7 +11,8 @@ const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
 const IOVA: u64 = 0x4000_0000;
 
-/// Returns a machine in the middle of its life: a page is mapped and cached, and a fault has not been handled.
+/// Returns a machine in the middle of its life: a page is mapped and cached, and a fault has not
+/// been handled.
 fn busy() -> Machine {
     let machine = Machine::gen2();
     machine.mark_pages();

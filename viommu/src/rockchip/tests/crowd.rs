@@ -15,8 +15,8 @@ const IDLE: u32 = 8;
 
 const _: () = assert!(DEVICES == VISITOR);
 
-/// The driver's one domain, on two IOMMUs over one RAM: that of the devices and that of the visitor. Entries are words
-/// of their own, so several vCPUs may change them.
+/// The driver's one domain, on two IOMMUs over one RAM: that of the devices and that of the
+/// visitor. Entries are words of their own, so several vCPUs may change them.
 struct Shared<'a> {
     devices: &'a Machine,
     visitor: &'a Machine,
@@ -31,8 +31,8 @@ impl Shared<'_> {
         self.devices.poke(at, entry);
     }
 
-    /// Zaps as the driver does, on every IOMMU of the domain. The driver takes a zap for complete when its write is;
-    /// what is promised is that it is when the IOMMU is idle.
+    /// Zaps as the driver does, on every IOMMU of the domain. The driver takes a zap for complete
+    /// when its write is; what is promised is that it is when the IOMMU is idle.
     fn zap(&self, iova: u64) {
         for machine in [self.devices, self.visitor] {
             machine.write(ZAP_ONE_LINE, iova as u32);

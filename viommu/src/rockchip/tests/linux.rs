@@ -1,5 +1,5 @@
-//! What the Linux driver of 6.1 does, written anew from what it was seen to do: register by register, and tables as
-//! its page-table code writes them.
+//! What the Linux driver of 6.1 does, written anew from what it was seen to do: register by
+//! register, and tables as its page-table code writes them.
 
 use vm_memory::{Bytes, GuestAddress};
 

@@ -1,5 +1,6 @@
-//! Tests of the Rockchip IOMMU: the Linux driver's own sequences, every fault through the registers, the registers and
-//! translations against a plain model, injected faults, and saved states.
+//! Tests of the Rockchip IOMMU: the Linux driver's own sequences, every fault through the
+//! registers, the registers and translations against a plain model, injected faults, and saved
+//! states.
 
 #![expect(
     clippy::cast_possible_truncation,

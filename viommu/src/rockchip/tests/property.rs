@@ -178,7 +178,8 @@ proptest! {
                     machine.write(offset, value);
                     plain.write(offset, value);
                     if offset == 0 {
-                        // What is cached of the old directory may be used, and the plain model has no cache.
+                        // What is cached of the old directory may be used, and the plain model has
+                        // no cache.
                         machine.write(8, 4);
                     }
                 }

@@ -38,7 +38,8 @@ pub enum BankRegister {
     Mair0 = 0x038,
     /// MAIR1: memory attributes 4 to 7 (6.1).
     Mair1 = 0x03c,
-    /// PAR, low half: what an address translation operation found (6.1). That it is read-only is a choice.
+    /// PAR, low half: what an address translation operation found (6.1). That it is read-only is a
+    /// choice.
     #[strum(serialize = "PAR")]
     ParLow = 0x050,
     /// PAR, high half.
@@ -52,7 +53,8 @@ pub enum BankRegister {
     /// FAR, high half.
     #[strum(serialize = "FAR_HIGH")]
     FarHigh = 0x064,
-    /// FSYNR0: what the first fault's access was (6.1): [`Fsynr0`]. That it is read-only is a choice.
+    /// FSYNR0: what the first fault's access was (6.1): [`Fsynr0`]. That it is read-only is a
+    /// choice.
     Fsynr0 = 0x068,
     /// FSYNR1: what is the implementation's (6.1); 0 here.
     Fsynr1 = 0x06c,
@@ -80,12 +82,14 @@ pub enum BankRegister {
     Ats1Ur = 0x810,
     /// ATS1UW: for an unprivileged write (IHI0062).
     Ats1Uw = 0x818,
-    /// ATSR: bit 0 is set while an address is translated (6.1), which takes no time here. Read-only.
+    /// ATSR: bit 0 is set while an address is translated (6.1), which takes no time here.
+    /// Read-only.
     Atsr = 0x8f0,
 }
 
 impl BankRegister {
-    /// Returns its name, as the driver's without what all of them begin with; the architecture's where it has none.
+    /// Returns its name, as the driver's without what all of them begin with; the architecture's
+    /// where it has none.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -181,8 +185,8 @@ pub struct Sctlr {
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct Tcr {
-    /// T0SZ: how many address bits the lower region is smaller than the input. The driver writes 32, of which the
-    /// AArch32 format has the low three bits. N with short descriptors.
+    /// T0SZ: how many address bits the lower region is smaller than the input. The driver writes
+    /// 32, of which the AArch32 format has the low three bits. N with short descriptors.
     #[bits(3)]
     pub t0sz: u8,
     __: bool,
@@ -218,8 +222,9 @@ pub struct Tcr {
 /// The bits of TTBR0 and TTBR1 that are the address of a table (ARM ARM DDI 0406C B4.1.154).
 pub const TTBR_ADDRESS: u64 = 0xff_ffff_ffff;
 
-/// Returns the bits that TTBR0 and TTBR1 have: an address, and an ASID of eight bits at bit 48 (6.1,
-/// `ARM_SMMU_TTBRn_ASID`; ARM ARM DDI 0406C B4.1.154). That the others read as zero is a choice.
+/// Returns the bits that TTBR0 and TTBR1 have: an address, and an ASID of eight bits at bit 48
+/// (6.1, `ARM_SMMU_TTBRn_ASID`; ARM ARM DDI 0406C B4.1.154). That the others read as zero is a
+/// choice.
 pub const fn ttbr_mask() -> u64 {
     TTBR_ADDRESS | 0xff << 48
 }
@@ -250,7 +255,8 @@ pub struct Fsr {
     pub multi: bool,
 }
 
-/// The bits of FSR that say that there is a fault, of those that it has here (6.1, `ARM_SMMU_FSR_FAULT`).
+/// The bits of FSR that say that there is a fault, of those that it has here (6.1,
+/// `ARM_SMMU_FSR_FAULT`).
 pub const FSR_FAULTS: u32 = 0x8000_003e;
 
 /// FSYNR0 (6.1 for WNR; IHI0062).

@@ -19,7 +19,8 @@ pub enum GlobalRegister {
     Id1 = 0x24,
     /// ID2: sizes of addresses (6.1): [`Id2`]. Read-only.
     Id2 = 0x28,
-    /// sGFAR, low half: the address of the first global fault (IHI0062). That it is read-only is a choice.
+    /// sGFAR, low half: the address of the first global fault (IHI0062). That it is read-only is a
+    /// choice.
     #[strum(serialize = "sGFAR")]
     GfarLow = 0x40,
     /// sGFAR, high half.
@@ -31,7 +32,8 @@ pub enum GlobalRegister {
     /// sGFSYNR0: what the first fault's access was (6.1): [`Gfsynr0`]. Read-only here, as a choice.
     #[strum(serialize = "sGFSYNR0")]
     Gfsynr0 = 0x50,
-    /// sGFSYNR1: its stream ID, in bits 15:0 (6.1, `arm_smmu_global_fault`). Read-only here, as a choice.
+    /// sGFSYNR1: its stream ID, in bits 15:0 (6.1, `arm_smmu_global_fault`). Read-only here, as a
+    /// choice.
     #[strum(serialize = "sGFSYNR1")]
     Gfsynr1 = 0x54,
     /// sGFSYNR2: what is the implementation's (6.1); 0 here.
@@ -52,7 +54,8 @@ pub enum GlobalRegister {
 }
 
 impl GlobalRegister {
-    /// Returns its name, as the driver's without what all of them begin with; the architecture's where it has none.
+    /// Returns its name, as the driver's without what all of them begin with; the architecture's
+    /// where it has none.
     pub fn name(self) -> &'static str {
         self.into()
     }
@@ -86,7 +89,8 @@ pub struct Cr0 {
     __: u8,
     /// USFCFG: streams that match no group fault, rather than to bypass the SMMU (6.1).
     pub usfcfg: bool,
-    /// VMIDPNE: broadcast invalidations of CPUs do not reach private VMIDs (6.1). There is no broadcast here.
+    /// VMIDPNE: broadcast invalidations of CPUs do not reach private VMIDs (6.1). There is no
+    /// broadcast here.
     pub vmidpne: bool,
     /// PTM: broadcast invalidations of CPUs do not reach the SMMU (6.1).
     pub ptm: bool,
@@ -215,7 +219,8 @@ pub struct Smr {
     pub valid: bool,
 }
 
-/// S2CR: what accesses of a group's streams meet (6.1). The fields that say nothing here are stored.
+/// S2CR: what accesses of a group's streams meet (6.1). The fields that say nothing here are
+/// stored.
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct S2cr {

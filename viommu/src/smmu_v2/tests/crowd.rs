@@ -10,8 +10,8 @@ use crate::testing::{DEVICES, Driver, IOVA, IOVAS, VISITOR, all_at_once, wait_un
 
 const TABLES: u64 = RAM + 0x10_0000;
 
-/// The driver's one domain, on bank 0, with a group for each stream. Entries are words of their own, so several vCPUs
-/// may change them.
+/// The driver's one domain, on bank 0, with a group for each stream. Entries are words of their
+/// own, so several vCPUs may change them.
 struct Shared<'a> {
     machine: &'a Machine,
     domain: Domain<'a>,

@@ -24,8 +24,8 @@ fn the_driver_finds_15_bits_of_stream_ids_and_masks() {
     machine.write(smr(3), 0);
 }
 
-/// Checks that registers of the first domain are as the stock kernel was measured to leave them, but for the bits of
-/// TCR.T0SZ that the AArch32 format does not have.
+/// Checks that registers of the first domain are as the stock kernel was measured to leave them,
+/// but for the bits of TCR.T0SZ that the AArch32 format does not have.
 fn assert_programmed(machine: &Machine) {
     for (register, value) in [
         (CR0, CR0_LINUX),

@@ -1,4 +1,5 @@
-//! Every cause of a fault of a context bank, as the registers show it, and what the registers do about faults.
+//! Every cause of a fault of a context bank, as the registers show it, and what the registers do
+//! about faults.
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -29,7 +30,8 @@ fn mapped(machine: &Machine) -> Domain<'_> {
     domain
 }
 
-/// Makes an access at an IOVA, which must be refused, and handles the interrupt: it shows `fsr` and `fsynr`.
+/// Makes an access at an IOVA, which must be refused, and handles the interrupt: it shows `fsr` and
+/// `fsynr`.
 fn refused(
     machine: &Machine,
     domain: &Domain<'_>,

@@ -43,7 +43,8 @@ pub(super) const TLBSYNC: u64 = 0x7f0;
 pub(super) const TLBSTATUS: u64 = 0x7f4;
 pub(super) const ATS1PR: u64 = 0x800;
 
-/// sCR0 as the driver of 6.1 leaves it: enabled, unidentified streams fault, everything is reported.
+/// sCR0 as the driver of 6.1 leaves it: enabled, unidentified streams fault, everything is
+/// reported.
 pub(super) const CR0_LINUX: u32 = 0x1c36;
 /// SCTLR as the driver of 6.1 writes it.
 pub(super) const SCTLR_LINUX: u32 = 0x1067;

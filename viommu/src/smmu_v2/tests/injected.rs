@@ -106,7 +106,8 @@ fn a_late_or_stuck_invalidation_has_done_its_work_and_is_not_complete() {
         machine.write(flush, 1);
         machine.write(sync, 0);
         assert_eq!([(); 3].map(|()| machine.read(status)), [1; 3]);
-        // Until the guest asks again; a fault of an earlier one of several invalidations counts then.
+        // Until the guest asks again; a fault of an earlier one of several invalidations counts
+        // then.
         machine.write(flush, 1);
         *script.flush.lock().unwrap() = None;
         machine.write(flush, 1);

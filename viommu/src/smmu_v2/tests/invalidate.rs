@@ -11,7 +11,8 @@ const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
 const IOVA: u64 = 0x1040_3000;
 
-/// Maps [`IOVA`] and the page after it in two banks, reads them, and unmaps them without an invalidation.
+/// Maps [`IOVA`] and the page after it in two banks, reads them, and unmaps them without an
+/// invalidation.
 fn stale(machine: &Machine) -> [Domain<'_>; 2] {
     machine.mark_pages();
     reset(machine);

@@ -1,5 +1,5 @@
-//! What the Linux driver of 6.1 does, written anew from what it was seen to do: register by register, and tables as
-//! its page-table code writes them.
+//! What the Linux driver of 6.1 does, written anew from what it was seen to do: register by
+//! register, and tables as its page-table code writes them.
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -55,8 +55,8 @@ pub(super) struct Domain<'a> {
 }
 
 impl<'a> Domain<'a> {
-    /// Makes an empty domain on a bank, with tables from `tables` on, and attaches a stream to it by the group of the
-    /// bank's number.
+    /// Makes an empty domain on a bank, with tables from `tables` on, and attaches a stream to it
+    /// by the group of the bank's number.
     pub(super) fn new(machine: &'a Machine, bank: u64, tables: u64, stream: u32) -> Self {
         let domain = Self {
             machine,
@@ -164,7 +164,8 @@ impl<'a> Domain<'a> {
         (par & 1 == 0).then_some(par & 0xff_ffff_f000 | iova & 0xfff)
     }
 
-    /// Handles the interrupt as `arm_smmu_context_fault` does; `None` if there is nothing to handle.
+    /// Handles the interrupt as `arm_smmu_context_fault` does; `None` if there is nothing to
+    /// handle.
     pub(super) fn handle_interrupt(&self) -> Option<Handled> {
         let (machine, bank) = (self.machine, self.bank);
         let fsr = machine.read(cb(bank, FSR));
@@ -182,7 +183,8 @@ impl<'a> Domain<'a> {
     }
 }
 
-/// Handles the interrupt as `arm_smmu_global_fault` does: returns sGFSR and the stream, if there is one.
+/// Handles the interrupt as `arm_smmu_global_fault` does: returns sGFSR and the stream, if there is
+/// one.
 pub(super) fn handle_global(machine: &Machine) -> Option<(u32, u32)> {
     let status = machine.read(GFSR);
     let stream = machine.read(GFSYNR1);

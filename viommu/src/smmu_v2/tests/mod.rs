@@ -1,5 +1,5 @@
-//! Tests of the SMMU: the Linux driver's own sequences, every fault through the registers, streams and context banks,
-//! translations against a plain model, injected faults, and saved states.
+//! Tests of the SMMU: the Linux driver's own sequences, every fault through the registers, streams
+//! and context banks, translations against a plain model, injected faults, and saved states.
 
 #![expect(
     clippy::cast_possible_truncation,

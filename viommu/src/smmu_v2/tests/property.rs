@@ -250,7 +250,8 @@ fn descriptor() -> impl Strategy<Value = u64> {
     prop_oneof![6 => inside, 4 => both, 1 => any::<u64>()]
 }
 
-/// Returns a short descriptor: a table, a small page, a section or a large page in RAM, or anything.
+/// Returns a short descriptor: a table, a small page, a section or a large page in RAM, or
+/// anything.
 fn short_descriptor() -> impl Strategy<Value = u64> {
     let table = (0..PAGES * 4).prop_map(|table| RAM + table * 0x400 + 1);
     let bits = prop_oneof![4 => Just(0x32u64), 1 => Just(0x232), 1 => 0..0x1000u64];

@@ -1,5 +1,6 @@
 //! A context bank with short descriptors, as the driver sets one up where it has them (6.12,
-//! CONFIG_IOMMU_IO_PGTABLE_ARMV7S without LPAE: `arm_smmu_write_context_bank`, `arm_v7s_alloc_pgtable`).
+//! CONFIG_IOMMU_IO_PGTABLE_ARMV7S without LPAE: `arm_smmu_write_context_bank`,
+//! `arm_v7s_alloc_pgtable`).
 
 use vm_memory::{Bytes, GuestAddress};
 
@@ -17,7 +18,8 @@ const FIRST: u64 = RAM + 0x10_0000;
 const SECOND: u64 = RAM + 0x11_0000;
 const PAGE: u64 = RAM + 0x20_0000;
 const IOVA: u64 = 0x1040_3000;
-/// A small page: not global, shareable, unprivileged, accessed, attributes 7, no code (`arm_v7s_prot_to_pte`).
+/// A small page: not global, shareable, unprivileged, accessed, attributes 7, no code
+/// (`arm_v7s_prot_to_pte`).
 const SMALL: u32 = 0xc7f;
 const READ_ONLY: u32 = 0x200;
 

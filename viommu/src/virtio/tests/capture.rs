@@ -2,10 +2,12 @@
 //!
 //! A capture is text, a line each:
 //! - `features N`: the device-specific features that the driver accepted, in hexadecimal;
-//! - `> BYTES N`: a request is made available, with these device-readable bytes and N device-writable ones;
+//! - `> BYTES N`: a request is made available, with these device-readable bytes and N
+//!   device-writable ones;
 //! - `kick`: the driver notifies;
-//! - `< BYTES`: the next used buffer: the first bytes of what is writable, as many as the used length says; `<` alone
-//!   for a used length of 0. Bytes are hexadecimal; `XX*N` is N times that byte.
+//! - `< BYTES`: the next used buffer: the first bytes of what is writable, as many as the used
+//!   length says; `<` alone for a used length of 0. Bytes are hexadecimal; `XX*N` is N times that
+//!   byte.
 //! - everything from `#` on is a comment.
 
 use super::harness::*;

@@ -38,7 +38,8 @@ struct Sent {
     writable: Vec<(u64, u32)>,
 }
 
-/// Requests after the oldest open one: no descriptor is used again while a thread still looks for its answer.
+/// Requests after the oldest open one: no descriptor is used again while a thread still looks for
+/// its answer.
 const WINDOW: u64 = SIZE as u64 / 2 - 2;
 
 impl Queue {

@@ -10,7 +10,8 @@ use super::requests::reserved_config;
 use crate::virtio::spec::*;
 use crate::virtio::{EndpointConfig, ReservedKind, ReservedRegion, VirtioIommuConfig};
 
-/// Pages of IOVA that are used: half of them at the beginning of the address space, half at its end.
+/// Pages of IOVA that are used: half of them at the beginning of the address space, half at its
+/// end.
 const PAGES: usize = 24;
 const ENDPOINTS: [u32; 3] = [0, 7, u32::MAX];
 /// The first endpoint has these reserved (pages).
@@ -157,7 +158,8 @@ impl Plain {
         if domain.bypass {
             return Status::Inval;
         }
-        // The two halves are one range only in name: between them lies nearly all of the address space.
+        // The two halves are one range only in name: between them lies nearly all of the address
+        // space.
         let across = first < PAGES / 2 && last >= PAGES / 2;
         if across {
             // From `first` to the end of 2^64 nothing leads beyond 2^64 only from address 0 on.

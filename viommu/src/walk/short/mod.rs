@@ -32,14 +32,14 @@ struct Leaf {
 
 /// Translates `iova` for `access`.
 ///
-/// The answer tells both permissions, not only the one asked for, and the naturally aligned range around `iova` that
-/// it holds for. Of supersections and large pages one of the 16 entries is read: the architecture obliges software to
-/// write them alike (B3.5.1). Domains are ignored, as there is no register that says what they may do: an IOMMU has
-/// none.
+/// The answer tells both permissions, not only the one asked for, and the naturally aligned range
+/// around `iova` that it holds for. Of supersections and large pages one of the 16 entries is read:
+/// the architecture obliges software to write them alike (B3.5.1). Domains are ignored, as there is
+/// no register that says what they may do: an IOMMU has none.
 ///
 /// # Errors
-/// The first fault: of the entry of level 1, then of level 2; an external abort before a translation fault, and that
-/// before those of the access flag and of permissions.
+/// The first fault: of the entry of level 1, then of level 2; an external abort before a
+/// translation fault, and that before those of the access flag and of permissions.
 pub fn walk_short<T: TableReader + ?Sized>(
     tables: &T,
     regime: &ShortRegime,

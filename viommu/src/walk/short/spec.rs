@@ -1,5 +1,5 @@
-//! The short-descriptor format as data: descriptor layouts, and what goes into a walk and comes out. Types only.
-//! Sections are those of the ARM ARM, DDI 0406C.
+//! The short-descriptor format as data: descriptor layouts, and what goes into a walk and comes
+//! out. Types only. Sections are those of the ARM ARM, DDI 0406C.
 
 use bitfield_struct::bitfield;
 
@@ -28,7 +28,8 @@ pub enum Kind {
     Invalid,
     /// 0b01: a table at level 1, a large page at level 2.
     TableOrLargePage,
-    /// 0b10 and 0b11: a section or supersection at level 1, a small page at level 2. Bit 0 forbids instruction fetches.
+    /// 0b10 and 0b11: a section or supersection at level 1, a small page at level 2. Bit 0 forbids
+    /// instruction fetches.
     SectionOrSmallPage,
 }
 
@@ -100,7 +101,8 @@ pub struct Page {
     pub shared: bool,
     /// nG: of one address space only.
     pub not_global: bool,
-    /// Bits \[31:12\] of the address of a small page; of a large one \[31:16\], with XN and TEX below them.
+    /// Bits \[31:12\] of the address of a small page; of a large one \[31:16\], with XN and TEX
+    /// below them.
     #[bits(20)]
     pub base: u32,
 }
@@ -116,8 +118,8 @@ pub struct ShortRegime {
     pub ttbr0: u32,
     /// TTBR1: the table of the rest.
     pub ttbr1: u32,
-    /// TTBCR.N, 0 to 7: the lower region is where so many top bits are zero; all with 0 (B3.5.4). Higher bits are
-    /// ignored.
+    /// TTBCR.N, 0 to 7: the lower region is where so many top bits are zero; all with 0 (B3.5.4).
+    /// Higher bits are ignored.
     pub n: u8,
     /// TTBCR.PD0: no walks of the lower region; accesses fault.
     pub lower_disabled: bool,
@@ -134,12 +136,14 @@ pub struct ShortRegime {
 pub struct ShortWalked {
     /// The physical address of the IOVA asked for, of 40 bits.
     pub output: u64,
-    /// Log2 of the size of the naturally aligned range of IOVAs that this answer holds for: 12, 16, 20 or 24.
+    /// Log2 of the size of the naturally aligned range of IOVAs that this answer holds for: 12, 16,
+    /// 20 or 24.
     pub size_log2: u8,
     /// Reads are permitted.
     pub read: bool,
     /// Writes are permitted.
     pub write: bool,
-    /// TEX\[0\], C and B: which of eight kinds of memory it is, where attributes are remapped (B3.8.3).
+    /// TEX\[0\], C and B: which of eight kinds of memory it is, where attributes are remapped
+    /// (B3.8.3).
     pub attr_index: u8,
 }

@@ -37,7 +37,8 @@ impl Tables {
     }
 }
 
-/// As the driver's page-table code asks for it (6.12, `arm_v7s_alloc_pgtable`; `arm_smmu_write_context_bank`).
+/// As the driver's page-table code asks for it (6.12, `arm_v7s_alloc_pgtable`;
+/// `arm_smmu_write_context_bank`).
 const REGIME: ShortRegime = ShortRegime {
     ttbr0: FIRST | 2,
     ttbr1: 0,

@@ -9,13 +9,15 @@ use crate::walk::{ExternalAbort, Level, Regime, Region, Security, TableReader};
 /// Where the first table of [`Tables::new`] stands.
 pub(super) const BASE: u64 = 0x4000_0000;
 
-/// A read-write page as the Linux driver writes it, without its address: nG, AF, outer shareable, AP\[1\], NS.
+/// A read-write page as the Linux driver writes it, without its address: nG, AF, outer shareable,
+/// AP\[1\], NS.
 pub(super) const PAGE: u64 = 0xe63;
 
 /// As [`PAGE`], a block.
 pub(super) const BLOCK: u64 = 0xe61;
 
-/// A table descriptor as the Linux driver writes it, without its address: NSTable and a software bit.
+/// A table descriptor as the Linux driver writes it, without its address: NSTable and a software
+/// bit.
 pub(super) const TABLE: u64 = 0x8080_0000_0000_0003;
 
 /// Memory that holds tables only: what was never written cannot be read.
@@ -65,8 +67,8 @@ impl Tables {
         self.words.insert(address, descriptor);
     }
 
-    /// Returns the address of the entry for `iova` in the table of `level`, making tables on the way with `table` as
-    /// their attributes. `None` if a block is in the way.
+    /// Returns the address of the entry for `iova` in the table of `level`, making tables on the
+    /// way with `table` as their attributes. `None` if a block is in the way.
     pub(super) fn entry(
         &mut self,
         start: Level,
@@ -105,8 +107,8 @@ impl Tables {
     }
 }
 
-/// Returns the regime that the Linux driver programs: 32-bit inputs, four entries in the first table, no access flag
-/// faults, Non-secure.
+/// Returns the regime that the Linux driver programs: 32-bit inputs, four entries in the first
+/// table, no access flag faults, Non-secure.
 pub(super) fn driver_regime() -> Regime {
     Regime {
         access_flag_faults: false,

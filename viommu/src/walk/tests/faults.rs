@@ -21,8 +21,8 @@ fn with_leaf(regime: &Regime, level: Level, descriptor: u64, access: Access) -> 
     walk(&tables, regime, IOVA, access)
 }
 
-/// Walks for a read of [`IOVA`], where the descriptor of `level` on the way to a page is a table descriptor that is
-/// changed by `change`.
+/// Walks for a read of [`IOVA`], where the descriptor of `level` on the way to a page is a table
+/// descriptor that is changed by `change`.
 fn with_table(
     regime: &Regime,
     level: Level,

@@ -51,7 +51,8 @@ fn mapping() -> impl Strategy<Value = Mapping> {
         3 => Just(Level::Second),
         6 => Just(Level::Third)
     ];
-    // Mappings crowd within a few MiB of each GiB, so that they share tables and get into each other's way.
+    // Mappings crowd within a few MiB of each GiB, so that they share tables and get into each
+    // other's way.
     let iova = (0..4u64, 0..48u64 << 20).prop_map(|(gib, offset)| gib << 30 | offset);
     (iova, 0..1u64 << 40, level, any::<[bool; 2]>()).prop_map(
         |(iova, output, level, [contiguous, write])| {

@@ -1,5 +1,5 @@
-//! Tests of the walk: one for every fault at every level, what leaves say, a model of random mappings, and a slow
-//! reference over garbage.
+//! Tests of the walk: one for every fault at every level, what leaves say, a model of random
+//! mappings, and a slow reference over garbage.
 
 mod builder;
 mod faults;

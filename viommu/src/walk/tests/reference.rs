@@ -1,5 +1,5 @@
-//! The walk once more, slowly: every rule of the manual by itself, bit by bit, with none of the types or constants
-//! that the walk under test uses for its own work.
+//! The walk once more, slowly: every rule of the manual by itself, bit by bit, with none of the
+//! types or constants that the walk under test uses for its own work.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -45,8 +45,8 @@ fn low_bit(level: u8) -> u32 {
     [30, 21, 12][usize::from(level) - 1]
 }
 
-/// Returns the region by B3.6.4: TTBR1 if the top T1SZ bits are ones (or, T1SZ being 0, TTBR0 does not have it), TTBR0
-/// if the top T0SZ bits are zeros.
+/// Returns the region by B3.6.4: TTBR1 if the top T1SZ bits are ones (or, T1SZ being 0, TTBR0 does
+/// not have it), TTBR0 if the top T0SZ bits are zeros.
 fn choose(regime: &Regime, iova: u64) -> Option<Region> {
     let width = u32::from(regime.input_bits);
     if (width..64).any(|n| bit(iova, n)) {
@@ -85,7 +85,8 @@ pub(super) fn slow(
     if too_large(regime, region.base) {
         return Err((FaultReason::AddressSize, 0));
     }
-    // The first table has one entry for each value of these bits, of eight bytes each, and is aligned to its size.
+    // The first table has one entry for each value of these bits, of eight bytes each, and is
+    // aligned to its size.
     let mut index_high = region_bits;
     let table_bytes = 8u64 << (index_high - low_bit(level));
     let mut table = region.base - region.base % table_bytes;

@@ -315,7 +315,8 @@ impl Case {
         }
     }
 
-    /// Returns the case without unit `n`, which is not pinned; branches to it lead to the one after it.
+    /// Returns the case without unit `n`, which is not pinned; branches to it lead to the one after
+    /// it.
     pub fn without(&self, n: usize) -> Self {
         let mut case = self.clone();
         case.units.remove(n);
@@ -369,8 +370,9 @@ impl Placed {
         }
     }
 
-    /// Makes `word`, in unit `i`, branch to `target`, or if that is out of reach to the next unit of the same
-    /// instruction set that is not (CBZ cannot reach the very next instruction); a NOP if there is none.
+    /// Makes `word`, in unit `i`, branch to `target`, or if that is out of reach to the next unit
+    /// of the same instruction set that is not (CBZ cannot reach the very next instruction); a NOP
+    /// if there is none.
     fn branch(&self, word: Word, kind: Branch, i: usize, target: usize, pc: u32) -> Word {
         let base = if matches!(kind, Branch::A32Exchange | Branch::WideExchange) {
             pc & !3
@@ -408,12 +410,14 @@ impl Placed {
     }
 }
 
-/// Returns `word` with `offset` (from PC) as the offset of a branch; `None` when it is out of reach.
+/// Returns `word` with `offset` (from PC) as the offset of a branch; `None` when it is out of
+/// reach.
 fn with_offset(kind: Branch, word: u32, offset: u32) -> Option<u32> {
     let signed = offset.cast_signed();
     let within = |bits: u32| signed >= -(1 << (bits - 1)) && signed < 1 << (bits - 1);
     let field = |at: u32, len: u32| (offset >> at) & ((1 << len) - 1);
-    // The letters of DDI 0406C A8.8.18: S, and J1 and J2, which are NOT(I EOR S) in the forms without a condition.
+    // The letters of DDI 0406C A8.8.18: S, and J1 and J2, which are NOT(I EOR S) in the forms
+    // without a condition.
     let s = field(31, 1);
     let j = |bit: u32| (field(bit, 1) ^ s) ^ 1;
     Some(match kind {
@@ -445,56 +449,4 @@ fn with_offset(kind: Branch, word: u32, offset: u32) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use arm32_isa::{Insn, decode_a32, decode_t32};
-
-    #[test]
-    fn offsets_are_what_the_decoder_reads() {
-        let wide = |w: u32| decode_t32((w >> 16) as u16, w as u16, false).insn;
-        for offset in [4i32, 0x7c, -8, 0x1234, -0x2340] {
-            let with = |kind, word| with_offset(kind, word, offset.cast_unsigned()).unwrap();
-            assert_eq!(
-                decode_a32(with(Branch::A32, 0xea00_0000)).insn,
-                Insn::B { offset }
-            );
-            assert_eq!(
-                decode_a32(with(Branch::A32Exchange, 0xfa00_0000)).insn,
-                Insn::Bl {
-                    offset,
-                    exchange: true
-                }
-            );
-            assert_eq!(
-                wide(with(Branch::WideCond, 0xf000_8000)),
-                Insn::B { offset }
-            );
-            assert_eq!(wide(with(Branch::Wide, 0xf000_9000)), Insn::B { offset });
-            assert_eq!(
-                wide(with(Branch::WideExchange, 0xf000_c000)),
-                Insn::Bl {
-                    offset,
-                    exchange: true
-                }
-            );
-        }
-        let narrow = |w: u32| decode_t32(w as u16, 0, false).insn;
-        assert_eq!(
-            narrow(with_offset(Branch::NarrowCond, 0xd000, 0x7e).unwrap()),
-            Insn::B { offset: 0x7e }
-        );
-        assert_eq!(
-            narrow(with_offset(Branch::Narrow, 0xe000, 0x2fe).unwrap()),
-            Insn::B { offset: 0x2fe }
-        );
-        assert_eq!(
-            narrow(with_offset(Branch::Cbz, 0xb103, 126).unwrap()),
-            Insn::Cbz {
-                nonzero: false,
-                rn: 3,
-                offset: 126
-            }
-        );
-        assert_eq!(with_offset(Branch::Cbz, 0xb103, 128), None);
-    }
-}
+mod tests;

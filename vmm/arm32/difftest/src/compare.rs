@@ -18,8 +18,8 @@ pub fn same(ours: &[u8], theirs: &[u8], slot: u32) -> bool {
     (a == b || normal(a) == normal(b)) && ours[scratch.clone()] == theirs[scratch]
 }
 
-/// Returns a block without what is UNPREDICTABLE: a jump in A32 to an address that is 2 modulo 4, which has gone astray
-/// anyhow, faults at that address in QEMU and at the one rounded down here.
+/// Returns a block without what is UNPREDICTABLE: a jump in A32 to an address that is 2 modulo 4,
+/// which has gone astray anyhow, faults at that address in QEMU and at the one rounded down here.
 fn normal(block: &[u8]) -> Vec<u8> {
     let mut block = block.to_vec();
     let (pc, thumb) = (

@@ -1,4 +1,5 @@
-//! The test program as memory: segments, which become an ELF file for QEMU and physical memory for the core.
+//! The test program as memory: segments, which become an ELF file for QEMU and physical memory for
+//! the core.
 
 use crate::layout::{
     self, CODE, CODE_END, INPUT, INPUT_END, RESULTS_END, RUNTIME, RUNTIME_ORIGIN, VARIABLES,
@@ -104,7 +105,8 @@ impl Image {
             let len = segment.bytes.len() as u32;
             // PF_R, PF_W and PF_X.
             let flags = 4 | u32::from(segment.write) << 1 | u32::from(segment.execute);
-            // PT_LOAD: type, offset, virtual and physical address, size in the file and in memory, flags, alignment.
+            // PT_LOAD: type, offset, virtual and physical address, size in the file and in memory,
+            // flags, alignment.
             for word in [
                 1,
                 offset,

@@ -1,15 +1,15 @@
 //! Where things lie in the test program: the same addresses here and under QEMU.
 //!
-//! Everything is far from the values that random registers like to hold, so that a stray access faults on
-//! both sides.
+//! Everything is far from the values that random registers like to hold, so that a stray access
+//! faults on both sides.
 
 /// Cases in one program, and so in one run of QEMU.
 pub const SLOTS: u32 = 512;
 
 /// A page of run-time code, readable and executable.
 pub const RUNTIME: u32 = 0x2a30_0000;
-/// Offset of the first instruction of the run-time within its page. Its variables, in the next page, are within reach
-/// of a PC-relative access from everywhere behind it.
+/// Offset of the first instruction of the run-time within its page. Its variables, in the next
+/// page, are within reach of a PC-relative access from everywhere behind it.
 pub const RUNTIME_ORIGIN: u32 = 0x800;
 /// The run-time's variables, readable and writable; its signal stack follows.
 pub const VARIABLES: u32 = RUNTIME + 0x1000;
@@ -28,14 +28,16 @@ pub const SCRATCH_SIZE: u32 = 384;
 pub const SCRATCH_DATA: u32 = 256;
 /// Offset of branch tables, behind the pointers.
 pub const SCRATCH_TABLES: u32 = 352;
-/// From one slot's scratch memory to the next. It does not divide a page, so that some cross into the next one.
+/// From one slot's scratch memory to the next. It does not divide a page, so that some cross into
+/// the next one.
 pub const SCRATCH_STRIDE: u32 = 448;
 /// The end of what is compared.
 pub const RESULTS_END: u32 = SCRATCH + (SLOTS * SCRATCH_STRIDE).next_multiple_of(0x1000);
 
 /// Code of the first slot; readable and executable.
 pub const CODE: u32 = 0x2a80_0000;
-/// From one slot's code to the next. It does not divide a page, so that some code crosses into the next one.
+/// From one slot's code to the next. It does not divide a page, so that some code crosses into the
+/// next one.
 pub const CODE_STRIDE: u32 = 520;
 /// The end of the code.
 pub const CODE_END: u32 = CODE + (SLOTS * CODE_STRIDE).next_multiple_of(0x1000);

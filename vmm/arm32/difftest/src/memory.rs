@@ -1,5 +1,5 @@
-//! Physical memory for the core under test: the pages of the program at their own addresses, translation tables
-//! and a page of vectors.
+//! Physical memory for the core under test: the pages of the program at their own addresses,
+//! translation tables and a page of vectors.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -57,8 +57,8 @@ unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
-// SAFETY: every page is boxed, 4096-aligned by its type, never removed while `self` lives, and no reference to its
-// contents is ever made: all accesses go through raw pointers.
+// SAFETY: every page is boxed, 4096-aligned by its type, never removed while `self` lives, and no
+// reference to its contents is ever made: all accesses go through raw pointers.
 unsafe impl Bus for Memory {
     fn read(&self, _pa: u64, _size: Size) -> Result<u64, BusFault> {
         // Only RAM is mapped: no access gets as far as a device.
@@ -84,8 +84,8 @@ unsafe impl Bus for Memory {
 }
 
 impl Memory {
-    /// Creates memory for the pages of `image`, mapped with its permissions. The contents come later, by
-    /// [`Memory::fill`].
+    /// Creates memory for the pages of `image`, mapped with its permissions. The contents come
+    /// later, by [`Memory::fill`].
     pub fn new(image: &Image) -> Self {
         let mut memory = Self {
             pages: BTreeMap::new(),
@@ -149,8 +149,8 @@ impl Memory {
                 // Whoever is no core has to tell which code may no longer be what was decoded.
                 self.code
                     .written_elsewhere(*number as usize * 0x1000 + offset, len);
-                // SAFETY: `at & 0xfff` plus `len` is within the page; `bytes` is not guest memory, to which no
-                // reference exists; the core does not run meanwhile (see `Send`).
+                // SAFETY: `at & 0xfff` plus `len` is within the page; `bytes` is not guest memory,
+                // to which no reference exists; the core does not run meanwhile (see `Send`).
                 unsafe {
                     let to = page.0.get().cast::<u8>().add(offset);
                     std::ptr::copy_nonoverlapping(bytes[done..].as_ptr(), to, len);

@@ -19,7 +19,8 @@ use crate::layout::{self, Input, Output, RESULTS_END, SLOTS};
 use crate::memory::{Memory, TABLES, VECTORS};
 use crate::runtime::{Runtime, signal};
 
-/// Instructions a case may take. Cases branch forward only, so those that take more have gone astray, into a loop.
+/// Instructions a case may take. Cases branch forward only, so those that take more have gone
+/// astray, into a loop.
 const BUDGET: u64 = 2000;
 /// FPEXC.EN.
 const FPEXC_EN: u32 = 1 << 30;
@@ -54,8 +55,8 @@ pub struct Ours {
     save: [u32; 2],
 }
 
-/// The case cannot be compared: it did not come to an end within the budget, or it touched memory that exists under
-/// QEMU only, or it faulted where QEMU need not or does not.
+/// The case cannot be compared: it did not come to an end within the budget, or it touched memory
+/// that exists under QEMU only, or it faulted where QEMU need not or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Astray;
 
@@ -147,9 +148,9 @@ impl Ours {
         if astray { Err(Astray) } else { Ok(()) }
     }
 
-    /// Returns whether QEMU may not see the data abort of the instruction at `at`: a store-exclusive, or an address
-    /// that is not aligned to the 32 bytes that an Advanced SIMD access asks for, but to 16, the most that QEMU 7.2
-    /// checks.
+    /// Returns whether QEMU may not see the data abort of the instruction at `at`: a
+    /// store-exclusive, or an address that is not aligned to the 32 bytes that an Advanced SIMD
+    /// access asks for, but to 16, the most that QEMU 7.2 checks.
     fn may_not_fault(&self, at: u32, thumb: bool) -> bool {
         let bytes = self.memory.copy_out(at, 4);
         let half = |i: usize| u16::from_le_bytes([bytes[i], bytes[i + 1]]);
@@ -182,7 +183,8 @@ impl Ours {
         }
         cpu.s.fp.write_fpscr(word(Input::FPSCR));
         let entry = word(Input::ENTRY);
-        // The registers of the block are those of User mode: the mode is set without a switch of banks.
+        // The registers of the block are those of User mode: the mode is set without a switch of
+        // banks.
         cpu.s.psr.mode = Mode::Usr;
         // Flags, Q and GE, as MSR sets them under QEMU; T comes from the entry.
         cpu.s
@@ -216,7 +218,8 @@ impl Ours {
             0x04 => Some((signal::ILL, s.r[14].wrapping_sub(short), None)),
             0x0c => Some((prefetch_signal(s), s.r[14].wrapping_sub(4), None)),
             0x10 => Some((data_signal(s), s.r[14].wrapping_sub(8), Some(s.cp15.dfar))),
-            // SVC: HVC in place of the save routine's first instruction would be UNDEFINED in User mode.
+            // SVC: HVC in place of the save routine's first instruction would be UNDEFINED in User
+            // mode.
             _ if self.save.contains(&s.r[14].wrapping_sub(short)) => None,
             // Anything else has no signal of Linux, and shall show as a difference.
             _ => Some((u32::MAX, s.r[14].wrapping_sub(short), None)),

@@ -103,8 +103,8 @@ impl Qemu {
     }
 }
 
-/// Installs the package; when the host's package index does not know it, brings that up to date first. Whether it
-/// worked shows in whether the program is there.
+/// Installs the package; when the host's package index does not know it, brings that up to date
+/// first. Whether it worked shows in whether the program is there.
 fn install(prefix: &[&str]) {
     let apt_get = |arguments: &[&str]| {
         let mut words = prefix

@@ -70,7 +70,8 @@ struct Results {
 }
 
 impl Runner {
-    /// Creates a runner with its own core, whose code is interpreted, or translated to the host's when it first runs.
+    /// Creates a runner with its own core, whose code is interpreted, or translated to the host's
+    /// when it first runs.
     ///
     /// # Errors
     /// This host cannot translate.

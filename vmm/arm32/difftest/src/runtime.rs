@@ -1,9 +1,9 @@
-//! The program that runs cases under QEMU: for each, it loads the whole state from the input block, jumps into
-//! the case's code, stores the whole state into the output block, and at the end writes all results to its
-//! standard output.
+//! The program that runs cases under QEMU: for each, it loads the whole state from the input block,
+//! jumps into the case's code, stores the whole state into the output block, and at the end writes
+//! all results to its standard output.
 //!
-//! Signals end a case: the handler notes signal and context in the output block and has the kernel return to the save
-//! routine, which then sees the registers as they were at the fault.
+//! Signals end a case: the handler notes signal and context in the output block and has the kernel
+//! return to the save routine, which then sees the registers as they were at the fault.
 
 use crate::asm::{Asm, Cond};
 use crate::layout::{self, Input, Output, RUNTIME, RUNTIME_ORIGIN, SLOTS, VARIABLES};

@@ -30,8 +30,8 @@ const INTEGERS: [u32; 24] = [
     0xffff_ffff,
 ];
 
-/// Single-precision numbers at edges: zeros, denormals, normals next to them, ones, halfway cases, numbers at the
-/// limits of integers, the largest, infinities, NaNs of both kinds.
+/// Single-precision numbers at edges: zeros, denormals, normals next to them, ones, halfway cases,
+/// numbers at the limits of integers, the largest, infinities, NaNs of both kinds.
 const SINGLES: [u32; 40] = [
     0,
     0x8000_0000,
@@ -182,8 +182,8 @@ pub fn doubleword(rng: &mut impl RngCore) -> u64 {
     }
 }
 
-/// Returns an FPSCR: half of the time all zero, otherwise any mode; cumulative flags mostly clear, so that those that
-/// are set show.
+/// Returns an FPSCR: half of the time all zero, otherwise any mode; cumulative flags mostly clear,
+/// so that those that are set show.
 pub fn fpscr(rng: &mut impl RngCore) -> u32 {
     // AHP, DN, FZ and RMode.
     const MODES: u32 = 0x07c0_0000;

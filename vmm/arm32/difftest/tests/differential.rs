@@ -1,4 +1,5 @@
-//! A small number of cases of every kind; `cargo run --release -p arm32-difftest -- --cases 1000000` runs many.
+//! A small number of cases of every kind;
+//! `cargo run --release -p arm32-difftest -- --cases 1000000` runs many.
 
 use arm32_difftest::case::{Case, Unit, Value, Word};
 use arm32_difftest::compare;
@@ -58,7 +59,8 @@ fn agree(kind: Kind) {
     );
 }
 
-/// A test for each kind of case: by itself, so that they run at the same time and fail under their own names.
+/// A test for each kind of case: by itself, so that they run at the same time and fail under their
+/// own names.
 macro_rules! agreements {
     ($($test:ident: $kind:ident,)+) => {
         $(#[test]
@@ -95,7 +97,8 @@ fn every_part_of_the_state_is_compared() {
     let theirs = qemu
         .run(&image(&runtime, |_, _| {}))
         .unwrap_or_else(|error| panic!("{error}"));
-    // The same bit of another part of the state is set in each of the first slots, on our side only.
+    // The same bit of another part of the state is set in each of the first slots, on our side
+    // only.
     let words = Input::STRIDE / 4 + layout::SCRATCH_SIZE / 4;
     let changed = image(&runtime, |slot, case| {
         let at = slot as usize;

@@ -34,6 +34,6 @@ pub const DZC: u32 = 1 << 1;
 pub const IOC: u32 = 1 << 0;
 /// The cumulative exception flags without [`QC`].
 pub const FLAGS: u32 = IDC | IXC | UFC | OFC | DZC | IOC;
-/// The bits that exist on a Cortex-A15. Len and Stride (short vectors, MVFR0.FPSHVEC = 0) and the trap
-/// enables are RAZ/WI there (Cortex-A15 TRM, floating-point features), and so here.
+/// The bits that exist on a Cortex-A15. Len and Stride (short vectors, MVFR0.FPSHVEC = 0) and the
+/// trap enables are RAZ/WI there (Cortex-A15 TRM, floating-point features), and so here.
 pub const WRITABLE: u32 = NZCV | QC | AHP | DN | FZ | (3 << RMODE_SHIFT) | FLAGS;

@@ -7,8 +7,8 @@ use crate::soft::Env;
 
 /// The 32 doubleword registers and the FPSCR.
 ///
-/// S0-S31 are the halves of D0-D15; Q0-Q15 are pairs of doublewords. Register numbers are taken modulo
-/// the size of their bank, so that no number can be out of range.
+/// S0-S31 are the halves of D0-D15; Q0-Q15 are pairs of doublewords. Register numbers are taken
+/// modulo the size of their bank, so that no number can be out of range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FpRegs {
     /// D0-D31.
@@ -48,14 +48,16 @@ impl FpRegs {
         self.set_d(n >> 1 & 15, rest | u64::from(value) << shift);
     }
 
-    /// Returns the quadword register whose lower half is doubleword register `n` (rounded down to even).
+    /// Returns the quadword register whose lower half is doubleword register `n` (rounded down to
+    /// even).
     #[inline]
     #[must_use]
     pub fn q(&self, n: u8) -> u128 {
         u128::from(self.d(n & 30)) | u128::from(self.d(n | 1)) << 64
     }
 
-    /// Writes the quadword register whose lower half is doubleword register `n` (rounded down to even).
+    /// Writes the quadword register whose lower half is doubleword register `n` (rounded down to
+    /// even).
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "one half of a quadword")]
     pub fn set_q(&mut self, n: u8, value: u128) {
@@ -69,15 +71,17 @@ impl FpRegs {
         self.fpscr = value & fpscr::WRITABLE;
     }
 
-    /// Returns the condition flags, at their places in the FPSCR and the APSR: what `VMRS APSR_nzcv, FPSCR` moves.
+    /// Returns the condition flags, at their places in the FPSCR and the APSR: what
+    /// `VMRS APSR_nzcv, FPSCR` moves.
     #[inline]
     #[must_use]
     pub fn nzcv(&self) -> u32 {
         self.fpscr & fpscr::NZCV
     }
 
-    /// Runs `operation` with what `env` makes of the FPSCR and keeps the flags it raises: [`Env::vfp`] for what VFP
-    /// instructions obey, [`Env::standard`] for the standard value, which Advanced SIMD does.
+    /// Runs `operation` with what `env` makes of the FPSCR and keeps the flags it raises:
+    /// [`Env::vfp`] for what VFP instructions obey, [`Env::standard`] for the standard value, which
+    /// Advanced SIMD does.
     #[inline]
     pub(crate) fn with_env<T>(
         &mut self,
@@ -86,8 +90,8 @@ impl FpRegs {
     ) -> T {
         let mut env = env(self.fpscr);
         let result = operation(self, &mut env);
-        // The flags are cumulative: only a write of the FPSCR clears them. The standard value replaces only the control
-        // bits: its flags go to the real FPSCR, too.
+        // The flags are cumulative: only a write of the FPSCR clears them. The standard value
+        // replaces only the control bits: its flags go to the real FPSCR, too.
         self.fpscr |= env.flags;
         result
     }

@@ -12,7 +12,8 @@ use arm32_fpu::{FpRegs, fpscr};
 use arm32_isa::{Class, ENCODINGS, Insn, Neon2Op, Neon3Op, Set, VfpOp, decode_a32, decode_t32};
 use common::{D, Lcg, M, N, registers, run};
 
-/// Returns whether the core, with the help of this crate, moves between core registers and the bank.
+/// Returns whether the core, with the help of this crate, moves between core registers and the
+/// bank.
 fn is_transfer(insn: &Insn) -> bool {
     matches!(
         insn,
@@ -60,7 +61,8 @@ fn every_encoding_is_implemented() {
     assert!(seen > 500, "{seen} encodings are too few for both sets");
 }
 
-/// Returns the T32 word of an A32 one (ARM ARM A7.1): the condition becomes 1110, U moves, loads start with F9.
+/// Returns the T32 word of an A32 one (ARM ARM A7.1): the condition becomes 1110, U moves, loads
+/// start with F9.
 fn thumb(word: u32) -> u32 {
     match word >> 24 {
         0xf2 => word & 0x00ff_ffff | 0xef00_0000,

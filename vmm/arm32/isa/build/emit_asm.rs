@@ -1,8 +1,8 @@
 //! Emits the disassembler from the rows' templates.
 //!
 //! In a template `{c}` is the condition, `{f}` prints a field by its type, `{f:n}` as a number,
-//! `{f:d}` as a decimal one, `{f?yes}` and `{f?yes:no}` choose text by a `bool` field, and `{=expr}` prints a Rust
-//! expression over the fields, `pc` (the instruction's address) and `t32`.
+//! `{f:d}` as a decimal one, `{f?yes}` and `{f?yes:no}` choose text by a `bool` field, and
+//! `{=expr}` prints a Rust expression over the fields, `pc` (the instruction's address) and `t32`.
 
 use super::parse::{Row, Table};
 use super::text::idents;

@@ -335,7 +335,8 @@ fn field_exprs(table: &Table, variant: &str, exprs: &str) -> anyhow::Result<Vec<
     }
 }
 
-/// Completes an expression: `Add` in a field of type `DpOp` means `DpOp::Add`; a plain number is a `u32`.
+/// Completes an expression: `Add` in a field of type `DpOp` means `DpOp::Add`; a plain number is a
+/// `u32`.
 fn qualify(ty: &str, expr: &str) -> String {
     let names = idents(expr);
     let bare = names.len() == 1 && names[0] == expr;

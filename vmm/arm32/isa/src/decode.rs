@@ -104,7 +104,8 @@ pub fn decode_a32(word: u32) -> Decoded {
     decode(Set::A32, word, false)
 }
 
-/// Returns whether a T32 instruction that starts with this halfword is 32 bits long (DDI 0406C A6.1).
+/// Returns whether a T32 instruction that starts with this halfword is 32 bits long (DDI 0406C
+/// A6.1).
 pub fn t32_is_32bit(first: u16) -> bool {
     // The three largest values; 0b11100 is the 16-bit branch.
     first >> 11 >= 0b11101

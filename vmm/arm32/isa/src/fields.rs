@@ -154,8 +154,8 @@ pub(crate) const fn dp_op(opcode: u32) -> DpOp {
     DpOp::from_index(opcode & 15)
 }
 
-/// Returns the operation of the T32 opcode field of 32-bit data processing (DDI 0406C A6.3.1); the rows with Rn = 15,
-/// which turns ORR and ORN into MOV and MVN, do not ask.
+/// Returns the operation of the T32 opcode field of 32-bit data processing (DDI 0406C A6.3.1); the
+/// rows with Rn = 15, which turns ORR and ORN into MOV and MVN, do not ask.
 pub(crate) const fn t32_dp_op(opcode: u32) -> DpOp {
     match opcode & 15 {
         0 => DpOp::And,

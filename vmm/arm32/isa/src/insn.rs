@@ -14,8 +14,9 @@ include!(concat!(env!("OUT_DIR"), "/insn.rs"));
 // Predecoded blocks hold many of these: keep four to a cache line.
 const _: () = assert!(size_of::<Insn>() <= 16);
 
-/// Takes fields out of an instruction that is of one of the variants given, which have them in common. The block after
-/// `else` is for any other instruction and has to leave, as that of `let` has.
+/// Takes fields out of an instruction that is of one of the variants given, which have them in
+/// common. The block after `else` is for any other instruction and has to leave, as that of `let`
+/// has.
 ///
 /// ```
 /// use arm32_isa::{Insn, decode_a32, fields};

@@ -19,7 +19,8 @@ pub enum T32Word {
 }
 
 impl Encoding {
-    /// Returns a random word of this encoding: free bits at random, should-be bits as they should be.
+    /// Returns a random word of this encoding: free bits at random, should-be bits as they should
+    /// be.
     ///
     /// `None` only if more specific encodings leave it no word, which the tests exclude.
     pub fn random(&self, rng: &mut impl RngCore) -> Option<u32> {
@@ -38,7 +39,8 @@ impl Encoding {
     }
 }
 
-/// Returns a random encoding of one of `sets` that is in any of the classes `among` and none of `without`.
+/// Returns a random encoding of one of `sets` that is in any of the classes `among` and none of
+/// `without`.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "it is below a count of encodings"
@@ -59,14 +61,14 @@ fn choose(
     ENCODINGS.iter().filter(fits).nth(index as usize)
 }
 
-/// Returns a random A32 instruction in any of the classes `among` and none of `without`; each encoding is
-/// equally likely. `None` if no encoding fits.
+/// Returns a random A32 instruction in any of the classes `among` and none of `without`; each
+/// encoding is equally likely. `None` if no encoding fits.
 pub fn random_a32(rng: &mut impl RngCore, among: Class, without: Class) -> Option<u32> {
     choose(rng, &[Set::A32], among, without)?.random(rng)
 }
 
-/// Returns a random T32 instruction in any of the classes `among` and none of `without`; each encoding is
-/// equally likely. `None` if no encoding fits.
+/// Returns a random T32 instruction in any of the classes `among` and none of `without`; each
+/// encoding is equally likely. `None` if no encoding fits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "an instruction is one or two halfwords"

@@ -2,9 +2,9 @@
 
 use crate::Insn;
 
-/// Returns the core registers of an instruction of multiplication, of the media group, or that moves between register
-/// banks, where R15 is UNPREDICTABLE (or, for a shift by a register, too); the last one is repeated to make four.
-/// `None` for other instructions.
+/// Returns the core registers of an instruction of multiplication, of the media group, or that
+/// moves between register banks, where R15 is UNPREDICTABLE (or, for a shift by a register, too);
+/// the last one is repeated to make four. `None` for other instructions.
 pub fn core_registers(insn: &Insn) -> Option<[u8; 4]> {
     Some(match *insn {
         Insn::Mul { rd, rn, rm, .. }

@@ -59,7 +59,8 @@ macro_rules! arm_rows {
 }
 
 impl ArmRow {
-    /// Returns the bits that decide. A row may take should-be bits into its mask; they do not decide.
+    /// Returns the bits that decide. A row may take should-be bits into its mask; they do not
+    /// decide.
     fn deciding(&self) -> u32 {
         self.mask & !self.should
     }
@@ -217,8 +218,8 @@ fn compare_set(comparison: &mut Comparison<'_>, set: Set, rng: &mut Xoshiro256Pl
     }
 }
 
-/// Returns arm's rows that nothing here agreed with and that are not listed as newer, and listed ones that are known
-/// here after all.
+/// Returns arm's rows that nothing here agreed with and that are not listed as newer, and listed
+/// ones that are known here after all.
 fn missing(rows: &[ArmRow], agreed: &BTreeSet<&str>) -> Vec<String> {
     let newer = |name: &str| {
         NOT_ARMV7

@@ -10,7 +10,8 @@ impl Blocks {
     pub fn fit(&self, bus: &dyn Bus) -> bool {
         self.in_page.iter().all(|(number, ids)| {
             let mut blocks = ids.iter().map(|id| &self.arena[*id as usize]);
-            // All blocks of a page have it at the same place. Those that end in it do not count: they cross.
+            // All blocks of a page have it at the same place. Those that end in it do not count:
+            // they cross.
             let first = blocks.find(|block| block.page.number == *number);
             first.is_none_or(|block| {
                 bus.ram(block.key.pa)
@@ -19,9 +20,9 @@ impl Blocks {
         })
     }
 
-    /// Makes the blocks another machine's, which begins with the same memory as all that they are handed to. Those that
-    /// memory holds then need not be compared any more; what others made of memory as it was later is compared before
-    /// it runs ([`Blocks::later`]).
+    /// Makes the blocks another machine's, which begins with the same memory as all that they are
+    /// handed to. Those that memory holds then need not be compared any more; what others made of
+    /// memory as it was later is compared before it runs ([`Blocks::later`]).
     pub fn begin(&mut self) {
         if self.epoch == VOID - 1 {
             self.clear();
@@ -50,7 +51,8 @@ impl Blocks {
         &self.later
     }
 
-    /// Returns the pages, and the words in them, of which blocks run without being compared from the start on.
+    /// Returns the pages, and the words in them, of which blocks run without being compared from
+    /// the start on.
     pub fn start(&self) -> impl Iterator<Item = (u32, &Words)> {
         self.start.iter().map(|(number, words)| (*number, words))
     }

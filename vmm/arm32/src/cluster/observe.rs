@@ -1,8 +1,9 @@
 //! Looking on: breakpoints, watchpoints, single steps, and a core's registers and memory while the
 //! cluster stands still.
 //!
-//! A run in which an observer stops and looks, and changes nothing, is the same run to the last instruction, and at the
-//! same time: stops lie between instructions and take no time. What is not observed costs nothing.
+//! A run in which an observer stops and looks, and changes nothing, is the same run to the last
+//! instruction, and at the same time: stops lie between instructions and take no time. What is not
+//! observed costs nothing.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +26,8 @@ impl Cluster {
     /// instruction at virtual address `va`, in whatever address space; bit 0, which marks addresses
     /// of T32 code, does not matter. What is inserted twice must be removed twice.
     ///
-    /// The instruction that follows a stop is always executed, unless R15 was moved; and where R15 is moved from
-    /// breakpoint to breakpoint, some 64 of them end in an instruction executed, too.
+    /// The instruction that follows a stop is always executed, unless R15 was moved; and where R15
+    /// is moved from breakpoint to breakpoint, some 64 of them end in an instruction executed, too.
     pub fn insert_breakpoint(&mut self, va: u32) {
         let va = va & !1;
         let count = self.observed.breakpoints.entry(va).or_default();
@@ -59,9 +60,10 @@ impl Cluster {
         self.observed.breakpoints.keys().copied()
     }
 
-    /// Stops the run with [`Stop::Watchpoint`](super::Stop::Watchpoint) before any core makes an access that
-    /// `watchpoint` is about, in whatever address space; at most once an instruction. Instruction fetches, accesses
-    /// by devices and table walks are not watched. What is inserted twice must be removed twice.
+    /// Stops the run with [`Stop::Watchpoint`](super::Stop::Watchpoint) before any core makes an
+    /// access that `watchpoint` is about, in whatever address space; at most once an instruction.
+    /// Instruction fetches, accesses by devices and table walks are not watched. What is inserted
+    /// twice must be removed twice.
     pub fn insert_watchpoint(&mut self, watchpoint: Watchpoint) {
         self.observed.watchpoints.push(watchpoint);
         self.watch();
@@ -84,8 +86,9 @@ impl Cluster {
         }
     }
 
-    /// Stops the run with [`Stop::Step`](super::Stop::Step) after each instruction of core `core`. An interrupt that
-    /// is due before the instruction is taken, and the instruction is then the handler's first.
+    /// Stops the run with [`Stop::Step`](super::Stop::Step) after each instruction of core `core`.
+    /// An interrupt that is due before the instruction is taken, and the instruction is then the
+    /// handler's first.
     pub fn set_step(&mut self, core: usize, on: bool) {
         if let Some(member) = self.members.get_mut(core) {
             member.step = on;
@@ -99,7 +102,8 @@ impl Cluster {
         }
     }
 
-    /// Returns whether a core is given no turns: then one that could run may be all that the others wait for.
+    /// Returns whether a core is given no turns: then one that could run may be all that the others
+    /// wait for.
     pub fn any_held(&self) -> bool {
         self.members.iter().any(|member| member.held)
     }
@@ -138,7 +142,8 @@ impl Cluster {
         }
     }
 
-    /// Translates as [`CoreView::translate`] does, for core `core`; `None` also when there is no such core.
+    /// Translates as [`CoreView::translate`] does, for core `core`; `None` also when there is no
+    /// such core.
     pub fn translate(&self, core: usize, va: u32) -> Option<u64> {
         mmu::look(&self.members.get(core)?.core.cpu.s.cp15, &*self.bus, va)
     }
@@ -209,7 +214,8 @@ impl CoreView<'_> {
         self.state().r[usize::from(n & 15)]
     }
 
-    /// Writes register `n`, modulo 16. R15 drops the low bits that the instruction set has no use for.
+    /// Writes register `n`, modulo 16. R15 drops the low bits that the instruction set has no use
+    /// for.
     pub fn set_reg(&mut self, n: u8, value: u32) {
         let s = &mut self.member().core.cpu.s;
         match n & 15 {
@@ -228,8 +234,8 @@ impl CoreView<'_> {
         self.state().cpsr()
     }
 
-    /// Writes the whole CPSR; a mode that does not exist leaves the mode as it is. R15 drops the low bits that the
-    /// instruction set has no use for.
+    /// Writes the whole CPSR; a mode that does not exist leaves the mode as it is. R15 drops the
+    /// low bits that the instruction set has no use for.
     pub fn set_cpsr(&mut self, value: u32) {
         let core = &mut self.member().core;
         // Before the mode changes: counters may tell PL0 and PL1 apart.
@@ -240,7 +246,8 @@ impl CoreView<'_> {
         core.look_again();
     }
 
-    /// Makes the core go on at `target`, whose bit 0 says whether that is T32 code, outside any IT block.
+    /// Makes the core go on at `target`, whose bit 0 says whether that is T32 code, outside any IT
+    /// block.
     pub fn branch(&mut self, target: u32) {
         let s = &mut self.member().core.cpu.s;
         s.psr.thumb = target & 1 != 0;
@@ -249,8 +256,8 @@ impl CoreView<'_> {
         self.member().core.look_again();
     }
 
-    /// Returns at once from the function at whose first instruction the core stands, with `value` if it is to return
-    /// one (AAPCS: R0, to LR).
+    /// Returns at once from the function at whose first instruction the core stands, with `value`
+    /// if it is to return one (AAPCS: R0, to LR).
     pub fn return_at_once(&mut self, value: Option<u32>) {
         if let Some(value) = value {
             self.set_reg(0, value);
@@ -258,8 +265,8 @@ impl CoreView<'_> {
         self.branch(self.reg(14));
     }
 
-    /// Returns argument `n`, from 0, of the function at whose first instruction the core stands, where each takes one
-    /// word (AAPCS 5.5).
+    /// Returns argument `n`, from 0, of the function at whose first instruction the core stands,
+    /// where each takes one word (AAPCS 5.5).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.
@@ -290,15 +297,15 @@ impl CoreView<'_> {
         self.state().cp15.dacr
     }
 
-    /// Returns the physical address of `va` in the core's present address space, whatever its permissions;
-    /// `None` when nothing is mapped. Nothing notices: no register, no access flag, no cached
-    /// translation, no device.
+    /// Returns the physical address of `va` in the core's present address space, whatever its
+    /// permissions; `None` when nothing is mapped. Nothing notices: no register, no access flag, no
+    /// cached translation, no device.
     pub fn translate(&self, va: u32) -> Option<u64> {
         self.cluster.translate(self.index, va)
     }
 
-    /// Reads memory by virtual address, whatever the permissions. As [`CoreView::translate`], nothing notices; devices
-    /// are not read.
+    /// Reads memory by virtual address, whatever the permissions. As [`CoreView::translate`],
+    /// nothing notices; devices are not read.
     ///
     /// # Errors
     /// [`NoMemory`] with the first address that has none; `bytes` is filled up to there.
@@ -321,8 +328,8 @@ impl CoreView<'_> {
         Ok(u32::from_le_bytes(bytes))
     }
 
-    /// Writes memory by virtual address, whatever the permissions; all of it or none. Code that is changed so runs as
-    /// changed on all cores.
+    /// Writes memory by virtual address, whatever the permissions; all of it or none. Code that is
+    /// changed so runs as changed on all cores.
     ///
     /// # Errors
     /// [`NoMemory`] with the first address that has no writable RAM.
@@ -381,8 +388,8 @@ impl CoreView<'_> {
     }
 }
 
-/// Returns the parts of `len` bytes from `va`, each in one page: their addresses, and which bytes they are. Addresses
-/// wrap.
+/// Returns the parts of `len` bytes from `va`, each in one page: their addresses, and which bytes
+/// they are. Addresses wrap.
 #[expect(clippy::cast_possible_truncation, reason = "addresses wrap")]
 fn pages(va: u32, len: usize) -> impl Iterator<Item = (u32, std::ops::Range<usize>)> {
     let mut done = 0;

@@ -2,8 +2,8 @@
 //!
 //! A restored cluster goes on as the saved one would have, to the instruction. For that it also
 //! holds the translations that the cores have cached, of fetches too: a guest that changed its page
-//! tables and has not yet said so may still see the old ones. Predecoded code is not part of it; it is
-//! made again from memory, and never differs from it. What observers set is theirs to set again.
+//! tables and has not yet said so may still see the old ones. Predecoded code is not part of it; it
+//! is made again from memory, and never differs from it. What observers set is theirs to set again.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ use crate::cpu::Stops;
 use crate::state::CpuState;
 use crate::tlb::TlbState;
 
-/// Most instructions that a saved core may have retired: enough for a century, and sums of it do not overflow.
+/// Most instructions that a saved core may have retired: enough for a century, and sums of it do
+/// not overflow.
 pub const MAX_RETIRED: u64 = 1 << 60;
 
 /// The state of a whole cluster.
@@ -90,8 +91,8 @@ impl Cluster {
         }
     }
 
-    /// Restores a saved state. Breakpoints, watchpoints and steps stay as they are. The levels of input pins are not
-    /// part of it: whoever drives them shall do so again.
+    /// Restores a saved state. Breakpoints, watchpoints and steps stay as they are. The levels of
+    /// input pins are not part of it: whoever drives them shall do so again.
     ///
     /// # Errors
     /// If the state is of another version, of another number of cores, or of cores that cannot be;

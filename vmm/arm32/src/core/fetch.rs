@@ -206,7 +206,8 @@ impl Core {
     }
 }
 
-/// Returns the T32 instruction at `at`, 16-bit ones in the upper half; `None` when its second half is in the next page.
+/// Returns the T32 instruction at `at`, 16-bit ones in the upper half; `None` when its second half
+/// is in the next page.
 fn fetch_t32(page: RamPage, at: u32) -> Option<u32> {
     let first = mem::read_page_half(page, at);
     if !arm32_isa::t32_is_32bit(first) {

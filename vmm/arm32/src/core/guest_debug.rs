@@ -13,7 +13,8 @@ use crate::exec;
 use crate::mmu::{Access, Fault};
 
 impl Core {
-    /// Sees to what [`Cpu::stale`](crate::cpu::Cpu) says; returns the reason to leave the loop, if there is one.
+    /// Sees to what [`Cpu::stale`](crate::cpu::Cpu) says; returns the reason to leave the loop, if
+    /// there is one.
     #[cold]
     pub(super) fn attend(&mut self) -> Option<CoreExit> {
         if std::mem::take(&mut self.cpu.stale.debug) {
@@ -39,7 +40,8 @@ impl Core {
         self.look_again();
     }
 
-    /// Makes predecoded code look out for nothing; what it must look out for is worked out before the next instruction.
+    /// Makes predecoded code look out for nothing; what it must look out for is worked out before
+    /// the next instruction.
     pub(super) fn forget_armed(&mut self) {
         self.armed = Armed::default();
         self.cpu.tlb.watch_for_guest(&[]);
@@ -61,8 +63,8 @@ impl Core {
         self.breakpoints.contains(&va) || self.armed.addresses.contains(&va)
     }
 
-    /// Adds the block at `va`, behind the stops that belong there: an observer sees the instruction first. Returns as
-    /// [`Blocks::insert`](crate::block::Blocks::insert) does.
+    /// Adds the block at `va`, behind the stops that belong there: an observer sees the instruction
+    /// first. Returns as [`Blocks::insert`](crate::block::Blocks::insert) does.
     pub(super) fn insert(&mut self, va: u32, block: Block) -> (u32, bool) {
         let stops: &[exec::Handler] = match (
             self.breakpoints.contains(&va),
@@ -76,8 +78,8 @@ impl Core {
         self.blocks.insert_behind(stops, block)
     }
 
-    /// Returns, while a breakpoint may match anywhere, the block of the instruction at R15 (`next`, if it is one), of
-    /// which one instruction is to run.
+    /// Returns, while a breakpoint may match anywhere, the block of the instruction at R15 (`next`,
+    /// if it is one), of which one instruction is to run.
     ///
     /// # Errors
     /// The exception to take instead. A fault of the fetch comes before a debug event.

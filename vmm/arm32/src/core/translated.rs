@@ -12,8 +12,8 @@ use crate::jit::{self, Translator};
 
 /// Of the state that decoding depends on: big-endian data, which is left to the interpreter.
 const BIG_ENDIAN: u32 = 2;
-/// As many instructions run at most before the core looks at its pins again: other threads drive these in host time,
-/// and ask the core to stop.
+/// As many instructions run at most before the core looks at its pins again: other threads drive
+/// these in host time, and ask the core to stop.
 const SLICE: u64 = 1 << 14;
 
 /// The host code of a core's blocks.
@@ -71,7 +71,8 @@ impl Core {
         self.forget_code();
     }
 
-    /// Has blocks, and so what is translated at once, be of at most `longest` instructions from now on.
+    /// Has blocks, and so what is translated at once, be of at most `longest` instructions from now
+    /// on.
     pub fn limit_blocks(&mut self, longest: usize) {
         self.longest = longest.clamp(1, MAX_BLOCK);
         self.forget_code();
@@ -105,8 +106,8 @@ impl Core {
         }
     }
 
-    /// Returns where the code of block `id` is, if it has some and `left` instructions are enough for it. `from` is the
-    /// exit that led here.
+    /// Returns where the code of block `id` is, if it has some and `left` instructions are enough
+    /// for it. `from` is the exit that led here.
     #[inline(always)]
     pub(super) fn code_for(
         &mut self,
@@ -121,7 +122,8 @@ impl Core {
     fn translated(&mut self, id: u32, left: u64, mut from: Option<(u32, usize)>) -> Option<usize> {
         let translation = self.translation.as_mut()?;
         if translation.translator.is_none() {
-            // Only when code is about to run: most machines of a snapshot are given that of another before.
+            // Only when code is about to run: most machines of a snapshot are given that of another
+            // before.
             let Ok(memory) = code_memory::take() else {
                 // All there is, others have.
                 self.translation = None;
@@ -174,7 +176,8 @@ impl Core {
         Some(at)
     }
 
-    /// Runs the code at `at` with at most `left` instructions; returns how to go on, and from which block.
+    /// Runs the code at `at` with at most `left` instructions; returns how to go on, and from which
+    /// block.
     pub(super) fn run_code(&mut self, at: usize, left: u64) -> (Onward, u32) {
         let translator = self
             .translation

@@ -137,8 +137,8 @@ fn write_special(state: &mut CpuState, which: Special, value: u32) {
     let low = |old: u64| old & !0xffff_ffff | u64::from(value);
     match which {
         Special::Cpacr => {
-            // The fields of coprocessors 10 and 11 are one: 11's write is ignored (B4.1.40 makes differing values
-            // UNPREDICTABLE).
+            // The fields of coprocessors 10 and 11 are one: 11's write is ignored (B4.1.40 makes
+            // differing values UNPREDICTABLE).
             let fp = value >> 20 & 3;
             cp15.cpacr = value & CPACR_WRITABLE & !(3 << 22) | fp << 22;
         }

@@ -17,8 +17,8 @@ const NOS: u64 = 1 << 10;
 /// PAR.LPAE: the long-descriptor format.
 const LPAE: u64 = 1 << 11;
 
-/// Performs ATS1C*; returns PAR for `va`. An external abort on the walk is reported in PAR as well, not taken as an
-/// exception.
+/// Performs ATS1C*; returns PAR for `va`. An external abort on the walk is reported in PAR as well,
+/// not taken as an exception.
 pub(super) fn translate(
     state: &CpuState,
     env: &Env<'_>,

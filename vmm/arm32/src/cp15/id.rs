@@ -1,12 +1,15 @@
-//! Identification registers: those of a Cortex-A15 r4p0 (TRM DDI 0438I, 4.2 and 4.3) seen from the only world there is.
+//! Identification registers: those of a Cortex-A15 r4p0 (TRM DDI 0438I, 4.2 and 4.3) seen from the
+//! only world there is.
 
-/// MIDR: Cortex-A15 r4p0. Revisions up to r3p2 have errata whose workarounds would cost guests time.
+/// MIDR: Cortex-A15 r4p0. Revisions up to r3p2 have errata whose workarounds would cost guests
+/// time.
 pub const MIDR: u32 = 0x414f_c0f0;
 /// CTR: 64-byte lines, PIPT instruction cache.
 pub const CTR: u32 = 0x8444_c004;
 /// REVIDR.
 pub const REVIDR: u32 = 0x0000_0200;
-/// ID_PFR0: A32, T32 with Thumb-2, trivial Jazelle. Unlike the A15, no ThumbEE: the state does not exist here.
+/// ID_PFR0: A32, T32 with Thumb-2, trivial Jazelle. Unlike the A15, no ThumbEE: the state does not
+/// exist here.
 pub const PFR0: u32 = 0x0000_0131;
 /// ID_PFR1: generic timer, Security Extensions as seen from PL1 (VBAR); no Hyp mode.
 pub const PFR1: u32 = 0x0001_0011;
@@ -33,13 +36,15 @@ pub const ISAR4: u32 = 0x1001_1142;
 /// CLIDR: separate first-level caches and a unified second level.
 pub const CLIDR: u32 = 0x0a20_0023;
 
-/// Returns CCSIDR for the value of CSSELR; 0 for a cache that does not exist (UNKNOWN in the architecture).
+/// Returns CCSIDR for the value of CSSELR; 0 for a cache that does not exist (UNKNOWN in the
+/// architecture).
 pub const fn ccsidr(csselr: u32) -> u32 {
     match csselr & 15 {
         // 32 KiB each, 2 ways, 64-byte lines.
         0 => 0x701f_e00a,
         1 => 0x201f_e00a,
-        // 512 KiB, 16 ways: the smallest that an A15 has, for loops by set and way are pure cost here.
+        // 512 KiB, 16 ways: the smallest that an A15 has, for loops by set and way are pure cost
+        // here.
         2 => 0x703f_e07a,
         _ => 0,
     }

@@ -1,4 +1,5 @@
-//! Coprocessors 14 and 15 as MCR, MRC, MCRR and MRRC reach them (ARM ARM DDI 0406C B3.15 to B3.17, B4).
+//! Coprocessors 14 and 15 as MCR, MRC, MCRR and MRRC reach them (ARM ARM DDI 0406C B3.15 to B3.17,
+//! B4).
 //!
 //! [`table`] says what exists and who may touch it; `access` performs the accesses.
 
@@ -17,8 +18,8 @@ pub use spec::{CpReg, CpReg64, Effects, Env, TlbFlush, Undefined};
 
 use serde::{Deserialize, Serialize};
 
-/// The system control registers that hold state (ARM ARM DDI 0406C B4.1). Those of timers, performance
-/// monitors and debug live in their own structs.
+/// The system control registers that hold state (ARM ARM DDI 0406C B4.1). Those of timers,
+/// performance monitors and debug live in their own structs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cp15 {
     /// Index of this core in the cluster (MPIDR.Aff0).
@@ -83,8 +84,8 @@ pub struct Cp15 {
     pub teehbr: u32,
 }
 
-/// ACTLR at reset: SMP (this core takes part in coherency) and IBE (branch predictor maintenance works), as firmware
-/// leaves it.
+/// ACTLR at reset: SMP (this core takes part in coherency) and IBE (branch predictor maintenance
+/// works), as firmware leaves it.
 const ACTLR_RESET: u32 = 1 << 6 | 1;
 /// ASID bits of a 64-bit TTBR.
 const TTBR_ASID: u32 = 48;

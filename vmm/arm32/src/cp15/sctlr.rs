@@ -29,8 +29,8 @@ pub const AFE: u32 = 1 << 29;
 /// TE: exceptions are taken to T32.
 pub const TE: u32 = 1 << 30;
 
-/// Bits that software may change. The others are fixed on the Cortex-A15 (TRM 4.3.27): HA, FI, VE, NMFI and RR read
-/// as zero.
+/// Bits that software may change. The others are fixed on the Cortex-A15 (TRM 4.3.27): HA, FI, VE,
+/// NMFI and RR read as zero.
 pub const WRITABLE: u32 = M | A | C | CP15BEN | SW | Z | I | V | WXN | UWXN | EE | TRE | AFE | TE;
 /// The value at reset: bits 23, 22, 18, 16, 6, 4 and 3 always read as one; CP15BEN is set.
 pub const RESET: u32 = 0x00c5_0078;

@@ -29,7 +29,8 @@ impl CpReg {
         }
     }
 
-    /// Names a system control register, by CRn, opc1, CRm and opc2: the order of the architecture's summary tables.
+    /// Names a system control register, by CRn, opc1, CRm and opc2: the order of the architecture's
+    /// summary tables.
     pub const fn p15([crn, opc1, crm, opc2]: [u8; 4]) -> Self {
         Self {
             coproc: 15,
@@ -102,8 +103,8 @@ pub enum TlbFlush {
     All,
 }
 
-/// What the core loop must do after a write. The writing core's own share is spelled out in the flags;
-/// `broadcast` is for the *others*.
+/// What the core loop must do after a write. The writing core's own share is spelled out in the
+/// flags; `broadcast` is for the *others*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Translations this core must drop.
@@ -112,14 +113,13 @@ pub struct Effects {
     pub broadcast: Option<TlbFlush>,
     /// The address space identifier changed: non-global translations are stale.
     pub asid: bool,
-    /// TTBR0, TTBR1 or the walk-disable bits of TTBCR changed. The architecture lets translations live on until TLB
-    /// maintenance or a change of `asid`.
+    /// TTBR0, TTBR1 or the walk-disable bits of TTBCR changed. The architecture lets translations
+    /// live on until TLB maintenance or a change of `asid`.
     pub tables: bool,
     /// DACR changed: cached permissions of other DACR values do not hold.
     pub dacr: bool,
-    /// What decides how descriptors are read changed (SCTLR.{M,AFE,TRE,WXN,UWXN,EE}, the rest of TTBCR, PRRR/MAIR0,
-    /// NMRR/MAIR1):
-    /// everything cached is stale.
+    /// What decides how descriptors are read changed (SCTLR.{M,AFE,TRE,WXN,UWXN,EE}, the rest of
+    /// TTBCR, PRRR/MAIR0, NMRR/MAIR1): everything cached is stale.
     pub regime: bool,
     /// What instructions mean changed (SCTLR.{A,SW,CP15BEN}, CPACR): end the block and look again.
     pub execution: bool,

@@ -1,7 +1,7 @@
 //! The table of 32-bit registers that MCR and MRC reach, apart from the debug registers.
 //!
-//! An encoding that is not in the table is UNDEFINED, except that unallocated identification registers read as zero
-//! (ARM ARM DDI 0406C B3.17.1).
+//! An encoding that is not in the table is UNDEFINED, except that unallocated identification
+//! registers read as zero (ARM ARM DDI 0406C B3.17.1).
 
 use super::{Cp15, CpReg, id};
 use TlbScope::{All, Asid, Va};
@@ -104,7 +104,8 @@ pub enum TlbScope {
 /// Write-only operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Data cache, branch predictor and barrier operations: nothing to do, for memory is always coherent.
+    /// Data cache, branch predictor and barrier operations: nothing to do, for memory is always
+    /// coherent.
     Nothing,
     /// CP15ISB.
     Isb,
@@ -279,8 +280,8 @@ const TABLE: &[Register] = &[
     rw("AIFSR", [5, 0, 1, 1], u32::MAX, |c| &mut c.aifsr),
     rw("DFAR", [6, 0, 0, 0], u32::MAX, |c| &mut c.dfar),
     rw("IFAR", [6, 0, 0, 2], u32::MAX, |c| &mut c.ifar),
-    // c7: caches, branch predictors, barriers, address translation. Maintenance by address of a page that is not
-    // mapped takes no fault: there is no cache to look it up in.
+    // c7: caches, branch predictors, barriers, address translation. Maintenance by address of a
+    // page that is not mapped takes no fault: there is no cache to look it up in.
     op("NOP (was WFI)", [7, 0, 0, 4], NOTHING),
     op("ICIALLUIS", [7, 0, 1, 0], NOTHING),
     op("BPIALLIS", [7, 0, 1, 6], NOTHING),

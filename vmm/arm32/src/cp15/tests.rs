@@ -392,7 +392,8 @@ fn state_survives_a_snapshot() {
 }
 
 proptest! {
-    /// Whatever a guest reads and writes, in whatever mode: no panic, and fixed registers stay fixed.
+    /// Whatever a guest reads and writes, in whatever mode: no panic, and fixed registers stay
+    /// fixed.
     #[test]
     fn any_access_is_answered(
         accesses in prop::collection::vec(

@@ -87,8 +87,8 @@ impl WatchpointControl {
         }
     }
 
-    /// Returns the address bits that are not compared, and the bytes of each doubleword that are watched; `None` for
-    /// what is reserved.
+    /// Returns the address bits that are not compared, and the bytes of each doubleword that are
+    /// watched; `None` for what is reserved.
     pub const fn range(self, value: u32) -> Option<(u32, u32)> {
         let bytes = self.0 >> 5 & 0xff;
         match self.0 >> 24 & 31 {

@@ -83,7 +83,8 @@ pub(crate) fn at_instruction(s: &CpuState, va: u32) -> Option<DebugEvent> {
     caught.then_some(DebugEvent::VectorCatch)
 }
 
-/// Returns the first byte of `first..=last` whose `access` at PL1 (`privileged`) or PL0 makes a watchpoint debug event.
+/// Returns the first byte of `first..=last` whose `access` at PL1 (`privileged`) or PL0 makes a
+/// watchpoint debug event.
 pub(crate) fn at_access(
     s: &CpuState,
     first: u32,

@@ -23,7 +23,8 @@ const MOE: u32 = 0xf << 2;
 /// Bits of a breakpoint's control register: BT without VMID matching, LBN, SSC, BAS, PMC and E.
 /// MASK and HMC do not exist.
 pub(super) const BCR_WRITABLE: u32 = 0x007f_c1e7;
-/// Bits of a watchpoint's control register: MASK, WT, LBN, SSC, BAS, LSC, PAC and E. HMC does not exist.
+/// Bits of a watchpoint's control register: MASK, WT, LBN, SSC, BAS, LSC, PAC and E. HMC does not
+/// exist.
 pub(super) const WCR_WRITABLE: u32 = 0x1f1f_dfff;
 /// Vector catch bits of both worlds, without Monitor and Hyp modes.
 pub(super) const VCR_WRITABLE: u32 = 0xde00_00df;
@@ -70,13 +71,14 @@ impl Debug {
         self.os_double_lock && !self.no_power_down
     }
 
-    /// Returns whether events other than BKPT become exceptions: Monitor debug-mode is on, and no lock holds (C3.1,
-    /// C7.3).
+    /// Returns whether events other than BKPT become exceptions: Monitor debug-mode is on, and no
+    /// lock holds (C3.1, C7.3).
     pub(super) const fn enabled(&self) -> bool {
         self.dscr & MDBGEN != 0 && self.os_unlocked && !self.double_locked()
     }
 
-    /// Returns whether a vector may be caught, so that what is looked out for depends on where vectors are.
+    /// Returns whether a vector may be caught, so that what is looked out for depends on where
+    /// vectors are.
     pub(crate) const fn catches_vectors(&self) -> bool {
         self.vcr != 0
     }

@@ -88,7 +88,8 @@ fn pl0_reads_the_channel_registers_until_it_may_not() {
     assert_eq!(read(&s, reg(0, 0, 0)), Err(Undefined));
 }
 
-/// Breakpoints and watchpoints as the architecture's prose describes them, one byte and one instruction at a time.
+/// Breakpoints and watchpoints as the architecture's prose describes them, one byte and one
+/// instruction at a time.
 mod model {
     use super::super::events::{armed, at_access, at_instruction};
     use super::*;

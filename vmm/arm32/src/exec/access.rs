@@ -1,7 +1,7 @@
 //! Loads and stores by virtual address.
 //!
-//! The fast path is a hit of the software TLB on an aligned address; everything else goes through the
-//! `#[cold]` functions below, which are complete on their own.
+//! The fast path is a hit of the software TLB on an aligned address; everything else goes through
+//! the `#[cold]` functions below, which are complete on their own.
 
 #![expect(
     unsafe_code,
@@ -19,15 +19,16 @@ use crate::mem;
 use crate::mmu::{self, Access, Fault, Translation};
 use crate::tlb::Hit;
 
-/// A value that was loaded, and how to go on after the instruction ([`Flow::Next`], or [`Flow::End`] when a device
-/// access may have raised an interrupt).
+/// A value that was loaded, and how to go on after the instruction ([`Flow::Next`], or
+/// [`Flow::End`] when a device access may have raised an interrupt).
 pub type Loaded = (u32, Flow);
 
 impl Cpu {
     /// Loads `SIZE` bytes (1, 2 or 4), zero-extended, with the privilege of the current mode.
     ///
     /// # Errors
-    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops
+    /// before it.
     #[inline(always)]
     pub fn load<const SIZE: u32>(&mut self, va: u32, op: &Op) -> Result<Loaded, Flow> {
         match self.tlb.read::<SIZE>(va) {
@@ -39,7 +40,8 @@ impl Cpu {
     /// Stores the low `SIZE` bytes (1, 2 or 4) of `value`.
     ///
     /// # Errors
-    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops
+    /// before it.
     #[inline(always)]
     pub fn store<const SIZE: u32>(&mut self, va: u32, value: u32, op: &Op) -> Result<Flow, Flow> {
         match self.tlb.write::<SIZE>(va) {
@@ -90,7 +92,8 @@ impl Cpu {
         after_write(code.written(page.number, va & 0xfff, size))
     }
 
-    /// Returns the page of `va`, if the fast path would answer for an access of `size` bytes there were it not tagged.
+    /// Returns the page of `va`, if the fast path would answer for an access of `size` bytes there
+    /// were it not tagged.
     pub(crate) fn cached(&self, va: u32, size: u32, access: Access) -> Option<Hit> {
         if va & (size - 1) != 0 {
             return None;
@@ -98,11 +101,12 @@ impl Cpu {
         self.tlb.find(va, access == Access::Write)
     }
 
-    /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a misaligned
-    /// address whatever SCTLR.A says.
+    /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a
+    /// misaligned address whatever SCTLR.A says.
     ///
     /// # Errors
-    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops
+    /// before it.
     pub fn load_general(
         &mut self,
         va: u32,
@@ -128,7 +132,8 @@ impl Cpu {
     /// Stores 1, 2, 4 or 8 bytes at the given privilege; nothing is written when any byte faults.
     ///
     /// # Errors
-    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops before it.
+    /// The [`Flow`] that the handler returns instead: the access faults, or an observer stops
+    /// before it.
     pub fn store_general(
         &mut self,
         va: u32,
@@ -231,8 +236,8 @@ impl Cpu {
         Ok((value, merge(flow, after)))
     }
 
-    /// Loads from an aligned address as [`Cpu::load_general`] does, for a comparison that observers do not see as a
-    /// load.
+    /// Loads from an aligned address as [`Cpu::load_general`] does, for a comparison that observers
+    /// do not see as a load.
     pub(crate) fn load_unwatched(
         &mut self,
         va: u32,
@@ -311,8 +316,8 @@ impl Cpu {
         self.raise(Exception::DataAbort(Fault::external(va, access)))
     }
 
-    /// Returns how to go on after a device access: it may have raised an interrupt, which is then taken before the
-    /// next instruction, wherever the block happens to end.
+    /// Returns how to go on after a device access: it may have raised an interrupt, which is then
+    /// taken before the next instruction, wherever the block happens to end.
     fn after_device(&self) -> Flow {
         if self.pins.any() {
             Flow::End
@@ -350,8 +355,9 @@ fn pieces(pa: u64, size: u32) -> impl Iterator<Item = (u32, Size)> {
 
 #[inline(always)]
 fn read_host<const SIZE: u32>(host: NonNull<u8>) -> u32 {
-    // SAFETY: the TLB answers only for pages of the Bus's RAM, which stay mapped while the core holds the bus,
-    // and only for addresses aligned to SIZE, so the access is aligned and inside the page.
+    // SAFETY: the TLB answers only for pages of the Bus's RAM, which stay mapped while the core
+    // holds the bus, and only for addresses aligned to SIZE, so the access is aligned and inside
+    // the page.
     unsafe {
         match SIZE {
             1 => u32::from(host.as_ptr().read_volatile()),

@@ -98,8 +98,8 @@ fn table_branch(cpu: &mut Cpu, op: &Op, offset: u32) -> Flow {
 }
 
 impl Cpu {
-    /// Branches as `BXWritePC()` does: bit 0 of `target` selects the instruction set. An A32 target that is not a
-    /// multiple of four is UNPREDICTABLE; the low bits are dropped.
+    /// Branches as `BXWritePC()` does: bit 0 of `target` selects the instruction set. An A32 target
+    /// that is not a multiple of four is UNPREDICTABLE; the low bits are dropped.
     #[inline]
     pub fn branch_exchange(&mut self, target: u32) -> Flow {
         if target & 1 != 0 {

@@ -1,8 +1,8 @@
 //! Data processing: the sixteen ALU operations, ORN, and wide moves.
 //!
-//! One generic function, specialised by operation, by how the second operand is formed and by whether flags are
-//! set. Fields: `a` = Rd, `b` = Rn, `c` = Rm, `d` = Rs, or the carry of an immediate; `imm` = immediate or
-//! shift amount.
+//! One generic function, specialised by operation, by how the second operand is formed and by
+//! whether flags are set. Fields: `a` = Rd, `b` = Rn, `c` = Rm, `d` = Rs, or the carry of an
+//! immediate; `imm` = immediate or shift amount.
 
 use arm32_isa::{DpOp, Shift};
 
@@ -83,7 +83,8 @@ fn operand<const FORM: u8>(cpu: &Cpu, op: &Op) -> (u32, u32) {
     }
 }
 
-/// Shifts as `Shift_C()` does (ARM ARM DDI 0406C A8.4.3), by a register, or by 1 to 32; returns the carry-out too.
+/// Shifts as `Shift_C()` does (ARM ARM DDI 0406C A8.4.3), by a register, or by 1 to 32; returns the
+/// carry-out too.
 pub fn shift_c(kind: Shift, value: u32, amount: u32, carry: u32) -> (u32, u32) {
     match kind {
         Shift::Lsl => lsl(value, amount, carry),

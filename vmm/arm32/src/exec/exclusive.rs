@@ -1,8 +1,9 @@
 //! Load-exclusive, store-exclusive and SWP.
 //!
-//! Cores take turns on one thread, so an exclusive sequence is broken only by another core's turn, which closes the
-//! monitor, or by a device. A store-exclusive succeeds when the monitor is open for its address and memory still holds
-//! what was loaded; a device's store of the same value in between goes unseen.
+//! Cores take turns on one thread, so an exclusive sequence is broken only by another core's turn,
+//! which closes the monitor, or by a device. A store-exclusive succeeds when the monitor is open
+//! for its address and memory still holds what was loaded; a device's store of the same value in
+//! between goes unseen.
 
 use arm32_isa::ExSize;
 
@@ -51,8 +52,9 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
     flow
 }
 
-/// Returns the page of `va` and the physical address, if it is cached. Tags change neither what an exclusive sees nor
-/// how it is translated: they depend on observers, and on which code is predecoded.
+/// Returns the page of `va` and the physical address, if it is cached. Tags change neither what an
+/// exclusive sees nor how it is translated: they depend on observers, and on which code is
+/// predecoded.
 fn cached(cpu: &Cpu, va: u32, size: u32, access: Access) -> Option<(Hit, u64)> {
     let page = cpu.cached(va, size, access)?;
     Some((page, cpu.bus.physical(page.host.addr().get())?))
@@ -160,7 +162,8 @@ pub fn swp(cpu: &mut Cpu, op: &Op) -> Flow {
 }
 
 impl Cpu {
-    /// Splits memory bytes into registers: two words for a doubleword, each in the current endianness.
+    /// Splits memory bytes into registers: two words for a doubleword, each in the current
+    /// endianness.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "what is not a doubleword has at most 4 bytes"

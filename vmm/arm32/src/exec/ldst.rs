@@ -1,7 +1,8 @@
 //! Loads and stores of one register or of two.
 //!
 //! Fields: `a` = Rt, `b` = Rn, `c` = Rm, `d` = shift amount, `imm` = signed offset. Big-endian data
-//! (CPSR.E), unprivileged forms and R15 as a destination go through the general handlers at the end.
+//! (CPSR.E), unprivileged forms and R15 as a destination go through the general handlers at the
+//! end.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -156,7 +157,8 @@ pub fn handler(op: MemOp, form: u8, index: Index) -> Handler {
     }
 }
 
-/// Executes any single load or store: unprivileged, big-endian, or into R15. Reads everything from the instruction.
+/// Executes any single load or store: unprivileged, big-endian, or into R15. Reads everything from
+/// the instruction.
 pub fn general(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op => LdStImm | LdStReg { op: mem, rt, rn, index, unpriv, .. });
     let base = cpu.base(op, rn);
@@ -284,7 +286,8 @@ impl Cpu {
     }
 }
 
-/// Returns the flow of an instruction that made several accesses: [`Flow::End`] when any asks for it.
+/// Returns the flow of an instruction that made several accesses: [`Flow::End`] when any asks for
+/// it.
 pub fn merge(a: Flow, b: Flow) -> Flow {
     if a == Flow::Next { b } else { a }
 }

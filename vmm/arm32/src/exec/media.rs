@@ -1,4 +1,5 @@
-//! Saturating, parallel, packing, extending and bit-field instructions. Operands are read from the instruction.
+//! Saturating, parallel, packing, extending and bit-field instructions. Operands are read from the
+//! instruction.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -264,7 +265,8 @@ fn usada8(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Next
 }
 
-/// Saturates to `bits` bits: 1 to 32 when signed, 0 to 31 when not. Sets Q when it changed the value.
+/// Saturates to `bits` bits: 1 to 32 when signed, 0 to 31 when not. Sets Q when it changed the
+/// value.
 fn saturate(cpu: &mut Cpu, value: i32, unsigned: bool, bits: u8) -> u32 {
     let value = i64::from(value);
     let clamped = if unsigned {

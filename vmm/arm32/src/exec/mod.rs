@@ -1,9 +1,9 @@
 //! What each predecoded operation does.
 //!
-//! Every operation has one shape, [`Op`], and every handler one signature: it acts on the core and says how to
-//! go on. The interpreter calls handlers one after the other; a translator to host code can call the
-//! same handlers from the code it emits, and replace those that matter by inline code one at a time,
-//! because an `Op` is plain data and carries the instruction it was made from.
+//! Every operation has one shape, [`Op`], and every handler one signature: it acts on the core and
+//! says how to go on. The interpreter calls handlers one after the other; a translator to host code
+//! can call the same handlers from the code it emits, and replace those that matter by inline code
+//! one at a time, because an `Op` is plain data and carries the instruction it was made from.
 
 pub mod access;
 pub mod branch;
@@ -17,9 +17,9 @@ pub mod simd;
 pub mod system;
 pub mod wrap;
 
-/// Takes the fields of one instruction variant, or of several that have them in common, out of an operation. `lower`
-/// pairs handlers with variants, so another variant is a bug of ours; to the guest it is an undefined instruction,
-/// never a panic.
+/// Takes the fields of one instruction variant, or of several that have them in common, out of an
+/// operation. `lower` pairs handlers with variants, so another variant is a bug of ours; to the
+/// guest it is an undefined instruction, never a panic.
 macro_rules! fields {
     ($cpu:ident, $op:ident => $($wanted:tt)+) => {
         arm32_isa::fields!($op.insn => $($wanted)+ else { return $cpu.undefined() });
@@ -98,8 +98,8 @@ pub fn breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
     Flow::Exception
 }
 
-/// Raises the Prefetch Abort in front of an instruction at which the guest set a breakpoint or catches a vector, if it
-/// matches.
+/// Raises the Prefetch Abort in front of an instruction at which the guest set a breakpoint or
+/// catches a vector, if it matches.
 pub fn guest_breakpoint(cpu: &mut Cpu, op: &Op) -> Flow {
     match events::at_instruction(&cpu.s, op.pc) {
         Some(event) => {

@@ -1,6 +1,7 @@
 //! Loads and stores of two and of many registers, and the stack instructions of exceptions.
 //!
-//! Registers are written only after every access has succeeded, so that an aborted instruction can be repeated.
+//! Registers are written only after every access has succeeded, so that an aborted instruction can
+//! be repeated.
 
 use arm32_isa::{Index, Insn};
 
@@ -64,7 +65,8 @@ fn load_pair(
 }
 
 fn store_pair(cpu: &mut Cpu, op: &Op, at: u32, rt: u8, rt2: u8) -> Result<Flow, Flow> {
-    // If the second word faults, the first is stored, and the guest's handler has the instruction run anew.
+    // If the second word faults, the first is stored, and the guest's handler has the instruction
+    // run anew.
     let a = cpu.store_aligned_word(at, cpu.reg(rt), op)?;
     let b = cpu.store_aligned_word(at.wrapping_add(4), cpu.reg(rt2), op)?;
     Ok(merge(a, b))
@@ -123,8 +125,8 @@ fn registers(list: u16) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Does the loading half of LDM, and writes the base back; returns the words, PC's in the last place if it is in the
-/// list.
+/// Does the loading half of LDM, and writes the base back; returns the words, PC's in the last
+/// place if it is in the list.
 fn load_list(cpu: &mut Cpu, op: &Op) -> Result<Loaded, Flow> {
     arm32_isa::fields!(op.insn => Ldm { rn, list, increment, before, wback, .. } else {
         return Err(cpu.undefined());

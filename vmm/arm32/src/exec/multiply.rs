@@ -36,7 +36,8 @@ pub const fn handler(insn: &Insn) -> Option<Handler> {
     })
 }
 
-/// Writes `rd` and, with `s`, N and Z; C and V stay (their values are as before in ARMv5 and later).
+/// Writes `rd` and, with `s`, N and Z; C and V stay (their values are as before in ARMv5 and
+/// later).
 fn result(cpu: &mut Cpu, rd: u8, s: bool, value: u32) -> Flow {
     if s {
         cpu.s.flags.n = value;

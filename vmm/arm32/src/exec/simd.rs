@@ -1,4 +1,5 @@
-//! VFP and Advanced SIMD: what touches core registers, memory or the enables. The rest is `arm32-fpu`'s.
+//! VFP and Advanced SIMD: what touches core registers, memory or the enables. The rest is
+//! `arm32-fpu`'s.
 
 use arm32_fpu::exec::memory::{self, Writeback};
 use arm32_fpu::exec::transfer;
@@ -66,7 +67,8 @@ pub const fn handler(insn: &Insn) -> Option<Handler> {
 /// What an instruction needs to be enabled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// Access to coprocessors 10 and 11 only (system registers that can be read while VFP is disabled).
+    /// Access to coprocessors 10 and 11 only (system registers that can be read while VFP is
+    /// disabled).
     Access,
     /// VFP.
     Vfp,
@@ -241,8 +243,8 @@ fn neon_memory(cpu: &mut Cpu, op: &Op) -> Flow {
     access_memory(cpu, op).unwrap_or_else(|flow| flow)
 }
 
-/// Executes a load or store, element by element. An abort in the middle leaves the base register as it was; which of
-/// the registers to load have changed by then is UNKNOWN in the architecture.
+/// Executes a load or store, element by element. An abort in the middle leaves the base register as
+/// it was; which of the registers to load have changed by then is UNKNOWN in the architecture.
 fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
     let Some(access) = memory::access(&op.insn) else {
         return Err(cpu.undefined());
@@ -254,7 +256,8 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
     } else {
         Access::Write
     };
-    // The alignment that the instruction names is always checked, an element's own only with SCTLR.A.
+    // The alignment that the instruction names is always checked, an element's own only with
+    // SCTLR.A.
     cpu.check_alignment(start, access.align.into(), true, kind)?;
     cpu.check_alignment(start, access.element.into(), false, kind)?;
     let mut flow = Flow::Next;

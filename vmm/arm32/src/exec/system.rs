@@ -41,7 +41,8 @@ pub const fn handler(insn: &Insn) -> (Handler, bool) {
         } => (hint, true),
         Insn::Hint { .. } | Insn::It { .. } => (nop, false),
         Insn::PreloadImm { .. } | Insn::PreloadReg { .. } => (nop, false),
-        // ISB as well: whatever changes how the next instruction executes has taken effect, or ends its block.
+        // ISB as well: whatever changes how the next instruction executes has taken effect, or ends
+        // its block.
         Insn::Barrier { .. } => (nop, false),
         Insn::Clrex => (exclusive::clrex, false),
         Insn::Mcr { .. } => (mcr, true),
@@ -61,7 +62,8 @@ fn nop(_cpu: &mut Cpu, _op: &Op) -> Flow {
     Flow::Next
 }
 
-/// Executes a data-processing instruction with S set and R15 as its destination: an exception return.
+/// Executes a data-processing instruction with S set and R15 as its destination: an exception
+/// return.
 pub fn alu_exception_return(cpu: &mut Cpu, op: &Op) -> Flow {
     if bank(cpu.s.psr.mode) == 0 {
         return cpu.undefined();
@@ -147,8 +149,8 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-/// Returns how to go on after interrupts may have been unmasked: kernels do that too often to look at the next
-/// instruction anew each time.
+/// Returns how to go on after interrupts may have been unmasked: kernels do that too often to look
+/// at the next instruction anew each time.
 fn after_masks(cpu: &Cpu) -> Flow {
     if cpu.pins.any() {
         Flow::End
@@ -157,7 +159,8 @@ fn after_masks(cpu: &Cpu) -> Flow {
     }
 }
 
-/// What a banked register number names (DDI 0406C B9.2.3); hypervisor and monitor registers do not exist here.
+/// What a banked register number names (DDI 0406C B9.2.3); hypervisor and monitor registers do not
+/// exist here.
 enum BankedReg {
     General(u8, Mode),
     Spsr(Mode),

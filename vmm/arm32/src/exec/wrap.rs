@@ -12,10 +12,11 @@ fn cond<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Flow {
     }
 }
 
-/// Runs `inner` with R15 reading as the architecture says, and treats a write of R15 as `ALUWritePC` does.
+/// Runs `inner` with R15 reading as the architecture says, and treats a write of R15 as
+/// `ALUWritePC` does.
 ///
-/// Condition 14 is none. Inside blocks R15 is not kept up to date, so an instruction that names it as a
-/// register goes through here.
+/// Condition 14 is none. Inside blocks R15 is not kept up to date, so an instruction that names it
+/// as a register goes through here.
 fn with_pc<const WRITES: bool>(cpu: &mut Cpu, op: &Op, cc: u8) -> Flow {
     if !cpu.s.flags.holds(cc) {
         return Flow::Next;
@@ -67,7 +68,8 @@ pub fn conditional(cond_code: u8) -> Handler {
     by_cond!(cond, cond_code)
 }
 
-/// Returns the wrapper for an instruction that reads R15 as a register, under condition `cond_code` (14: always).
+/// Returns the wrapper for an instruction that reads R15 as a register, under condition `cond_code`
+/// (14: always).
 pub fn reading_pc(cond_code: u8) -> Handler {
     by_cond!(reads_pc, cond_code)
 }

@@ -18,7 +18,8 @@ pub const fn of_condition(cond: u8) -> FlagSet {
 
 /// Takes away what sets flags that are set again before anybody looks at them.
 ///
-/// At the end of `mops`, which are a block's, and wherever the block may be left, all flags are wanted.
+/// At the end of `mops`, which are a block's, and wherever the block may be left, all flags are
+/// wanted.
 pub fn drop_dead_flags(mops: &mut [Mop]) {
     let certain = certain(mops);
     let mut live = FlagSet::ALL;
@@ -37,7 +38,8 @@ pub fn drop_dead_flags(mops: &mut [Mop]) {
     }
 }
 
-/// Takes from `mop` the flags that are not wanted; returns those it reads, and those it is sure to set.
+/// Takes from `mop` the flags that are not wanted; returns those it reads, and those it is sure to
+/// set.
 fn prune(mop: &mut Mop, wanted: FlagSet) -> (FlagSet, FlagSet) {
     match mop {
         Mop::SkipUnless { cond, .. } => (of_condition(*cond), FlagSet::NONE),

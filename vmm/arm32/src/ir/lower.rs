@@ -206,7 +206,8 @@ fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     Some(())
 }
 
-/// Returns `width` if so many bits from `lsb` on are in a word; fields that are not are UNPREDICTABLE.
+/// Returns `width` if so many bits from `lsb` on are in a word; fields that are not are
+/// UNPREDICTABLE.
 fn in_word(lsb: u8, width: u8) -> Option<u8> {
     (width > 0 && lsb + width <= 32).then_some(width)
 }

@@ -1,15 +1,17 @@
 //! Micro-operations: what a translator to host code is given.
 //!
-//! Each instruction that matters for speed is stated once, in [`lower`], as a few operations that a host can do in an
-//! instruction or two; whatever is rare stays a call of the handler in `exec`. The handlers define what instructions
-//! do. `eval` runs micro-operations on a core, and tests compare the two, instruction by instruction.
+//! Each instruction that matters for speed is stated once, in [`lower`], as a few operations that a
+//! host can do in an instruction or two; whatever is rare stays a call of the handler in `exec`.
+//! The handlers define what instructions do. `eval` runs micro-operations on a core, and tests
+//! compare the two, instruction by instruction.
 //!
 //! Rules that back ends rely on:
-//! - The operations of one instruction write nothing but temporaries before its memory access, which comes at most
-//!   once: where an access cannot be made on the fast path, the whole instruction is left to its handler.
-//! - Temporaries live within one instruction, and not long there: an operation leaves no temporary as it was but those
-//!   that it writes, unless it is one of those of `Mop::keeps_temporaries`. An access leaves its address in
-//!   temporary 0.
+//! - The operations of one instruction write nothing but temporaries before its memory access,
+//!   which comes at most once: where an access cannot be made on the fast path, the whole
+//!   instruction is left to its handler.
+//! - Temporaries live within one instruction, and not long there: an operation leaves no temporary
+//!   as it was but those that it writes, unless it is one of those of `Mop::keeps_temporaries`. An
+//!   access leaves its address in temporary 0.
 //! - [`Mop::SkipUnless`] and [`Mop::SkipUnlessZero`] skip forwards, within the instruction.
 
 mod flags;
@@ -90,8 +92,8 @@ impl FlagSet {
     }
 }
 
-/// An arithmetic or logical operation of two operands. Those that set C and V set them as the architecture's
-/// `AddWithCarry()` does; the others leave them.
+/// An arithmetic or logical operation of two operands. Those that set C and V set them as the
+/// architecture's `AddWithCarry()` does; the others leave them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AluOp {
     /// y.
@@ -270,8 +272,8 @@ pub enum Mop {
         /// 1, 2 or 4.
         size: u8,
     },
-    /// Loads words from `at`, a multiple of four, to the registers of `list`, lowest first; that of R15 goes to
-    /// temporary 0.
+    /// Loads words from `at`, a multiple of four, to the registers of `list`, lowest first; that of
+    /// R15 goes to temporary 0.
     LoadList {
         /// A bit a register.
         list: u16,
@@ -322,8 +324,8 @@ pub struct MultiplyLong {
 }
 
 impl Mop {
-    /// Returns whether back ends need no scratch register for it, so that all temporaries that it does not write stay
-    /// what they are.
+    /// Returns whether back ends need no scratch register for it, so that all temporaries that it
+    /// does not write stay what they are.
     #[cfg(test)]
     pub fn keeps_temporaries(&self) -> bool {
         match *self {

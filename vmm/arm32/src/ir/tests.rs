@@ -39,7 +39,8 @@ unsafe impl Send for Ram {}
 // SAFETY: as above.
 unsafe impl Sync for Ram {}
 
-// SAFETY: pages are aligned by their type, boxed, and live as long as the bus; nobody keeps a reference into them.
+// SAFETY: pages are aligned by their type, boxed, and live as long as the bus; nobody keeps a
+// reference into them.
 unsafe impl Bus for Ram {
     fn read(&self, _pa: u64, _size: Size) -> Result<u64, BusFault> {
         Err(BusFault)
@@ -120,7 +121,8 @@ impl Bench {
         }
     }
 
-    /// Chooses other registers and flags: small numbers, anything, and addresses in and round the RAM.
+    /// Chooses other registers and flags: small numbers, anything, and addresses in and round the
+    /// RAM.
     fn shake(&mut self, random: &mut impl RngCore) {
         for r in &mut self.state.r[..15] {
             let bits = random.next_u32();

@@ -1,4 +1,5 @@
-//! Memory for code: mapped twice, once to write and once to execute, so that none of it is ever both at one address.
+//! Memory for code: mapped twice, once to write and once to execute, so that none of it is ever
+//! both at one address.
 
 #![expect(
     unsafe_code,
@@ -24,7 +25,8 @@ pub struct CodeMemory {
     execute: NonNull<u8>,
 }
 
-// SAFETY: it owns both mappings, and is used through exclusive references but for the address to execute.
+// SAFETY: it owns both mappings, and is used through exclusive references but for the address to
+// execute.
 unsafe impl Send for CodeMemory {}
 
 impl CodeMemory {
@@ -69,8 +71,9 @@ impl CodeMemory {
     /// If they do not fit.
     pub fn write(&mut self, at: usize, bytes: &[u8]) {
         assert!(at <= SIZE && bytes.len() <= SIZE - at, "the code fits");
-        // SAFETY: the range was just found to be within the mapping, which lives as long as `self`; no reference into
-        // it exists. Code that is overwritten does not run: its core's thread is the one that is here.
+        // SAFETY: the range was just found to be within the mapping, which lives as long as `self`;
+        // no reference into it exists. Code that is overwritten does not run: its core's thread is
+        // the one that is here.
         unsafe {
             bytes
                 .as_ptr()

@@ -1,7 +1,8 @@
 //! Instruction caches: what is written is not what is executed until they are told.
 //!
-//! On 64-bit ARM they need not be coherent with data (ARM ARM DDI 0487, "Synchronization and coherency issues between
-//! data and instruction accesses"). On x86-64 they are, and so there is nothing to do.
+//! On 64-bit ARM they need not be coherent with data (ARM ARM DDI 0487, "Synchronization and
+//! coherency issues between data and instruction accesses"). On x86-64 they are, and so there is
+//! nothing to do.
 
 #![cfg_attr(
     target_arch = "aarch64",
@@ -22,7 +23,8 @@ pub const fn publish(_written: *const u8, _executed: *const u8, _len: usize) {}
 #[cfg(not(target_arch = "aarch64"))]
 pub const fn synchronise() {}
 
-/// Has what was written at `written` be what is executed at `executed`, which is the same memory, `len` bytes.
+/// Has what was written at `written` be what is executed at `executed`, which is the same memory,
+/// `len` bytes.
 #[cfg(target_arch = "aarch64")]
 pub fn publish(written: *const u8, executed: *const u8, len: usize) {
     let (data, instructions) = line_sizes();
@@ -33,10 +35,12 @@ pub fn publish(written: *const u8, executed: *const u8, len: usize) {
         // SAFETY: it cleans the line of an address that was just written, and changes no value.
         unsafe { asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags)) };
     }
-    // SAFETY: a barrier: what is cleaned can be seen by instruction fetches before these are invalidated.
+    // SAFETY: a barrier: what is cleaned can be seen by instruction fetches before these are
+    // invalidated.
     unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
     for line in lines(executed, len, instructions) {
-        // SAFETY: it drops copies of a line of memory that the caller has mapped, and changes no value.
+        // SAFETY: it drops copies of a line of memory that the caller has mapped, and changes no
+        // value.
         unsafe { asm!("ic ivau, {}", in(reg) line, options(nostack, preserves_flags)) };
     }
     // SAFETY: a barrier: it is done before anything behind this is executed.

@@ -5,16 +5,16 @@ use crate::exec::Op;
 use crate::host_code::CodeExit;
 use crate::ir::{Mop, Value, drop_dead_flags, lower};
 
-/// Where the routines are that all code shares, from the start of the code area. What they are given is in the register
-/// of temporary 0, unless it is said.
+/// Where the routines are that all code shares, from the start of the code area. What they are
+/// given is in the register of temporary 0, unless it is said.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Routines {
     /// `extern "C" fn(cpu, code, left) -> CodeExit`, called by the core.
     pub enter: usize,
     /// Saves registers and returns to the core, with a [`CodeExit`].
     pub exit: usize,
-    /// Runs the handler of an operation, and returns if it said to go on. The registers of the operation and of the
-    /// number of its block's instructions are the back end's matter.
+    /// Runs the handler of an operation, and returns if it said to go on. The registers of the
+    /// operation and of the number of its block's instructions are the back end's matter.
     pub call: usize,
     /// Branches to an address, whose bit 0 selects the instruction set.
     pub exchange: usize,
@@ -73,12 +73,14 @@ pub trait Target: Sized {
     fn quad(&mut self) -> usize;
     /// Returns the position of the four bytes that say how far away something is.
     fn place(fixup: Self::Fixup) -> usize;
-    /// Has what `fixup` names be at `to`; both it and the code, which will be at `start`, count from one place.
+    /// Has what `fixup` names be at `to`; both it and the code, which will be at `start`, count
+    /// from one place.
     fn bind_from(&mut self, start: usize, fixup: Self::Fixup, to: usize);
 
     /// Returns whether there is code for `mop`. What there is none for is rare.
     fn is_emitted(mop: &Mop) -> bool;
-    /// Takes `count` instructions from the budget; returns the branch that is taken if there were fewer.
+    /// Takes `count` instructions from the budget; returns the branch that is taken if there were
+    /// fewer.
     fn take(e: &mut Emitter<'_, Self>, count: u32) -> Self::Fixup;
     /// Gives `count` instructions back.
     fn give_back(e: &mut Emitter<'_, Self>, count: u32);
@@ -86,8 +88,9 @@ pub trait Target: Sized {
     fn unless(e: &mut Emitter<'_, Self>, cond: u8) -> Vec<Self::Fixup>;
     /// Returns the branch that is taken unless `x` is 0 (`zero`), or is not.
     fn unless_zero(e: &mut Emitter<'_, Self>, x: Value, zero: bool) -> Self::Fixup;
-    /// Writes any other operation but a call of a handler. `host`: what [`Emitter::host`] was before it. Branches that
-    /// are taken where the handler must do the instruction are added to `slow`.
+    /// Writes any other operation but a call of a handler. `host`: what [`Emitter::host`] was
+    /// before it. Branches that are taken where the handler must do the instruction are added to
+    /// `slow`.
     fn mop(
         e: &mut Emitter<'_, Self>,
         mop: Mop,
@@ -98,8 +101,8 @@ pub trait Target: Sized {
     fn call(e: &mut Emitter<'_, Self>, op: *const Op, count: u32);
     /// Puts the target of a branch where [`Routines`] expect it.
     fn load_target(e: &mut Emitter<'_, Self>, to: Value);
-    /// Compares the tag of the page of `va` with eight bytes; returns what names these, and the branch that is taken if
-    /// they differ.
+    /// Compares the tag of the page of `va` with eight bytes; returns what names these, and the
+    /// branch that is taken if they differ.
     fn guard(e: &mut Emitter<'_, Self>, va: u32) -> (Self::Fixup, Self::Fixup);
     /// Tells the core that the block ends by exit `slot`.
     fn note_exit(e: &mut Emitter<'_, Self>, slot: usize);
@@ -187,8 +190,8 @@ impl<A: Target> Emitter<'_, A> {
         self.asm.bind_from(0, fixup, here);
     }
 
-    /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit holds while its tag
-    /// is in place.
+    /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit
+    /// holds while its tag is in place.
     fn leave_by(&mut self, slot: usize, va: u32, it: u8) {
         let elsewhere = va >> 12 != self.block.key.va >> 12;
         let guard = elsewhere.then(|| A::guard(self, va));
@@ -210,7 +213,8 @@ impl<A: Target> Emitter<'_, A> {
         });
     }
 
-    /// Writes the operations of one instruction; returns whether they end the block whatever happens.
+    /// Writes the operations of one instruction; returns whether they end the block whatever
+    /// happens.
     fn op(&mut self, op: &Op, mops: &[Mop]) -> bool {
         let (mut slow, mut joins) = (Vec::new(), Vec::<(usize, Vec<A::Fixup>)>::new());
         let mut skipped_to = 0;

@@ -1,7 +1,7 @@
 //! The process's areas of memory for code.
 //!
-//! A process that restricts its own system calls maps no code after that: it reserves areas before, and seals the pool.
-//! Areas of cores that are gone are used again.
+//! A process that restricts its own system calls maps no code after that: it reserves areas before,
+//! and seals the pool. Areas of cores that are gone are used again.
 
 use std::io;
 use std::ops::{Deref, DerefMut};

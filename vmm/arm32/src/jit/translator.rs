@@ -11,7 +11,8 @@ use crate::block::Block;
 use crate::cpu::Cpu;
 use crate::host_code::CodeExit;
 
-/// The most bytes that the code of a block may have: blocks have 64 instructions, each of at most some hundred bytes.
+/// The most bytes that the code of a block may have: blocks have 64 instructions, each of at most
+/// some hundred bytes.
 const MAX_CODE: usize = 1 << 16;
 
 /// An exit of translated code.
@@ -111,7 +112,8 @@ impl Translator {
         (at != 0).then_some(at)
     }
 
-    /// Counts that block `id` is about to run; returns whether that is the `threshold`th time, or a later one.
+    /// Counts that block `id` is about to run; returns whether that is the `threshold`th time, or a
+    /// later one.
     pub fn is_worth_it(&mut self, id: u32, threshold: u32) -> bool {
         let index = id as usize;
         if self.blocks.len() <= index {
@@ -122,8 +124,8 @@ impl Translator {
         *wanted >= threshold
     }
 
-    /// Translates block `id`, for which [`is_worth_it`](Self::is_worth_it) was asked; returns where its code is. When
-    /// there is no room left, all code is forgotten first, and there is none.
+    /// Translates block `id`, for which [`is_worth_it`](Self::is_worth_it) was asked; returns where
+    /// its code is. When there is no room left, all code is forgotten first, and there is none.
     pub fn translate(&mut self, id: u32, block: &Block) -> Option<usize> {
         if self.used + MAX_CODE > SIZE {
             self.clear();
@@ -150,8 +152,8 @@ impl Translator {
         Some(start)
     }
 
-    /// Links exit `slot` of block `from` to block `to`, if both are translated; as long as the tag of the page of `to`
-    /// is `tag`, if it is another page.
+    /// Links exit `slot` of block `from` to block `to`, if both are translated; as long as the tag
+    /// of the page of `to` is `tag`, if it is another page.
     pub fn link(&mut self, from: u32, slot: usize, to: u32, tag: Option<u64>) {
         let Some(target) = self.code(to) else {
             return;
@@ -159,7 +161,8 @@ impl Translator {
         let Some(block) = self.blocks.get_mut(from as usize) else {
             return;
         };
-        // Whether the pages are one is known by their addresses when the code is made, and for sure only now.
+        // Whether the pages are one is known by their addresses when the code is made, and for sure
+        // only now.
         let Some(exit) = block.exits[slot].as_mut() else {
             return;
         };
@@ -179,7 +182,8 @@ impl Translator {
         }
     }
 
-    /// Has computed jumps to `target` (bit 0 set for T32) find block `id` while the tag of its page is `tag`.
+    /// Has computed jumps to `target` (bit 0 set for T32) find block `id` while the tag of its page
+    /// is `tag`.
     pub fn note_jump(&mut self, target: u32, tag: u64, id: u32) {
         if let Some(at) = self.code(id) {
             self.jumps[jump_slot(target)] = JumpEntry {
@@ -191,8 +195,8 @@ impl Translator {
         }
     }
 
-    /// Has no code lead to that of block `id` at `target` (bit 0 set for T32) but through its core, which looks at the
-    /// block before it runs.
+    /// Has no code lead to that of block `id` at `target` (bit 0 set for T32) but through its core,
+    /// which looks at the block before it runs.
     pub fn isolate(&mut self, id: u32, target: u32) {
         if let Some(block) = self.blocks.get_mut(id as usize) {
             let incoming = std::mem::take(&mut block.incoming);
@@ -219,7 +223,8 @@ impl Translator {
         }
     }
 
-    /// Forgets the code of block `id`, which was at `target` (bit 0 set for T32). Nothing leads to it any more.
+    /// Forgets the code of block `id`, which was at `target` (bit 0 set for T32). Nothing leads to
+    /// it any more.
     pub fn forget(&mut self, id: u32, target: u32) {
         let Some(block) = self.blocks.get_mut(id as usize) else {
             return;
@@ -232,8 +237,9 @@ impl Translator {
         self.memory.write(at, &host::branch(at, to));
     }
 
-    /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions (far below 2^63, as code
-    /// counts down below 0). `retired` says how many they were; when a handler left, how many came before its block.
+    /// Runs the code at `at`, and whatever it is linked with, for at most `left` instructions (far
+    /// below 2^63, as code counts down below 0). `retired` says how many they were; when a handler
+    /// left, how many came before its block.
     pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64) -> CodeExit {
         let call: super::Call = super::call_handler;
         cpu.jit.call = call as usize;
@@ -243,7 +249,8 @@ impl Translator {
         cpu.jit.end = cpu.s.retired + left;
         type Enter = extern "C" fn(*mut Cpu, *const u8, u64) -> u32;
         let enter = self.memory.address(self.routines.enter);
-        // SAFETY: the routine is there from the beginning, and has this signature (`Routines::enter`).
+        // SAFETY: the routine is there from the beginning, and has this signature
+        // (`Routines::enter`).
         let enter = unsafe { std::mem::transmute::<*const u8, Enter>(enter) };
         // The code may be another thread's, which had this core before.
         cache::synchronise();

@@ -1,7 +1,7 @@
 //! From decoded instructions to operations: chooses the handler and lays out its operands.
 //!
-//! All that can be known before execution is decided here, once: addresses of literals and branch targets,
-//! the form of operands, conditions, the IT state.
+//! All that can be known before execution is decided here, once: addresses of literals and branch
+//! targets, the form of operands, conditions, the IT state.
 
 mod integer;
 mod memory;
@@ -90,7 +90,8 @@ impl Choice {
     }
 }
 
-/// Lowers the instruction `word` (A32, or T32 with the first halfword in the upper half) at `place`.
+/// Lowers the instruction `word` (A32, or T32 with the first halfword in the upper half) at
+/// `place`.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "an instruction is two halfwords"

@@ -2,17 +2,19 @@
 
 use arm32_isa::{Insn, core_registers};
 
-/// Returns whether R15 is among the register operands of an instruction for which that is UNPREDICTABLE.
+/// Returns whether R15 is among the register operands of an instruction for which that is
+/// UNPREDICTABLE.
 ///
-/// Inside a block R15 is not kept up to date. These instructions read it as the others do, so that what they do
-/// does not depend on where the block began; what they write to it is lost.
+/// Inside a block R15 is not kept up to date. These instructions read it as the others do, so that
+/// what they do does not depend on where the block began; what they write to it is lost.
 pub fn name_pc(insn: &Insn) -> bool {
     core_registers(insn)
         .or_else(|| transfers(insn))
         .is_some_and(|regs| regs.contains(&15))
 }
 
-/// Returns the core registers of a load, a store, or a move to a coprocessor or status register; 0 stands for none.
+/// Returns the core registers of a load, a store, or a move to a coprocessor or status register; 0
+/// stands for none.
 fn transfers(insn: &Insn) -> Option<[u8; 4]> {
     Some(match *insn {
         Insn::LdrdStrdReg {

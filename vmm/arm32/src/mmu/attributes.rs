@@ -18,8 +18,8 @@ const fn device(shareability: Shareability) -> Attributes {
     }
 }
 
-/// Returns one half of a MAIR byte for the two-bit cacheability code of short descriptors and NMRR: non-cacheable,
-/// write-back write-allocate, write-through, write-back without write-allocate.
+/// Returns one half of a MAIR byte for the two-bit cacheability code of short descriptors and NMRR:
+/// non-cacheable, write-back write-allocate, write-through, write-back without write-allocate.
 const fn cacheability(code: u32) -> u8 {
     match code & 3 {
         0 => 0x4,
@@ -37,7 +37,8 @@ const fn normal(outer: u32, inner: u32, shareability: Shareability) -> Attribute
     }
 }
 
-/// Returns the attributes of a short descriptor with the given TEX (3 bits), C and B (as two bits) and S.
+/// Returns the attributes of a short descriptor with the given TEX (3 bits), C and B (as two bits)
+/// and S.
 pub(super) fn short(cp15: &Cp15, tex: u32, cb: u32, s: bool) -> Attributes {
     if cp15.sctlr & sctlr::TRE != 0 {
         remapped(cp15, (tex & 1) << 2 | cb, s)
@@ -59,13 +60,15 @@ fn plain(tex: u32, cb: u32, s: bool) -> Attributes {
         (0, code @ (2 | 3)) => normal(code, code, share),
         (1, 0) => normal(0, 0, share),
         (1, 3) => normal(1, 1, share),
-        // With the top bit of TEX set, its others are the outer cacheability, C and B the inner one.
+        // With the top bit of TEX set, its others are the outer cacheability, C and B the inner
+        // one.
         (4.., inner) => normal(tex & 3, inner, share),
         _ => STRONGLY_ORDERED,
     }
 }
 
-/// Returns the attributes with TEX remap: region `n` of PRRR and NMRR (B3.8.3). The reserved type is strongly-ordered.
+/// Returns the attributes with TEX remap: region `n` of PRRR and NMRR (B3.8.3). The reserved type
+/// is strongly-ordered.
 fn remapped(cp15: &Cp15, n: u32, s: bool) -> Attributes {
     let (prrr, nmrr) = (cp15.prrr_mair0, cp15.nmrr_mair1);
     // DS0 and DS1 are bits 16 and 17, NS0 and NS1 are bits 18 and 19.
@@ -82,8 +85,9 @@ fn remapped(cp15: &Cp15, n: u32, s: bool) -> Attributes {
     }
 }
 
-/// Returns the attributes of a long descriptor with the given AttrIndx (3 bits) and SH (2 bits). MAIR encodings that
-/// are UNPREDICTABLE are Device memory, the reserved SH value is outer shareable.
+/// Returns the attributes of a long descriptor with the given AttrIndx (3 bits) and SH (2 bits).
+/// MAIR encodings that are UNPREDICTABLE are Device memory, the reserved SH value is outer
+/// shareable.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a MAIR has an attribute in each byte"

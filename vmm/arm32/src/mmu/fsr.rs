@@ -24,8 +24,8 @@ pub fn short_status(fault: &Fault) -> u32 {
     }
 }
 
-/// Returns STATUS, bits 5 to 0, of the long-descriptor format (B3-24). A domain fault does not exist there and reads as
-/// a permission fault.
+/// Returns STATUS, bits 5 to 0, of the long-descriptor format (B3-24). A domain fault does not
+/// exist there and reads as a permission fault.
 pub fn long_status(fault: &Fault) -> u32 {
     let level = u32::from(fault.level & 3);
     match fault.kind {
@@ -63,8 +63,8 @@ pub fn data(fault: &Fault, long: bool) -> u32 {
     wnr | status
 }
 
-/// Returns whether the fault address register is written: of debug events only for watchpoints, with v7.1 Debug
-/// (B3.13.2).
+/// Returns whether the fault address register is written: of debug events only for watchpoints,
+/// with v7.1 Debug (B3.13.2).
 pub fn has_address(fault: &Fault) -> bool {
     !matches!(fault.kind, FaultKind::Debug(event) if event != DebugEvent::Watchpoint)
 }

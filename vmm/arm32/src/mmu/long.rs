@@ -4,7 +4,8 @@ use super::permissions::Rights;
 use super::{Fault, FaultKind, PA_MASK, Translation, Walk, Walked, attributes};
 use crate::cp15::{Cp15, ttbcr};
 
-/// What table descriptors on the way took away from everything below them (B3.6.1, attributes of table descriptors).
+/// What table descriptors on the way took away from everything below them (B3.6.1, attributes of
+/// table descriptors).
 #[derive(Clone, Copy, Default)]
 struct Inherited {
     /// APTable\[0\]: no PL0 access.
@@ -31,7 +32,8 @@ pub(super) fn walk(cp15: &Cp15, walk: &Walk<'_>) -> Result<Walked, Fault> {
     let (ttbr, tsz) = region(cp15, va).ok_or_else(|| walk.fault(FaultKind::Translation, 1, 0))?;
     // A region of up to 1 GiB needs no first level.
     let start = if tsz >= 2 { 2u8 } else { 1 };
-    // Entries of the first table, as a power of two: what is left of the address above the level's own offset.
+    // Entries of the first table, as a power of two: what is left of the address above the level's
+    // own offset.
     let entries_log2 = 32 - tsz - shift(start);
     let mut table = ttbr & PA_MASK & !((8u64 << entries_log2) - 1);
     let mut index = (va >> shift(start)) & ((1 << entries_log2) - 1);
@@ -62,8 +64,8 @@ const fn shift(level: u8) -> u32 {
     }
 }
 
-/// Returns the base register and the size field that cover `va`; `None` when neither does or its walks are
-/// disabled (B3.6.4).
+/// Returns the base register and the size field that cover `va`; `None` when neither does or its
+/// walks are disabled (B3.6.4).
 fn region(cp15: &Cp15, va: u32) -> Option<(u64, u32)> {
     let t0sz = cp15.ttbcr & 7;
     let t1sz = cp15.ttbcr >> 16 & 7;

@@ -1,6 +1,8 @@
-//! Virtual to physical addresses: the VMSA of ARMv7-A, both descriptor formats (ARM ARM DDI 0406C chapter B3).
+//! Virtual to physical addresses: the VMSA of ARMv7-A, both descriptor formats (ARM ARM DDI 0406C
+//! chapter B3).
 //!
-//! [`translate`] is a pure function of the system registers and of memory: it caches nothing and changes nothing.
+//! [`translate`] is a pure function of the system registers and of memory: it caches nothing and
+//! changes nothing.
 
 mod attributes;
 pub mod fsr;
@@ -34,8 +36,9 @@ struct Walked {
 
 /// Translates `va` for `access` at PL1 (`privileged`) or PL0.
 ///
-/// Alignment is the caller's to check, for only it knows the size of the access: against SCTLR.A before translating,
-/// and against [`Translation::unaligned_ok`] after. Caches have no effect, so cacheability decides nothing.
+/// Alignment is the caller's to check, for only it knows the size of the access: against SCTLR.A
+/// before translating, and against [`Translation::unaligned_ok`] after. Caches have no effect, so
+/// cacheability decides nothing.
 ///
 /// # Errors
 /// The [`Fault`] that the access takes.
@@ -70,8 +73,9 @@ pub fn translate(
     })
 }
 
-/// Returns the physical address of `va` in RAM as a debugger sees it: whatever the permissions, domains and
-/// access flags, without touching any device or register. `None` when nothing is mapped.
+/// Returns the physical address of `va` in RAM as a debugger sees it: whatever the permissions,
+/// domains and access flags, without touching any device or register. `None` when nothing is
+/// mapped.
 pub fn look(cp15: &Cp15, bus: &dyn Bus, va: u32) -> Option<u64> {
     if cp15.sctlr & sctlr::M == 0 {
         return Some(va.into());
@@ -83,8 +87,8 @@ pub fn look(cp15: &Cp15, bus: &dyn Bus, va: u32) -> Option<u64> {
     walk.run(cp15).ok().map(|walked| walked.translation.pa)
 }
 
-/// Returns the translation with the MMU off (B3.2.1): data is strongly-ordered, instructions are Normal memory,
-/// write-through with the instruction cache on.
+/// Returns the translation with the MMU off (B3.2.1): data is strongly-ordered, instructions are
+/// Normal memory, write-through with the instruction cache on.
 fn flat(control: u32, va: u32, access: Access) -> Walked {
     let attributes = match access {
         Access::Read | Access::Write => attributes::STRONGLY_ORDERED,
@@ -195,8 +199,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever the tables and registers hold: no panic, the offset survives, and an access succeeds exactly if
-        /// the permissions that are reported allow it.
+        /// Whatever the tables and registers hold: no panic, the offset survives, and an access
+        /// succeeds exactly if the permissions that are reported allow it.
         #[test]
         fn any_tables_are_walked(
             registers in any::<[u32; 6]>(),

@@ -33,7 +33,8 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// Creates the rights of AP bits 2 to 0 with SCTLR.AFE clear (B3.7.1). The reserved encoding 0b100 allows nothing.
+    /// Creates the rights of AP bits 2 to 0 with SCTLR.AFE clear (B3.7.1). The reserved encoding
+    /// 0b100 allows nothing.
     pub fn from_ap(ap: u32, xn: bool, pxn: bool) -> Self {
         use Data::{None, ReadOnly, ReadWrite};
         let (privileged, user) = match ap & 7 {
@@ -52,8 +53,8 @@ impl Rights {
         }
     }
 
-    /// Creates the rights of AP bits 2 and 1, the simplified model of SCTLR.AFE and of long descriptors: bit 1 is
-    /// read-only, bit 0 is PL0 access.
+    /// Creates the rights of AP bits 2 and 1, the simplified model of SCTLR.AFE and of long
+    /// descriptors: bit 1 is read-only, bit 0 is PL0 access.
     pub fn from_ap21(ap21: u32, xn: bool, pxn: bool) -> Self {
         let privileged = if ap21 & 2 != 0 {
             Data::ReadOnly

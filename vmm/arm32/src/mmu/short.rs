@@ -71,8 +71,8 @@ fn section(d: u32) -> Leaf {
     }
 }
 
-/// Returns the leaf of a supersection: 16 MiB in domain 0, with PA bits 35 to 32 in bits 23:20 and bits 39 to 36 in
-/// bits 8:5.
+/// Returns the leaf of a supersection: 16 MiB in domain 0, with PA bits 35 to 32 in bits 23:20 and
+/// bits 39 to 36 in bits 8:5.
 fn supersection(d: u32) -> Leaf {
     let high = u64::from(d >> 20 & 15) << 32 | u64::from(d >> 5 & 15) << 36;
     Leaf {

@@ -41,8 +41,8 @@ pub enum FaultKind {
 pub struct Fault {
     /// The cause.
     pub kind: FaultKind,
-    /// The level of the descriptor at fault: 1 or 2 (short descriptors), 1 to 3 (long descriptors); 0 when the
-    /// cause has no level.
+    /// The level of the descriptor at fault: 1 or 2 (short descriptors), 1 to 3 (long descriptors);
+    /// 0 when the cause has no level.
     pub level: u8,
     /// The domain (short descriptors; 0 otherwise or when unknown).
     pub domain: u8,
@@ -69,7 +69,8 @@ impl Fault {
         Self::new(FaultKind::Alignment, va, access)
     }
 
-    /// Creates the fault of an access that was translated, but nothing answers at the physical address.
+    /// Creates the fault of an access that was translated, but nothing answers at the physical
+    /// address.
     pub const fn external(va: u32, access: Access) -> Self {
         Self::new(FaultKind::External, va, access)
     }
@@ -147,7 +148,8 @@ pub enum Shareability {
 pub struct Attributes {
     /// The memory type.
     pub memory: MemoryType,
-    /// The attributes in the encoding of one byte of MAIRn (B4.1.104), whatever the descriptor format.
+    /// The attributes in the encoding of one byte of MAIRn (B4.1.104), whatever the descriptor
+    /// format.
     pub mair: u8,
     /// Shareability.
     pub shareability: Shareability,
@@ -158,8 +160,8 @@ pub struct Attributes {
 pub struct Translation {
     /// The physical address (40 bits) of the byte that was asked for.
     pub pa: u64,
-    /// Size of the mapping that holds it, as a power of two of bytes: 12 (also when the MMU is off), 16, 20, 21, 24
-    /// or 30.
+    /// Size of the mapping that holds it, as a power of two of bytes: 12 (also when the MMU is
+    /// off), 16, 20, 21, 24 or 30.
     pub size_log2: u8,
     /// The domain (short descriptors with the MMU on).
     pub domain: Option<u8>,

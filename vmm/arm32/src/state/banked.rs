@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CpuState, Flags, Mode, Psr};
 
-/// Banked registers. The entries that belong to the current mode are stale: [`CpuState::r`] has the live ones.
+/// Banked registers. The entries that belong to the current mode are stale: [`CpuState::r`] has the
+/// live ones.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Banked {
     /// R8 to R12 of every mode but FIQ.
@@ -37,8 +38,8 @@ impl CpuState {
         self.flags.bits() | self.psr.bits()
     }
 
-    /// Replaces the whole CPSR, switching register banks when the mode changes. A mode that does not exist
-    /// leaves the mode as it is (UNPREDICTABLE in the architecture; our choice).
+    /// Replaces the whole CPSR, switching register banks when the mode changes. A mode that does
+    /// not exist leaves the mode as it is (UNPREDICTABLE in the architecture; our choice).
     pub fn set_cpsr(&mut self, value: u32) {
         let new = Psr::from_bits(value, self.psr.mode);
         self.switch_mode(new.mode);
@@ -51,7 +52,8 @@ impl CpuState {
         self.r[15] = pc & if self.psr.thumb { !1 } else { !3 };
     }
 
-    /// Returns the SPSR of the current mode; 0 in User and System mode, which have none (UNPREDICTABLE; our choice).
+    /// Returns the SPSR of the current mode; 0 in User and System mode, which have none
+    /// (UNPREDICTABLE; our choice).
     pub fn spsr(&self) -> u32 {
         self.banked.spsr[bank(self.psr.mode)]
     }
@@ -64,7 +66,8 @@ impl CpuState {
         }
     }
 
-    /// Makes `mode` current: saves the banked registers of the old mode and brings in those of the new.
+    /// Makes `mode` current: saves the banked registers of the old mode and brings in those of the
+    /// new.
     pub fn switch_mode(&mut self, mode: Mode) {
         let (old, new) = (self.psr.mode, mode);
         if old == new {
@@ -103,7 +106,8 @@ impl CpuState {
         }
     }
 
-    /// Returns where register `n` of `mode` rests while it is not current; `None` when it is live in `r`.
+    /// Returns where register `n` of `mode` rests while it is not current; `None` when it is live
+    /// in `r`.
     fn banked_slot(&self, n: u8, mode: Mode) -> Option<Slot> {
         let current = self.psr.mode;
         let index = usize::from(n);

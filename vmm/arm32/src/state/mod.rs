@@ -21,8 +21,8 @@ use crate::timer::GenericTimer;
 /// as those of hardware. [`ClusterState`](crate::ClusterState) is all that a run goes on from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CpuState {
-    /// The general registers of the current mode. `r[15]` is the address of the next instruction to execute
-    /// (no pipeline offset) whenever the core is not inside an instruction.
+    /// The general registers of the current mode. `r[15]` is the address of the next instruction to
+    /// execute (no pipeline offset) whenever the core is not inside an instruction.
     pub r: [u32; 16],
     /// N, Z, C and V in the form in which instructions produce them.
     pub flags: Flags,
@@ -52,8 +52,8 @@ pub struct CpuState {
 
 /// The exclusive monitor of one core.
 ///
-/// Cores take turns, so a store between a load-exclusive and its store-exclusive is seen by comparing memory
-/// with the value that was loaded, as well as by address.
+/// Cores take turns, so a store between a load-exclusive and its store-exclusive is seen by
+/// comparing memory with the value that was loaded, as well as by address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Monitor {
     /// Whether an exclusive access is open.

@@ -23,7 +23,8 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Returns the mode for the low five bits of a PSR value. Monitor and Hyp modes do not exist on this core.
+    /// Returns the mode for the low five bits of a PSR value. Monitor and Hyp modes do not exist on
+    /// this core.
     pub const fn from_bits(bits: u32) -> Option<Self> {
         Some(match bits & 0x1f {
             0x10 => Self::Usr,
@@ -140,7 +141,8 @@ impl Psr {
             | ((self.q as u32) << 27)
     }
 
-    /// Returns the fields of PSR word `bits`; the mode stays `fallback` when `bits` names none that exists.
+    /// Returns the fields of PSR word `bits`; the mode stays `fallback` when `bits` names none that
+    /// exists.
     #[expect(clippy::cast_possible_truncation, reason = "it has 8 bits")]
     pub const fn from_bits(bits: u32, fallback: Mode) -> Self {
         Self {

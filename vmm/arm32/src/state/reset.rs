@@ -9,8 +9,9 @@ use crate::pmu::Pmu;
 use crate::timer::GenericTimer;
 
 impl CpuState {
-    /// Creates the state of core `cpu_index` after a reset (ARM ARM DDI 0406C B1.9.1): Supervisor mode, all interrupts
-    /// masked, MMU off, at address 0. Registers that the architecture leaves UNKNOWN are 0.
+    /// Creates the state of core `cpu_index` after a reset (ARM ARM DDI 0406C B1.9.1): Supervisor
+    /// mode, all interrupts masked, MMU off, at address 0. Registers that the architecture leaves
+    /// UNKNOWN are 0.
     pub fn reset(cpu_index: u8) -> Self {
         Self {
             r: [0; 16],

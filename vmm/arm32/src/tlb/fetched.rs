@@ -1,8 +1,9 @@
 //! The pages that instructions were fetched from: which physical page each virtual one led to.
 //!
-//! The core asks it for every block that it looks up, and blocks lead to one another only while nothing has been
-//! dropped from it. So what is in it follows from the instructions that were executed and from the guest's TLB
-//! maintenance, not from how much code is predecoded; and it is saved with the rest.
+//! The core asks it for every block that it looks up, and blocks lead to one another only while
+//! nothing has been dropped from it. So what is in it follows from the instructions that were
+//! executed and from the guest's TLB maintenance, not from how much code is predecoded; and it is
+//! saved with the rest.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,11 +34,13 @@ struct Page {
 #[derive(Debug)]
 pub(super) struct Fetched {
     pages: AddressMap<Key, Page>,
-    /// Of some of these, for generated code: their tags, each at the lowest bits of its virtual page's number.
+    /// Of some of these, for generated code: their tags, each at the lowest bits of its virtual
+    /// page's number.
     tags: Box<[u64]>,
     /// Those that belong to one address space, and others that have been dropped since.
     local: Vec<Key>,
-    /// Lowest and highest address covered by mappings larger than a page, of which there are pieces here.
+    /// Lowest and highest address covered by mappings larger than a page, of which there are pieces
+    /// here.
     large: Option<(u32, u32)>,
 }
 
@@ -52,8 +55,8 @@ impl Default for Fetched {
     }
 }
 
-// SAFETY: as for blocks: the pointers are to pages of the bus, which keeps them valid on every thread while a core
-// holds the bus, and `Core` owns both.
+// SAFETY: as for blocks: the pointers are to pages of the bus, which keeps them valid on every
+// thread while a core holds the bus, and `Core` owns both.
 #[expect(unsafe_code, reason = "it moves between threads with its core")]
 unsafe impl Send for Fetched {}
 

@@ -75,8 +75,8 @@ impl Tlb {
             local,
             large,
             fetched,
-            // These follow from the pages, those after them are about predecoded code, of which a restored core has
-            // none, and observers'.
+            // These follow from the pages, those after them are about predecoded code, of which a
+            // restored core has none, and observers'.
             numbers: _,
             is_local: _,
             filled: _,

@@ -66,7 +66,8 @@ impl FlatBus {
     pub fn page(&self, pa: u64) -> [u8; 4096] {
         let page = self.ram(pa).expect("RAM");
         let mut bytes = [0; 4096];
-        // SAFETY: the bus has 4096 bytes there, and no core runs, as they have no threads of their own.
+        // SAFETY: the bus has 4096 bytes there, and no core runs, as they have no threads of their
+        // own.
         unsafe {
             page.host
                 .as_ptr()

@@ -57,8 +57,8 @@ pub struct Rig {
     pub bus: Arc<FlatBus>,
 }
 
-/// Returns a core about to run `words` in Supervisor mode, with the locks open, Monitor debug-mode on and
-/// R0 at [`DATA`]. A Prefetch Abort or a Data Abort returns to the instruction behind.
+/// Returns a core about to run `words` in Supervisor mode, with the locks open, Monitor debug-mode
+/// on and R0 at [`DATA`]. A Prefetch Abort or a Data Abort returns to the instruction behind.
 pub fn rig(words: &[u32]) -> Rig {
     let bus = FlatBus::new();
     bus.write_words(RAM, words);
@@ -106,7 +106,8 @@ impl Rig {
         self.cluster.run(&mut Firmware::default(), budget)
     }
 
-    /// Runs `most` instructions at most, one at a time, until one ends in Abort mode; the value of R15 before it.
+    /// Runs `most` instructions at most, one at a time, until one ends in Abort mode; the value of
+    /// R15 before it.
     pub fn until_abort(&mut self, most: u64) -> Option<u32> {
         for _ in 0..most {
             let pc = self.state().r[15];

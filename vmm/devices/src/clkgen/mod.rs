@@ -1,8 +1,9 @@
 //! A clock generator whose driver is a module: Analog Devices' axi-clkgen, as far as Linux's driver
 //! (drivers/clk/clk-axi-clkgen.c of Linux 6.1) uses it.
 //!
-//! Its use here is to come late. A device whose node names this clock in `assigned-clocks` has its DMA set up, is then
-//! refused its clock, deferred, and has its DMA torn down, until someone loads the module. Nothing is clocked by it.
+//! Its use here is to come late. A device whose node names this clock in `assigned-clocks` has its
+//! DMA set up, is then refused its clock, deferred, and has its DMA torn down, until someone loads
+//! the module. Nothing is clocked by it.
 //!
 //! The generator's dividers are in a bank of inner registers behind a pair of access registers.
 //! They are kept and read back; at reset they pass the input clock's rate on.
@@ -59,7 +60,8 @@ impl ClockGenerator {
         self.state().clone()
     }
 
-    /// Takes over a saved state, and returns whether it could: it has to have as many inner registers as there are.
+    /// Takes over a saved state, and returns whether it could: it has to have as many inner
+    /// registers as there are.
     pub fn restore(&self, saved: &State) -> bool {
         let fits = saved.inner.len() == INNER_REGISTERS;
         if fits {
@@ -100,15 +102,16 @@ impl ClockGenerator {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
 impl DeviceMmio for ClockGenerator {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        // A read that is narrower than the word, or begins inside it, sees its part of it; what goes beyond reads as
-        // zero.
+        // A read that is narrower than the word, or begins inside it, sees its part of it; what
+        // goes beyond reads as zero.
         let bytes = self.read(offset & !3).to_le_bytes();
         let skip = (offset & 3) as usize;
         data.fill(0);

@@ -1,5 +1,5 @@
-//! Registers of the axi-clkgen (offsets and bits of drivers/clk/clk-axi-clkgen.c, Linux 6.1) and of the clock manager
-//! inside it.
+//! Registers of the axi-clkgen (offsets and bits of drivers/clk/clk-axi-clkgen.c, Linux 6.1) and of
+//! the clock manager inside it.
 
 /// Bit 0 takes the generator out of reset, bit 1 starts it.
 pub const RESET: u64 = 0x40;

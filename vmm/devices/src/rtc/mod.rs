@@ -29,13 +29,14 @@ pub struct RtcState {
     pub unmasked: bool,
     /// Whether the alarm has gone off and was not cleared.
     pub raised: bool,
-    /// Whether the counter has still to come to the match register. It does so once for each write to that register or
-    /// to the load register: not again 136 years later, when it has wrapped.
+    /// Whether the counter has still to come to the match register. It does so once for each write
+    /// to that register or to the load register: not again 136 years later, when it has wrapped.
     pub armed: bool,
 }
 
 impl RtcState {
-    /// Returns the counter at machine time `now_ns`. It wraps after 136 years, as the device's 32 bits do.
+    /// Returns the counter at machine time `now_ns`. It wraps after 136 years, as the device's 32
+    /// bits do.
     #[expect(clippy::cast_possible_truncation, reason = "the counter wraps")]
     fn counter(&self, now_ns: u64) -> u32 {
         self.epoch.wrapping_add((now_ns / NS) as u32)
@@ -55,7 +56,8 @@ impl RtcState {
 
 struct Inner {
     state: RtcState,
-    /// The time at which the alarm goes off, in nanoseconds of the machine's clock, while it is armed.
+    /// The time at which the alarm goes off, in nanoseconds of the machine's clock, while it is
+    /// armed.
     due: u64,
     /// The level of the interrupt line.
     level: bool,
@@ -71,8 +73,8 @@ pub struct Rtc {
 }
 
 impl Rtc {
-    /// Creates a clock that shows `epoch` (seconds since 1970-01-01 00:00 UTC) at power-on. `set` is called when
-    /// [`next_alarm`](Self::next_alarm) may have changed.
+    /// Creates a clock that shows `epoch` (seconds since 1970-01-01 00:00 UTC) at power-on. `set`
+    /// is called when [`next_alarm`](Self::next_alarm) may have changed.
     pub fn new(
         clock: Arc<dyn Clock>,
         epoch: u32,
@@ -96,13 +98,15 @@ impl Rtc {
         }
     }
 
-    /// Returns when the alarm raises the interrupt line, in nanoseconds of the machine's clock, if it is set to.
+    /// Returns when the alarm raises the interrupt line, in nanoseconds of the machine's clock, if
+    /// it is set to.
     pub fn next_alarm(&self) -> Option<u64> {
         let inner = self.inner();
         (inner.state.armed && inner.state.unmasked).then_some(inner.due)
     }
 
-    /// Raises the alarm if its time has come. To be called when the time of [`next_alarm`](Self::next_alarm) is over.
+    /// Raises the alarm if its time has come. To be called when the time of
+    /// [`next_alarm`](Self::next_alarm) is over.
     pub fn tick(&self) {
         self.settle(&mut self.inner(), self.clock.now_ns());
     }
@@ -110,12 +114,14 @@ impl Rtc {
     /// Returns the state to be saved.
     pub fn save(&self) -> RtcState {
         let mut inner = self.inner();
-        // An alarm that is due already is part of the state, whether or not anybody has called `tick` since.
+        // An alarm that is due already is part of the state, whether or not anybody has called
+        // `tick` since.
         self.settle(&mut inner, self.clock.now_ns());
         inner.state.clone()
     }
 
-    /// Takes over a saved state, of a machine whose clock shows what this one's does, and drives the line as it says.
+    /// Takes over a saved state, of a machine whose clock shows what this one's does, and drives
+    /// the line as it says.
     pub fn restore(&self, saved: &RtcState) {
         let mut inner = self.inner();
         let now_ns = self.clock.now_ns();
@@ -160,7 +166,8 @@ impl Rtc {
             RTCMR => state.matching = value,
             RTCLR => {
                 state.load = value;
-                // Only the difference to the machine's time is kept, so nothing has to count seconds.
+                // Only the difference to the machine's time is kept, so nothing has to count
+                // seconds.
                 state.epoch = value.wrapping_sub((now_ns / NS) as u32);
             }
             RTCIMSC => state.unmasked = value & 1 != 0,
@@ -200,7 +207,8 @@ impl Rtc {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

@@ -1,5 +1,6 @@
-//! The system registers of Calxeda's server SoCs, as far as Linux's platform code for them (arch/arm/mach-highbank)
-//! uses them: coherency of bus masters, which is set here and means nothing, and the power request.
+//! The system registers of Calxeda's server SoCs, as far as Linux's platform code for them
+//! (arch/arm/mach-highbank) uses them: coherency of bus masters, which is set here and means
+//! nothing, and the power request.
 
 mod spec;
 #[cfg(test)]
@@ -81,7 +82,8 @@ impl SystemRegisters {
         self.state().clone()
     }
 
-    /// Takes over a saved state, and returns whether it could: it has to have as many words as there are.
+    /// Takes over a saved state, and returns whether it could: it has to have as many words as
+    /// there are.
     pub fn restore(&self, saved: &SystemRegistersState) -> bool {
         let fits = saved.words.len() == KEPT;
         if fits {
@@ -125,7 +127,8 @@ impl SystemRegisters {
     }
 
     fn state(&self) -> MutexGuard<'_, SystemRegistersState> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -140,8 +143,8 @@ impl fmt::Debug for SystemRegisters {
 
 impl DeviceMmio for SystemRegisters {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        // A read that is narrower than the word, or begins inside it, sees its part of it; what goes beyond reads as
-        // zero.
+        // A read that is narrower than the word, or begins inside it, sees its part of it; what
+        // goes beyond reads as zero.
         let bytes = self.read(offset & !3).to_le_bytes();
         let skip = (offset & 3) as usize;
         data.fill(0);

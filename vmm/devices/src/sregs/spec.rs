@@ -1,11 +1,11 @@
 //! Registers of the system block of Calxeda's ECX-1000 and ECX-2000 (`calxeda,hb-sregs`).
 //!
-//! Offsets are those that Linux uses (arch/arm/mach-highbank/sysregs.h and highbank.c of Linux 5.10,
-//! drivers/clk/clk-highbank.c); values at reset and the lock bits are those of QEMU's model (hw/arm/highbank.c), as
-//! there is no public manual.
+//! Offsets are those that Linux uses (arch/arm/mach-highbank/sysregs.h and highbank.c of Linux
+//! 5.10, drivers/clk/clk-highbank.c); values at reset and the lock bits are those of QEMU's model
+//! (hw/arm/highbank.c), as there is no public manual.
 
-/// Number of words that are kept from offset 0 on, which is up to 0x300: coherency of bus masters from 0x000 on, PLLs
-/// from 0x100 on, power of cores and the errors of the L2 cache from 0x200 on.
+/// Number of words that are kept from offset 0 on, which is up to 0x300: coherency of bus masters
+/// from 0x000 on, PLLs from 0x100 on, power of cores and the errors of the L2 cache from 0x200 on.
 pub const KEPT: usize = 0xc0;
 /// Control of the PLL of the cores.
 pub const A9_PLL: u64 = 0x100;

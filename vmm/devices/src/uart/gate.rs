@@ -1,8 +1,8 @@
 //! The one gate through which input from outside reaches the guest, with the time at which it did.
 //!
-//! Input comes *live*, from another thread at whatever moment, or *scheduled*, for a given guest time. The run
-//! loop opens the gate between slices of work only; what passes is recorded with the guest time, so
-//! that a run with live input can be repeated by scheduling its record.
+//! Input comes *live*, from another thread at whatever moment, or *scheduled*, for a given guest
+//! time. The run loop opens the gate between slices of work only; what passes is recorded with the
+//! guest time, so that a run with live input can be repeated by scheduling its record.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -56,7 +56,8 @@ struct Waiting {
 impl Waiting {
     /// Records that `bytes` passed at guest time `at_ns`, unless too much is remembered already.
     fn note(&mut self, at_ns: u64, bytes: &[u8]) {
-        // Once something was left out, all that follows is: a record with gaps would repeat nothing.
+        // Once something was left out, all that follows is: a record with gaps would repeat
+        // nothing.
         self.recorded = self.recorded.saturating_add(bytes.len() + RECORD_ENTRY);
         if self.recorded <= MAX_RECORD {
             self.record.push(InputRecord {
@@ -88,7 +89,8 @@ struct Shared {
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.waiting.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -111,8 +113,8 @@ impl InputGate {
         ConsoleInput::new(&self.0, false)
     }
 
-    /// Returns a handle for a person: as long as it exists, virtual time that the guest idles away passes as the host's
-    /// does.
+    /// Returns a handle for a person: as long as it exists, virtual time that the guest idles away
+    /// passes as the host's does.
     pub fn persons_input(&self) -> ConsoleInput {
         ConsoleInput::new(&self.0, true)
     }
@@ -132,8 +134,8 @@ impl InputGate {
         self.0.waiting().scheduled.keys().next().copied()
     }
 
-    /// Returns whether any input may still reach a guest that has `room` for so many bytes. Live input cannot while
-    /// there is no room: it waits for the guest to read.
+    /// Returns whether any input may still reach a guest that has `room` for so many bytes. Live
+    /// input cannot while there is no room: it waits for the guest to read.
     pub fn can_arrive(&self, room: usize) -> bool {
         let waiting = self.0.waiting();
         let live = waiting.senders > 0 || !waiting.live.is_empty();
@@ -141,12 +143,13 @@ impl InputGate {
         room > 0 && live || !waiting.scheduled.is_empty()
     }
 
-    /// Returns everything that is due at guest time `now_ns`, and live input as far as that leaves some of `room` bytes
-    /// for it; the rest goes on waiting. What passes is recorded.
+    /// Returns everything that is due at guest time `now_ns`, and live input as far as that leaves
+    /// some of `room` bytes for it; the rest goes on waiting. What passes is recorded.
     pub fn open(&self, now_ns: u64, room: usize) -> Vec<u8> {
         let mut waiting = self.0.waiting();
         let mut bytes = Vec::new();
-        // What is scheduled comes first and whatever the room, or a repetition would deliver it at another time.
+        // What is scheduled comes first and whatever the room, or a repetition would deliver it at
+        // another time.
         while let Some(entry) = waiting
             .scheduled
             .first_entry()
@@ -188,7 +191,8 @@ impl InputGate {
         }
     }
 
-    /// Takes over what waited at another gate, as far as so much may wait here, and what had passed it.
+    /// Takes over what waited at another gate, as far as so much may wait here, and what had passed
+    /// it.
     pub fn restore(&self, saved: &GateState) {
         let GateState {
             live,
@@ -223,8 +227,8 @@ impl InputGate {
 
 /// Sends console input to a machine, from any thread. Clones send to the same machine.
 ///
-/// A machine whose guest sleeps for good waits for input as long as a handle exists; drop the last one
-/// when no input will come, and the machine can tell a dead guest.
+/// A machine whose guest sleeps for good waits for input as long as a handle exists; drop the last
+/// one when no input will come, and the machine can tell a dead guest.
 #[derive(Debug)]
 pub struct ConsoleInput {
     shared: Arc<Shared>,
@@ -245,7 +249,8 @@ impl ConsoleInput {
         }
     }
 
-    /// Types `bytes` now. Returns how many were taken; the rest is refused, as no more than [`MAX_WAITING`] may wait.
+    /// Types `bytes` now. Returns how many were taken; the rest is refused, as no more than
+    /// [`MAX_WAITING`] may wait.
     pub fn send(&self, bytes: &[u8]) -> usize {
         let mut waiting = self.shared.waiting();
         // Cannot underflow: input is added here and by `restore`, which both keep to the limit.

@@ -104,7 +104,8 @@ impl Uart {
     /// Sends the guest `input`, as fast as its FIFO takes it.
     pub fn feed(&self, input: &[u8]) {
         let mut inner = self.inner();
-        // A guest that never reads must not fill our memory: what does not fit is lost, as on a real line.
+        // A guest that never reads must not fill our memory: what does not fit is lost, as on a
+        // real line.
         let room = MAX_WAITING - inner.backlog.len();
         inner.backlog.extend(input.iter().take(room));
         inner.settle();
@@ -131,8 +132,8 @@ impl Uart {
         let Inner {
             registers, backlog, ..
         } = &mut *inner;
-        // Bytes arrive when the guest looks for them, before the register is read: it must see what it caused to
-        // arrive.
+        // Bytes arrive when the guest looks for them, before the register is read: it must see what
+        // it caused to arrive.
         let arrives = registers.room(register).min(backlog.len());
         backlog
             .drain(..arrives)
@@ -175,7 +176,8 @@ impl Uart {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::*;
 
-/// Reads of offset::LSR with an empty receiver, one after the other, that show that a guest polls for input.
+/// Reads of offset::LSR with an empty receiver, one after the other, that show that a guest polls
+/// for input.
 const POLLS: u8 = 64;
 
 /// The registers, as plain data.
@@ -73,8 +74,8 @@ impl Registers {
         self.cause() != iir::NONE
     }
 
-    /// Returns how many bytes the receiver takes from the line when the guest reads `register`; none if that register
-    /// does not show them.
+    /// Returns how many bytes the receiver takes from the line when the guest reads `register`;
+    /// none if that register does not show them.
     pub fn room(&self, register: u8) -> usize {
         let shows = matches!(register, offset::DATA | offset::IIR_FCR | offset::LSR);
         if shows && self.listens() {
@@ -100,7 +101,8 @@ impl Registers {
         wants && self.mcr & mcr::LOOP == 0
     }
 
-    /// Receives a byte. One that finds no room is lost: the new one in FIFO mode, otherwise the one before.
+    /// Receives a byte. One that finds no room is lost: the new one in FIFO mode, otherwise the one
+    /// before.
     pub fn receive(&mut self, byte: u8) {
         if self.received.len() < self.capacity() {
             self.received.push_back(byte);
@@ -142,7 +144,8 @@ impl Registers {
         match (register, self.lcr & lcr::DLAB != 0) {
             (offset::DATA | offset::IER, true) => self.divisor[usize::from(register)] = value,
             (offset::DATA, false) => {
-                // The transmitter is infinitely fast: it is empty again, and can say so, as soon as it is written.
+                // The transmitter is infinitely fast: it is empty again, and can say so, as soon as
+                // it is written.
                 self.emptied = true;
                 if self.mcr & mcr::LOOP == 0 {
                     return Some(value);
@@ -208,7 +211,8 @@ impl Registers {
         }
     }
 
-    /// Reads IIR, which clears the interrupt of an empty transmitter if it shows that one, and no other.
+    /// Reads IIR, which clears the interrupt of an empty transmitter if it shows that one, and no
+    /// other.
     fn identify(&mut self) -> u8 {
         let cause = self.cause();
         if cause == iir::EMPTY {

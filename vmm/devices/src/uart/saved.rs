@@ -48,7 +48,8 @@ impl Uart {
             backlog,
             bytes_out,
         } = saved;
-        // A backlog grows past `MAX_BACKLOG` by scheduled input, which waits for no room, but never past this.
+        // A backlog grows past `MAX_BACKLOG` by scheduled input, which waits for no room, but never
+        // past this.
         if backlog.len() > MAX_WAITING {
             return Err(WrongUart::Backlog);
         }

@@ -5,15 +5,15 @@
 pub enum Flow {
     /// Go on.
     Continue,
-    /// End the run with [`Reason::ConsoleStop`](vmm_base::Reason::ConsoleStop) after the current block of
-    /// instructions. In virtual time that is a deterministic point.
+    /// End the run with [`Reason::ConsoleStop`](vmm_base::Reason::ConsoleStop) after the current
+    /// block of instructions. In virtual time that is a deterministic point.
     Stop,
 }
 
 /// Takes the bytes that the guest writes to its console.
 ///
-/// Called on the thread that runs the machine, byte by byte as the guest writes. A sink deals with its own errors:
-/// the guest cannot be told that a terminal went away.
+/// Called on the thread that runs the machine, byte by byte as the guest writes. A sink deals with
+/// its own errors: the guest cannot be told that a terminal went away.
 pub trait ConsoleSink: Send {
     /// Shows `bytes`.
     fn write(&mut self, bytes: &[u8]) -> Flow;
@@ -42,7 +42,8 @@ pub struct Capture(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 impl Capture {
     /// Returns what was written so far, up to the limit.
     pub fn bytes(&self) -> Vec<u8> {
-        // Poisoned only by a panic that its own thread has reported; what was written is complete up to there.
+        // Poisoned only by a panic that its own thread has reported; what was written is complete
+        // up to there.
         self.0.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 }

@@ -60,7 +60,8 @@ pub mod fcr {
     pub const ENABLE: u8 = 1 << 0;
     /// Empties the receiver's FIFO, clears itself.
     pub const RESET_RECEIVER: u8 = 1 << 1;
-    /// Bits of FCR that are kept: enable, DMA mode (which has no effect without its pins) and the trigger level.
+    /// Bits of FCR that are kept: enable, DMA mode (which has no effect without its pins) and the
+    /// trigger level.
     pub const KEPT: u8 = 0xc9;
     /// The position of the trigger level.
     pub const TRIGGER_SHIFT: u32 = 6;

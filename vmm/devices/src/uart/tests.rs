@@ -21,7 +21,8 @@ fn at(register: u8) -> u64 {
     u64::from(register) << REG_SHIFT
 }
 
-/// Returns a UART whose driver wants interrupts for received data, with FIFOs that trigger at 8 bytes.
+/// Returns a UART whose driver wants interrupts for received data, with FIFOs that trigger at 8
+/// bytes.
 fn listening() -> (Uart, Capture, Arc<LevelLine>) {
     let all = uart();
     all.0.write(at(offset::IIR_FCR), 0x80 | fcr::ENABLE);

@@ -15,14 +15,16 @@ use serde::{Deserialize, Serialize};
 /// itself, and more than a driver such as Linux's sends at once (32 requests of 1 MiB at most, and
 /// rarely that).
 pub const TURN_BYTES: u64 = 32 << 20;
-/// The rate at which a turn of all devices becomes available again in virtual time, in bytes a nanosecond (16 GB/s):
-/// faster than any guest that looks at its data, so that only a guest that does not is held up.
+/// The rate at which a turn of all devices becomes available again in virtual time, in bytes a
+/// nanosecond (16 GB/s): faster than any guest that looks at its data, so that only a guest that
+/// does not is held up.
 const REFILL: u64 = 16;
 /// Nanoseconds of virtual time after which a device goes on with what exceeded its turn. With
 /// [`TURN_BYTES`] that is 2 GB/s, about what a host moves: the time that a guest waits so is about
 /// the time that the work takes.
 pub const PAUSE_NS: u64 = 16_000_000;
-/// The least that a piece of work costs, in bytes: looking up a buffer takes about as long as copying a page.
+/// The least that a piece of work costs, in bytes: looking up a buffer takes about as long as
+/// copying a page.
 pub const MIN_COST: u64 = 4096;
 /// The longest turn in host time, where other devices wait for the same thread.
 const HOST_TURN: Duration = Duration::from_millis(20);
@@ -95,8 +97,8 @@ impl Budget {
     }
 }
 
-/// The work that all devices together may do at once in virtual time: it is used up by work, and fills again as time
-/// passes.
+/// The work that all devices together may do at once in virtual time: it is used up by work, and
+/// fills again as time passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowance {
     bytes: u64,

@@ -15,8 +15,9 @@ pub struct Segment {
     pub len: u32,
 }
 
-/// The most bytes that a device moves under one pin of its memory: some tens of microseconds, for which an invalidation
-/// may have to wait. A driver of an IPMMU gives up after 100 polls of a microsecond each.
+/// The most bytes that a device moves under one pin of its memory: some tens of microseconds, for
+/// which an invalidation may have to wait. A driver of an IPMMU gives up after 100 polls of a
+/// microsecond each.
 pub const PIECE: u32 = 128 << 10;
 
 impl Segment {
@@ -29,7 +30,8 @@ impl Segment {
     }
 }
 
-/// The buffers of one request. Framing carries no meaning (2.7.4): a header may be split over descriptors.
+/// The buffers of one request. Framing carries no meaning (2.7.4): a header may be split over
+/// descriptors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Buffers {
     /// The memory that the device reads, in order.
@@ -59,7 +61,8 @@ pub enum BufferError {
 }
 
 impl Buffers {
-    /// Collects the buffers of `chain`, of at most `max` descriptors. Empty descriptors are skipped.
+    /// Collects the buffers of `chain`, of at most `max` descriptors. Empty descriptors are
+    /// skipped.
     ///
     /// # Errors
     /// The chain makes no sense.
@@ -82,7 +85,8 @@ impl Buffers {
             if segment.len == 0 {
                 continue;
             }
-            // The last byte counts, not the end: a segment may reach up to the top of the address space.
+            // The last byte counts, not the end: a segment may reach up to the top of the address
+            // space.
             if segment
                 .addr
                 .0
@@ -152,7 +156,8 @@ impl Buffers {
     }
 }
 
-/// Returns the number of bytes in `segments`; a chain is shorter than 4 GiB, but its sum is taken with care.
+/// Returns the number of bytes in `segments`; a chain is shorter than 4 GiB, but its sum is taken
+/// with care.
 pub(super) fn total(segments: &[Segment]) -> u64 {
     segments.iter().map(|s| u64::from(s.len)).sum()
 }

@@ -1,7 +1,8 @@
 //! Work that a device can go on with when something has happened that its driver has no part in.
 //!
-//! A virtio-iommu has such work: requests wait until an access of another device has ended, and faults of other
-//! devices are to be reported. Both come to pass on a thread, and under locks, where the virtio-iommu cannot be served.
+//! A virtio-iommu has such work: requests wait until an access of another device has ended, and
+//! faults of other devices are to be reported. Both come to pass on a thread, and under locks,
+//! where the virtio-iommu cannot be served.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -14,7 +15,8 @@ use super::VirtioMmio;
 #[derive(Default)]
 pub struct DeferredWork {
     due: AtomicBool,
-    /// Weak, as they are no owners: these devices hold the deferred work themselves, to announce it.
+    /// Weak, as they are no owners: these devices hold the deferred work themselves, to announce
+    /// it.
     devices: OnceLock<Vec<Weak<Mutex<VirtioMmio>>>>,
     waker: Option<Arc<Waker>>,
 }
@@ -37,7 +39,8 @@ impl DeferredWork {
 
     /// Announces work, for whoever comes next. May be called under any lock.
     pub fn announce(&self) {
-        // In one order with the loads and the store in `run_with`: the flag may be raised on any thread, at any time.
+        // In one order with the loads and the store in `run_with`: the flag may be raised on any
+        // thread, at any time.
         self.due.store(true, Ordering::SeqCst);
         // After the flag, so that the run loop finds it raised when it wakes.
         if let Some(waker) = &self.waker {
@@ -50,9 +53,9 @@ impl DeferredWork {
         self.due.load(Ordering::SeqCst)
     }
 
-    /// Does what there is to do, and returns whether there was anything. To be called with no device locked and nothing
-    /// pinned: in virtual time after each write to a device's register and between slices, in host time also by the
-    /// device thread after each piece of its work.
+    /// Does what there is to do, and returns whether there was anything. To be called with no
+    /// device locked and nothing pinned: in virtual time after each write to a device's register
+    /// and between slices, in host time also by the device thread after each piece of its work.
     pub fn run(&self) -> bool {
         let devices = self.devices.get().into_iter().flatten();
         self.run_with(devices.filter_map(Weak::upgrade))

@@ -1,7 +1,7 @@
 //! The virtio-iommu (5.13) on its transport.
 //!
-//! Its requests are served at the notification, also in host time where other devices have a thread: the driver spins
-//! until they are answered.
+//! Its requests are served at the notification, also in host time where other devices have a
+//! thread: the driver spins until they are answered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,16 +14,17 @@ use super::budget::MIN_COST;
 use super::deferred_work::DeferredWork;
 use super::{DeviceState, Progress, QueueService, ServeError, VirtioDevice, WrongState};
 
-/// Entries of the request queue and of the event queue. The driver sends a batch when the first is full, and keeps
-/// buffers for as many fault reports as the second has entries.
+/// Entries of the request queue and of the event queue. The driver sends a batch when the first is
+/// full, and keeps buffers for as many fault reports as the second has entries.
 const QUEUE_SIZES: [u16; 2] = [256, 64];
 
-/// The cost of removing a mapping, in bytes: one request can remove a million mappings, which takes some tens of
-/// milliseconds.
+/// The cost of removing a mapping, in bytes: one request can remove a million mappings, which takes
+/// some tens of milliseconds.
 const MAPPING_COST: u64 = 32;
 
-/// The number of looks at whether a batch is complete, with others given the processor in between: far longer than
-/// the tens of microseconds for which a device is pinned at a time. A pin that lasts longer is left to deferred work.
+/// The number of looks at whether a batch is complete, with others given the processor in between:
+/// far longer than the tens of microseconds for which a device is pinned at a time. A pin that
+/// lasts longer is left to deferred work.
 const PATIENCE: u32 = 10_000;
 
 /// Sees what the driver does to the device, apart from its requests.
@@ -59,8 +60,8 @@ pub struct Iommu {
 }
 
 impl Iommu {
-    /// Creates the transport's side of `iommu`, which announces as `deferred_work` what it cannot do at once, and
-    /// offers `indirect` descriptors or not.
+    /// Creates the transport's side of `iommu`, which announces as `deferred_work` what it cannot
+    /// do at once, and offers `indirect` descriptors or not.
     pub fn new(
         iommu: Arc<Mutex<VirtioIommu<GuestRam>>>,
         deferred_work: Arc<DeferredWork>,
@@ -78,8 +79,9 @@ impl Iommu {
         }
     }
 
-    /// Serves the request queue, as far as `budget` goes. If that has to wait for another device, it looks `patience`
-    /// times more: the driver could only spin meanwhile, and nothing would tell it when the wait is over.
+    /// Serves the request queue, as far as `budget` goes. If that has to wait for another device,
+    /// it looks `patience` times more: the driver could only spin meanwhile, and nothing would tell
+    /// it when the wait is over.
     fn serve_requests(
         &mut self,
         turn: QueueService<'_>,
@@ -89,7 +91,8 @@ impl Iommu {
             queue, mem, budget, ..
         } = turn;
         let mut iommu = lock(&self.iommu);
-        // The device counts requests and mappings, the transport bytes: the budget is cut into both, at their costs.
+        // The device counts requests and mappings, the transport bytes: the budget is cut into
+        // both, at their costs.
         let all = Quota {
             requests: u16::try_from(budget.left() / MIN_COST).unwrap_or(u16::MAX),
             mappings: usize::try_from(budget.left() / MAPPING_COST).unwrap_or(usize::MAX),
@@ -122,7 +125,8 @@ impl Iommu {
         if served.pending || served.more {
             self.deferred_work.announce();
         }
-        // `more` stays false: the transport's own turns are not needed, as deferred work serves the queue again.
+        // `more` stays false: the transport's own turns are not needed, as deferred work serves the
+        // queue again.
         Progress {
             used: served.used,
             more: false,
@@ -157,7 +161,8 @@ impl VirtioDevice for Iommu {
         iommu.write_config(offset, data);
         let config = iommu.config_space();
         drop(iommu);
-        // The device decides which fields can be written: what it shows then tells whether it took the value.
+        // The device decides which fields can be written: what it shows then tells whether it took
+        // the value.
         if config == self.config {
             warn_guest!("virtio-iommu: write to its configuration at {offset:#x}: no change");
             return;

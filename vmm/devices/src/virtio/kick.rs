@@ -11,8 +11,9 @@ pub type Pending = Arc<AtomicU64>;
 
 /// The notifications of one queue, on their way to the thread that serves it.
 ///
-/// The host's kernel may write to the event, too, and counts nothing. So how many of those that come at once were
-/// counted is known for each queue by itself: one that was not counted takes no other's count away.
+/// The host's kernel may write to the event, too, and counts nothing. So how many of those that
+/// come at once were counted is known for each queue by itself: one that was not counted takes no
+/// other's count away.
 #[derive(Debug)]
 pub struct Kick {
     event: EventFd,
@@ -46,35 +47,35 @@ impl Kick {
         })
     }
 
-    /// Returns the event: readable while there is something to be taken. What the host's kernel writes to it is served,
-    /// but not counted before it is taken.
+    /// Returns the event: readable while there is something to be taken. What the host's kernel
+    /// writes to it is served, but not counted before it is taken.
     pub fn event(&self) -> &EventFd {
         &self.event
     }
 
     /// Sends one.
     pub fn send(&self) {
-        // Counted before it is sent: whoever sees nothing pending must have nothing to wait for. In this order, so that
-        // no more is ever taken off `pending` than was added.
+        // Counted before it is sent: whoever sees nothing pending must have nothing to wait for. In
+        // this order, so that no more is ever taken off `pending` than was added.
         self.pending.fetch_add(1, Ordering::AcqRel);
         self.counted.fetch_add(1, Ordering::AcqRel);
         // A counter that overflows means that one is on its way, and this one is taken with it.
         let _ = self.event.write(1);
     }
 
-    /// Takes all that were sent, to be served now; `None` when there is none. They are pending until the result is
-    /// dropped.
+    /// Takes all that were sent, to be served now; `None` when there is none. They are pending
+    /// until the result is dropped.
     pub fn take(&self) -> Option<KicksInService<'_>> {
-        // Counted before the event is read: those that the host's kernel sent are not counted until now, and must not
-        // be neither there to be read nor pending.
+        // Counted before the event is read: those that the host's kernel sent are not counted until
+        // now, and must not be neither there to be read nor pending.
         self.pending.fetch_add(1, Ordering::AcqRel);
         let mut taken = KicksInService {
             pending: &self.pending,
             count: 1,
         };
         self.event.read().ok()?;
-        // One may be among them that is counted and not sent yet. What it tells of is there already, so that who serves
-        // these serves it, too.
+        // One may be among them that is counted and not sent yet. What it tells of is there
+        // already, so that who serves these serves it, too.
         taken.count += self.counted.swap(0, Ordering::AcqRel);
         Some(taken)
     }

@@ -1,4 +1,5 @@
-//! Virtio devices (OASIS Virtual I/O Device, version 1.2): the MMIO transport and the devices behind it.
+//! Virtio devices (OASIS Virtual I/O Device, version 1.2): the MMIO transport and the devices
+//! behind it.
 
 pub mod block;
 pub mod budget;
@@ -37,7 +38,8 @@ pub trait VirtioDevice: Send {
     /// Returns the feature bits 0 to 23 that the device offers.
     fn features(&self) -> u64;
 
-    /// Returns the greatest size of each queue: as many entries as the device has queues, powers of two.
+    /// Returns the greatest size of each queue: as many entries as the device has queues, powers of
+    /// two.
     fn queue_sizes(&self) -> &[u16];
 
     /// Returns the configuration space; reads beyond its end see zeros.
@@ -78,10 +80,12 @@ pub trait VirtioDevice: Send {
         Ok(Progress::default())
     }
 
-    /// Serves the queue as far as the budget goes; [`Progress::more`] tells whether anything is left over.
+    /// Serves the queue as far as the budget goes; [`Progress::more`] tells whether anything is
+    /// left over.
     ///
     /// # Errors
-    /// The queue itself is broken; the device then needs a reset. A bad request is answered instead.
+    /// The queue itself is broken; the device then needs a reset. A bad request is answered
+    /// instead.
     fn process(&mut self, turn: QueueService<'_>) -> Result<Progress, ServeError>;
 
     /// Sets whom to tell of queues that wait for the host.
@@ -89,7 +93,8 @@ pub trait VirtioDevice: Send {
         let _ = waiting;
     }
 
-    /// Returns whether queue `index`, of which more is left, goes on when the host has done something and not before.
+    /// Returns whether queue `index`, of which more is left, goes on when the host has done
+    /// something and not before.
     fn waits(&self, index: usize) -> bool {
         let _ = index;
         false
@@ -137,13 +142,14 @@ pub struct Progress {
     pub more: bool,
 }
 
-/// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none once `budget` is spent.
-/// `answer` gets the buffers of each chain, of at most `max` descriptors, or what is wrong with it. It returns how many
-/// bytes it wrote, or nothing if it goes on with this chain in its next turn: then the queue has to be served again,
-/// and that chain first.
+/// Serves what is available in `queue`, at most one buffer for each entry of the ring, and none
+/// once `budget` is spent. `answer` gets the buffers of each chain, of at most `max` descriptors,
+/// or what is wrong with it. It returns how many bytes it wrote, or nothing if it goes on with this
+/// chain in its next turn: then the queue has to be served again, and that chain first.
 ///
-/// The rings are read and written under one pin of `mem` each time, and none is held while `answer` runs: it takes
-/// those it needs. So an invalidation waits for a piece of the work and never for all of it.
+/// The rings are read and written under one pin of `mem` each time, and none is held while `answer`
+/// runs: it takes those it needs. So an invalidation waits for a piece of the work and never for
+/// all of it.
 ///
 /// # Errors
 /// The queue itself is broken.
@@ -179,7 +185,8 @@ pub fn serve(
             queue.add_used(&mem.pin(), head, written)?;
             left -= 1;
         }
-        // Looks once more after notifications are on, or a buffer that came in between would wait for the next one.
+        // Looks once more after notifications are on, or a buffer that came in between would wait
+        // for the next one.
         let more = queue.enable_notification(mem)?;
         // The ring announces buffers and none could be fetched: a further round would find the
         // same.

@@ -11,7 +11,8 @@ use super::block::DiskSummary;
 use super::mmio::Registers;
 use super::schedule::Deferred;
 
-/// A slot: what the driver has told it, its queues and its device. What a disk holds is not part of it.
+/// A slot: what the driver has told it, its queues and its device. What a disk holds is not part of
+/// it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VirtioState {
     /// The registers of the transport.

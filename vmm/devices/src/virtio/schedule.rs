@@ -51,8 +51,8 @@ impl Work {
         self.turn.load(Ordering::Relaxed)
     }
 
-    /// Returns the most that all of them did between two looks of the run loop. The cores look more often: after each
-    /// instruction that reaches a device.
+    /// Returns the most that all of them did between two looks of the run loop. The cores look more
+    /// often: after each instruction that reaches a device.
     pub fn between_looks(&self) -> u64 {
         self.between_looks.load(Ordering::Relaxed)
     }
@@ -85,14 +85,16 @@ impl Schedule {
         }
     }
 
-    /// Sets the devices, in the order in which those go on that are due at the same time. To be called once.
+    /// Sets the devices, in the order in which those go on that are due at the same time. To be
+    /// called once.
     pub fn connect(&self, slots: &[Arc<Mutex<VirtioMmio>>]) {
         let first = self.slots.set(slots.iter().map(Arc::downgrade).collect());
         debug_assert!(first.is_ok(), "the devices are known already");
     }
 
     fn allowance(&self) -> MutexGuard<'_, Allowance> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.allowance
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -139,7 +141,8 @@ impl Schedule {
         self.clock.now_ns().saturating_add(PAUSE_NS)
     }
 
-    /// Has a device go on at `at_ns`, or after the longest time that one may wait, whichever is earlier.
+    /// Has a device go on at `at_ns`, or after the longest time that one may wait, whichever is
+    /// earlier.
     pub(super) fn announce(&self, at_ns: u64) {
         let at_ns = at_ns.min(self.later());
         self.next_ns.fetch_min(at_ns, Ordering::AcqRel);
@@ -153,15 +156,16 @@ impl Schedule {
         (next != NEVER).then_some(next)
     }
 
-    /// Has one device go on that is due, and returns whether there was one. To be called between slices of work, with
-    /// no device locked.
+    /// Has one device go on that is due, and returns whether there was one. To be called between
+    /// slices of work, with no device locked.
     pub fn run_due(&self) -> bool {
         let now = self.clock.now_ns();
         if self.next_ns.load(Ordering::Acquire) > now {
             return false;
         }
         let slots = self.slots.get().map_or(&[][..], Vec::as_slice);
-        // Another device is the first each time, so that none is held up by the ones before it for good.
+        // Another device is the first each time, so that none is held up by the ones before it for
+        // good.
         let (before, after) = slots.split_at(turn(now, slots.len()));
         let (mut done, mut next) = (false, NEVER);
         for slot in after.iter().chain(before).filter_map(Weak::upgrade) {
@@ -171,7 +175,8 @@ impl Schedule {
             // Also of those that are due and had no turn, so that the next call finds them.
             next = next.min(slot.deferred().map_or(NEVER, |deferred| deferred.at_ns));
         }
-        // A store, not a minimum: what was announced in between is among the times that were just read.
+        // A store, not a minimum: what was announced in between is among the times that were just
+        // read.
         self.next_ns.store(next, Ordering::Release);
         done
     }

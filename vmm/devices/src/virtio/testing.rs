@@ -69,7 +69,8 @@ impl Driver {
         Self::with(device, DmaSpace::pass_through(ram()), line.clone(), line)
     }
 
-    /// Creates a driver with a device that sees `mem`, which the driver uses too, and whose interrupt is `output`.
+    /// Creates a driver with a device that sees `mem`, which the driver uses too, and whose
+    /// interrupt is `output`.
     pub(crate) fn with(
         device: Box<dyn VirtioDevice>,
         mem: DmaSpace,

@@ -137,7 +137,8 @@ fn disk() -> (NamedTempFile, Setup) {
     (file, Setup::new(Box::new(Block::new(disk, "disk", 1))))
 }
 
-/// Sends a request with its header in buffer 0, three pages of data in buffer 1 and its status in buffer 3.
+/// Sends a request with its header in buffer 0, three pages of data in buffer 1 and its status in
+/// buffer 3.
 fn request(driver: &mut Driver, kind: u32) -> (u8, u32) {
     let (header, data, status) = (driver.buffer(0), driver.buffer(1), driver.buffer(3));
     driver.write(header, &[&kind.to_le_bytes(), &[0; 12][..]].concat());

@@ -46,7 +46,8 @@ impl Waiting {
         Self { waits, kicks: None }
     }
 
-    /// Creates the means for a device whose queues a thread serves, which takes `kicks`, one for each queue.
+    /// Creates the means for a device whose queues a thread serves, which takes `kicks`, one for
+    /// each queue.
     pub fn kicking(waits: Arc<Waits>, kicks: Arc<[Kick]>) -> Self {
         Self {
             waits,

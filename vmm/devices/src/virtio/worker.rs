@@ -19,8 +19,9 @@ pub use super::kick::Pending;
 /// A source of events that the device thread serves.
 pub type Subscriber = Arc<dyn EventSubscriber + Send + Sync>;
 
-/// The pause between two turns of one device's work. A core that waits for the device's lock at one of its registers
-/// would never have it if the lock were taken again at once, and looks at no request to stop meanwhile.
+/// The pause between two turns of one device's work. A core that waits for the device's lock at one
+/// of its registers would never have it if the lock were taken again at once, and looks at no
+/// request to stop meanwhile.
 const LULL: Duration = Duration::from_millis(1);
 
 /// One device whose queues the thread serves.
@@ -67,7 +68,8 @@ impl EventSubscriber for Served {
     }
 }
 
-/// Has the thread look at all queues, also at those of whose notifications only the host's kernel knows.
+/// Has the thread look at all queues, also at those of whose notifications only the host's kernel
+/// knows.
 struct Round {
     kick: Kick,
     devices: Vec<Arc<Served>>,
@@ -118,8 +120,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that serves the queues of `devices` and `others`, and does the `deferred_work` of
-    /// those that it does not serve.
+    /// Starts a thread that serves the queues of `devices` and `others`, and does the
+    /// `deferred_work` of those that it does not serve.
     ///
     /// # Errors
     /// The host has no threads or file descriptors left.
@@ -139,7 +141,8 @@ impl Worker {
         let mut served = Vec::new();
         for device in devices {
             let mut slot = device.lock().unwrap_or_else(|e| e.into_inner());
-            // The queues of these stay with the cores that notify them: their drivers spin for the answer.
+            // The queues of these stay with the cores that notify them: their drivers spin for the
+            // answer.
             if !slot.device().may_wait() {
                 continue;
             }
@@ -180,15 +183,16 @@ impl Worker {
         })
     }
 
-    /// Waits until every notification that was sent has been looked at, while the cores stand still. Work that is not
-    /// over by then is left over in the devices, until [`resume`](Self::resume).
+    /// Waits until every notification that was sent has been looked at, while the cores stand
+    /// still. Work that is not over by then is left over in the devices, until
+    /// [`resume`](Self::resume).
     pub fn settle(&self) {
         self.halts.settle.store(true, Ordering::Release);
         // What the host's kernel sent is not counted until the thread looks at it.
         self.round.send();
         let serves = || self.thread.as_ref().is_some_and(|t| !t.is_finished());
-        // Spinning is cheap enough: with the flag set, a turn ends with its present piece of work. A thread that has
-        // failed has said so, and serves no more.
+        // Spinning is cheap enough: with the flag set, a turn ends with its present piece of work.
+        // A thread that has failed has said so, and serves no more.
         while self.pending.load(Ordering::Acquire) > 0 && serves() {
             std::thread::yield_now();
         }
@@ -232,7 +236,8 @@ mod tests {
     use super::super::testing::{Driver, writable};
     use super::*;
 
-    /// Starts a thread that serves an entropy device, of which its driver wants 8 bytes and has not said so.
+    /// Starts a thread that serves an entropy device, of which its driver wants 8 bytes and has not
+    /// said so.
     fn started(others: Vec<Subscriber>) -> (Worker, Arc<Mutex<VirtioMmio>>, Driver) {
         let mut driver = Driver::new(Box::new(Rng::new(1)));
         let spare = VirtioMmio::new(
@@ -292,7 +297,8 @@ mod tests {
         let kick = device.lock().unwrap().kicks()[0].try_clone().unwrap();
         kick.event().write(1).unwrap();
         worker.settle();
-        // It is saved with the device, if this thread was not so late that it is served, and not lost with the event.
+        // It is saved with the device, if this thread was not so late that it is served, and not
+        // lost with the event.
         let left = device.lock().unwrap().deferred().map(|d| d.queues);
         assert!(left == Some(1) || driver.used_index(0) == 1, "{left:?}");
         worker.resume();

@@ -1,4 +1,5 @@
-//! Each kind of fault of an IOMMU, from a plan's words to what the library is told. What comes of it is tested there.
+//! Each kind of fault of an IOMMU, from a plan's words to what the library is told. What comes of
+//! it is tested there.
 
 use viommu::inject::{DescriptorFault, DescriptorRead, Flush, FlushFault, Injector, Translation};
 use viommu::virtio::{FaultReport, Request, spec::Status};
@@ -140,7 +141,8 @@ fn a_plan_can_aim_at_one_of_several_iommus() {
     );
 }
 
-/// A rule draws its numbers also where another one strikes first: what it does elsewhere stays the same.
+/// A rule draws its numbers also where another one strikes first: what it does elsewhere stays the
+/// same.
 #[test]
 fn rules_do_not_disturb_one_another() {
     let values = |first_at: &str| {

@@ -90,8 +90,8 @@ impl ScenarioName {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Rule {
-    /// What, and where. All keys that are not a rule's own are this fault's, which refuses those that it has no use
-    /// for.
+    /// What, and where. All keys that are not a rule's own are this fault's, which refuses those
+    /// that it has no use for.
     #[serde(flatten)]
     pub fault: Fault,
     /// Only at points of this device, such as `disk0`.
@@ -102,7 +102,8 @@ pub struct Rule {
     pub when: When,
 }
 
-/// When a fault happens, counted among the points that a rule is about, from when the scenario begins.
+/// When a fault happens, counted among the points that a rule is about, from when the scenario
+/// begins.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct When {

@@ -84,8 +84,8 @@ impl Bytes {
     }
 }
 
-/// Returns memory with one live module with two functions, the second without a size, and four symbols that are no
-/// places in it.
+/// Returns memory with one live module with two functions, the second without a size, and four
+/// symbols that are no places in it.
 fn loaded() -> Bytes {
     let mut bytes = Bytes(vec![0; 0x600]);
     bytes.word(HEAD, BASE + MODULE + 4);
@@ -181,7 +181,8 @@ fn aarch64_types() -> Types {
     Types::parse(&w.blob()).unwrap()
 }
 
-/// Returns memory with one live module of a 64-bit kernel with a function that has an odd address, and a mark.
+/// Returns memory with one live module of a 64-bit kernel with a function that has an odd address,
+/// and a mark.
 fn aarch64_loaded() -> Bytes {
     let mut bytes = Bytes(vec![0; 0x600]);
     let mut long = |at: u32, value: u64| bytes.put(at, &value.to_le_bytes());

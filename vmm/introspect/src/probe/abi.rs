@@ -12,7 +12,8 @@ pub(super) const RESULT: u8 = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Abi {
     pub width: Width,
-    /// The number of words of arguments that are in registers, from the first one on (AAPCS32 6.5; AAPCS64 6.8.2).
+    /// The number of words of arguments that are in registers, from the first one on (AAPCS32 6.5;
+    /// AAPCS64 6.8.2).
     pub arguments: u8,
     /// The register with the address to return to.
     pub lr: u8,
@@ -86,7 +87,8 @@ impl Abi {
         }
     }
 
-    /// Returns where an address of code leads: bit 0 of a 32-bit one says which instruction set is meant.
+    /// Returns where an address of code leads: bit 0 of a 32-bit one says which instruction set is
+    /// meant.
     pub const fn target(&self, address: u64) -> u64 {
         match self.width {
             Width::Bits32 => address & !1,

@@ -77,7 +77,8 @@ fn set(
 fn goto(evaluator: &mut Evaluator<'_, '_>, site: &Site, hit: &mut Hit) -> Result<(), EvalError> {
     // At least one place: the probe was checked against this kernel before it was set.
     let target = evaluator.scope.places(site)?[0];
-    // The table of symbols does not tell the instruction set. A kernel is built for one, so the target's is the core's.
+    // The table of symbols does not tell the instruction set. A kernel is built for one, so the
+    // target's is the core's.
     let thumb = match &evaluator.core {
         Core::Aarch32(core) => core.state().psr.thumb,
         Core::Aarch64(_) => false,

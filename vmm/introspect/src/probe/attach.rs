@@ -20,7 +20,8 @@ pub fn attach(machine: &mut Machine, probes: Vec<Probe>, sink: Sink) -> Arc<Mute
     attach_with(machine, probes, TypesFrom::Kernel, sink)
 }
 
-/// Does as [`attach`], with the kernel's types from elsewhere. The outcome says if they are of another kernel.
+/// Does as [`attach`], with the kernel's types from elsewhere. The outcome says if they are of
+/// another kernel.
 pub fn attach_with(
     machine: &mut Machine,
     probes: Vec<Probe>,
@@ -50,7 +51,8 @@ pub fn attach_with(
     outcome
 }
 
-/// Returns the kernel in a snapshot's memory, if there is one; looked for once for all machines that go on from there.
+/// Returns the kernel in a snapshot's memory, if there is one; looked for once for all machines
+/// that go on from there.
 fn kernel_of(snapshot: &Snapshot) -> Option<Arc<Kernel>> {
     let find = |memory: &GuestRam, board: &Board| {
         Kernel::find(memory, board.ram.base, board.ram.size).ok()

@@ -19,13 +19,15 @@ use crate::types::TypesError;
 use crate::types::vmlinux::TypesFrom;
 use vmm_machine::GuestRam;
 
-/// Most times that a kernel is looked for: a search reads much memory, and the code where kernels begin may be a loop.
+/// Most times that a kernel is looked for: a search reads much memory, and the code where kernels
+/// begin may be a loop.
 const MAX_SEARCHES: u32 = 8;
-/// Most calls that are waited for to return: tasks that never do, such as those killed, would fill the list.
+/// Most calls that are waited for to return: tasks that never do, such as those killed, would fill
+/// the list.
 const MAX_PENDING: usize = 4096;
 
-/// The function that every kernel calls when a module is in memory, its symbols in place and none of its code run yet
-/// (kernel/module/main.c; kernel/module.c before 5.19).
+/// The function that every kernel calls when a module is in memory, its symbols in place and none
+/// of its code run yet (kernel/module/main.c; kernel/module.c before 5.19).
 const MODULE_READY: &str = "do_init_module";
 
 mod placing;
@@ -67,7 +69,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Creates an engine for `probes` in a machine with this RAM. Its breakpoints are set by [`Engine::prepare`].
+    /// Creates an engine for `probes` in a machine with this RAM. Its breakpoints are set by
+    /// [`Engine::prepare`].
     pub fn new(
         probes: Vec<Probe>,
         ram: Arc<GuestRam>,
@@ -114,8 +117,9 @@ impl Engine {
         change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Sets breakpoints at the kernel's first instruction, in all places where it can be: by then a compressed one has
-    /// been unpacked. To be called before the run; without probes nothing is set.
+    /// Sets breakpoints at the kernel's first instruction, in all places where it can be: by then a
+    /// compressed one has been unpacked. To be called before the run; without probes nothing is
+    /// set.
     pub fn prepare(&self, cores: &mut Cores<'_>) {
         if !self.probes.is_empty() {
             self.entries(cores.width())
@@ -123,7 +127,8 @@ impl Engine {
         }
     }
 
-    /// Does as [`Engine::prepare`] where the kernel is in memory already. The outcome says if a probe does not fit it.
+    /// Does as [`Engine::prepare`] where the kernel is in memory already. The outcome says if a
+    /// probe does not fit it.
     pub fn prepare_in(&mut self, mut kernel: Arc<Kernel>, cores: &mut Cores<'_>) {
         if self.probes.is_empty() {
             return;
@@ -179,7 +184,8 @@ impl Engine {
         let width = cores.width();
         let kernel = match found {
             Ok(kernel) if kernel.symbols.width() == width => kernel,
-            // The code that begins here is not the kernel, but something else at an address where kernels begin.
+            // The code that begins here is not the kernel, but something else at an address where
+            // kernels begin.
             Ok(_) | Err(SymbolsError::None) => {
                 self.searches += 1;
                 if self.searches >= MAX_SEARCHES {
@@ -195,8 +201,8 @@ impl Engine {
                 self.image = kernel.image(pc);
                 self.begin(Arc::new(kernel), cores)
             }
-            // With the memory management unit still off, its symbols are no addresses yet: it has to be waited for once
-            // more.
+            // With the memory management unit still off, its symbols are no addresses yet: it has
+            // to be waited for once more.
             Width::Bits64 => {
                 let unplaced = Unplaced::new(kernel, pc)?;
                 self.image = Some(unplaced.image());
@@ -288,7 +294,8 @@ impl Engine {
         let (here, calls) = (place.here.clone(), place.calls.clone());
         let returning = place.returns > 0;
         let mut resume = Resume::Continue;
-        // Returns first: the call that returns here ended before the function at this address begins.
+        // Returns first: the call that returns here ended before the function at this address
+        // begins.
         if returning {
             resume = self.returned(core, pc, cores, now_ns);
         }
@@ -339,8 +346,8 @@ impl Engine {
         }
     }
 
-    /// Serves the calls that have returned to `pc`: the stack is then where it was at their entry, which tells apart
-    /// tasks, and calls that recurse.
+    /// Serves the calls that have returned to `pc`: the stack is then where it was at their entry,
+    /// which tells apart tasks, and calls that recurse.
     fn returned(&mut self, core: usize, pc: u64, cores: &mut Cores<'_>, now_ns: u64) -> Resume {
         let abi = Abi::of(cores.width());
         let Some(sp) = cores.core(core).map(|view| view.reg(abi.sp)) else {

@@ -229,7 +229,8 @@ impl Evaluator<'_, '_> {
         }
     }
 
-    /// Returns whether `expr` is true: a number but 0, a text that is not empty, a pointer but NULL.
+    /// Returns whether `expr` is true: a number but 0, a text that is not empty, a pointer but
+    /// NULL.
     pub fn holds(&self, expr: &Expr) -> Result<bool, EvalError> {
         Ok(match self.value(expr)? {
             Value::Text { text, .. } => !text.is_empty(),
@@ -249,7 +250,8 @@ impl Evaluator<'_, '_> {
         }
         let literal = matches!(left, Expr::Text(_)) || matches!(right, Expr::Text(_));
         let (left, right) = (self.value(left)?, self.value(right)?);
-        // Compared as shown, so that an enumeration's value, a symbol or a text can be compared with its name.
+        // Compared as shown, so that an enumeration's value, a symbol or a text can be compared
+        // with its name.
         if literal {
             let equal = shown(&left) == shown(&right);
             return match operator {
@@ -290,7 +292,8 @@ impl Evaluator<'_, '_> {
             (Some(fields), root) => {
                 let start = self.object(root, &place.root)?;
                 let address = self.with_reader(|reader| reader.locate(start, fields))??;
-                // Of what has no size, or is larger than a register, as much as can be written at once.
+                // Of what has no size, or is larger than a register, as much as can be written at
+                // once.
                 let size = self.types()?.size(fields.ty).unwrap_or(4).min(8) as u8;
                 return self.store(address, size, fields.bits, value, meaning);
             }

@@ -50,8 +50,8 @@ impl Kernel {
         })
     }
 
-    /// Returns where the image is whose first instruction is at physical address `entry`: by the virtual address that
-    /// it will be mapped to, and by that physical one.
+    /// Returns where the image is whose first instruction is at physical address `entry`: by the
+    /// virtual address that it will be mapped to, and by that physical one.
     pub(crate) fn image(&self, entry: u64) -> Option<(u64, u64)> {
         Some((self.symbols.text()?, entry))
     }
@@ -61,7 +61,8 @@ impl Kernel {
     /// # Errors
     /// They cannot be found out; the symbols then stay as they are.
     pub fn read_modules(&mut self, memory: &dyn Memory) -> Result<(), ModulesError> {
-        // Without types the list cannot be followed: symbols tell where it is, and types what its entries look like.
+        // Without types the list cannot be followed: symbols tell where it is, and types what its
+        // entries look like.
         let Ok(types) = &self.types else {
             return Err(ModulesError::NoList);
         };

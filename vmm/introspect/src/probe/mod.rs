@@ -1,9 +1,10 @@
-//! Probes: places in an unmodified guest kernel where the hypervisor looks at values and, where told to, changes them.
+//! Probes: places in an unmodified guest kernel where the hypervisor looks at values and, where
+//! told to, changes them.
 //!
 //! [`parse`] reads the notation (`docs/probes.md`), an [`Engine`] waits for the kernel to be in
 //! memory, finds its symbols and types there, sets breakpoints, and serves hits. The guest needs no
-//! support, and where there is no probe it runs as if there were none. A probe in a module is set when
-//! the module is loaded.
+//! support, and where there is no probe it runs as if there were none. A probe in a module is set
+//! when the module is loaded.
 
 mod abi;
 mod action;

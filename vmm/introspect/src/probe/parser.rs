@@ -271,7 +271,8 @@ impl Parser {
             negations += 1;
         }
         let mut value = self.operand()?;
-        // Two `!` still turn a number into a truth value; more make no difference, and would only nest more deeply.
+        // Two `!` still turn a number into a truth value; more make no difference, and would only
+        // nest more deeply.
         for _ in 0..negations.min(2 + negations % 2) {
             value = Expr::Not(Box::new(value));
         }

@@ -77,7 +77,8 @@ pub(super) struct Target {
     pub root: Root,
     /// The way from the object that the root points to, to the value; `None` for the root itself.
     pub fields: Option<Resolved>,
-    /// The value is the name of a `struct device` to which `fields` leads, which the kernel keeps in one of two places.
+    /// The value is the name of a `struct device` to which `fields` leads, which the kernel keeps
+    /// in one of two places.
     pub device_name: bool,
 }
 
@@ -193,7 +194,8 @@ impl<'a> Scope<'a> {
         Some(self.prototype()?.1.returns)
     }
 
-    /// Returns what is known of the function probed. The kernel's types say nothing of a module's functions.
+    /// Returns what is known of the function probed. The kernel's types say nothing of a module's
+    /// functions.
     fn prototype(&self) -> Option<(&'a Types, Prototype<'a>)> {
         // Without types there are no argument names, but registers and `arg0` still work.
         let types = self.kernel.types.as_ref().ok()?;
@@ -215,7 +217,8 @@ impl<'a> Scope<'a> {
     fn argument(&self, name: &str) -> Option<(u8, TypeId)> {
         let (types, prototype) = self.prototype()?;
         let abi = self.abi();
-        // Counted from the first argument on, as the place of each depends on the sizes of those before.
+        // Counted from the first argument on, as the place of each depends on the sizes of those
+        // before.
         let mut next = 0u8;
         for argument in prototype.arguments {
             let (slot, words) = match abi.width {
@@ -231,8 +234,9 @@ impl<'a> Scope<'a> {
         None
     }
 
-    /// Returns how many bytes of the variable at `address` are read: as many as a register has, but no more than there
-    /// are up to the next symbol, as in a 64-bit kernel the next one may begin within eight bytes.
+    /// Returns how many bytes of the variable at `address` are read: as many as a register has, but
+    /// no more than there are up to the next symbol, as in a 64-bit kernel the next one may begin
+    /// within eight bytes.
     pub fn variable_size(&self, address: u64) -> u8 {
         #[expect(clippy::cast_possible_truncation, reason = "a word has 4 or 8 bytes")]
         let all = self.abi().width.bytes() as u8;
@@ -319,8 +323,9 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// Returns the first word of a 32-bit kernel's argument, and how many words it has, where `next` is the first one
-/// that is free. Arguments of eight bytes begin at an even word (AAPCS32 6.5, stage C).
+/// Returns the first word of a 32-bit kernel's argument, and how many words it has, where `next` is
+/// the first one that is free. Arguments of eight bytes begin at an even word (AAPCS32 6.5, stage
+/// C).
 fn aarch32_slot(types: &Types, ty: TypeId, next: u8) -> Option<(u8, u8)> {
     let words = types.size(ty).unwrap_or(4).div_ceil(4).clamp(1, 16) as u8;
     let slot = match words {

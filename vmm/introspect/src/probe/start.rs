@@ -5,18 +5,20 @@ use vmm_base::Width;
 use super::kernel::Kernel;
 use super::outcome::ProbeError;
 
-/// The offsets at which 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of arch/arm/Makefile, the usual one
-/// first.
+/// The offsets at which 32-bit ARM kernels begin, from the base of RAM: TEXT_OFFSET of
+/// arch/arm/Makefile, the usual one first.
 const NARROW: [u64; 2] = [0x8000, 0x0020_8000];
-/// The offsets at which 64-bit ARM kernels begin: TEXT_OFFSET of arch/arm64/Makefile, 0 since Linux 5.8.
+/// The offsets at which 64-bit ARM kernels begin: TEXT_OFFSET of arch/arm64/Makefile, 0 since Linux
+/// 5.8.
 const AARCH64: [u64; 2] = [0, 0x0008_0000];
 
-/// The functions that a 64-bit kernel executes first at its own virtual addresses, when it has relocated itself and
-/// never will again (arch/arm64/kernel/head.S), and the first thing of it that is not of one architecture.
+/// The functions that a 64-bit kernel executes first at its own virtual addresses, when it has
+/// relocated itself and never will again (arch/arm64/kernel/head.S), and the first thing of it that
+/// is not of one architecture.
 const SETTLED: [&str; 2] = ["__primary_switched", "start_kernel"];
 
-/// Returns the addresses of the first instruction, which are virtual and physical ones: the memory management unit is
-/// off there.
+/// Returns the addresses of the first instruction, which are virtual and physical ones: the memory
+/// management unit is off there.
 pub(super) fn entries(width: Width, ram_base: u64) -> impl Iterator<Item = u64> + use<> {
     let offsets = match width {
         Width::Bits32 => NARROW,
@@ -58,18 +60,20 @@ impl Unplaced {
         }
     }
 
-    /// Returns the physical address of the instruction at which a core has come to the kernel's virtual addresses.
+    /// Returns the physical address of the instruction at which a core has come to the kernel's
+    /// virtual addresses.
     pub const fn settles_at(&self) -> u64 {
         self.load.wrapping_add(self.offset)
     }
 
-    /// Returns where the image is now, by virtual and by physical address, which are still the same.
+    /// Returns where the image is now, by virtual and by physical address, which are still the
+    /// same.
     pub const fn image(&self) -> (u64, u64) {
         (self.load, self.load)
     }
 
-    /// Moves the kernel to where it executes that instruction at virtual address `pc`. Returns it, and where its first
-    /// byte is, by virtual and by physical address.
+    /// Moves the kernel to where it executes that instruction at virtual address `pc`. Returns it,
+    /// and where its first byte is, by virtual and by physical address.
     ///
     /// # Errors
     /// It would not fit there.

@@ -119,8 +119,8 @@ impl Guest {
         engine.reached(0, pc, &mut Cores::Aarch64(&mut self.cluster), 5)
     }
 
-    /// Has the first core come to the function `offset` bytes from the kernel's first one. Returns what has been hit
-    /// until now.
+    /// Has the first core come to the function `offset` bytes from the kernel's first one. Returns
+    /// what has been hit until now.
     fn come_to(&mut self, engine: &mut Engine, offset: u64) -> Vec<Hit> {
         self.cluster.state_mut(0).pc = TEXT + offset;
         if self.cluster.breakpoints().any(|va| va == TEXT + offset) {

@@ -1,4 +1,5 @@
-//! The table of addresses, in whichever place and form it fits the names, and where the kernel begins among them.
+//! The table of addresses, in whichever place and form it fits the names, and where the kernel
+//! begins among them.
 
 use vmm_base::Width;
 
@@ -7,7 +8,8 @@ use super::find::Names;
 use super::spec::{LOWEST_KERNEL, LOWEST_KERNEL_64, MAX_IMAGE, MAX_PAD, PAGE, VECTORS_END, header};
 use super::tokens::{Tokens, is_padding};
 
-/// The base of symbols that are not placed yet: some way from 0, as the kernel begins before its first symbol.
+/// The base of symbols that are not placed yet: some way from 0, as the kernel begins before its
+/// first symbol.
 const UNPLACED: u64 = 1 << 32;
 
 /// The addresses of every symbol, in the order of the names.
@@ -18,9 +20,9 @@ pub(super) struct Addresses {
     pub(super) placed: bool,
 }
 
-/// Finds the address of every symbol of `names`, wherever and in whichever form they fit. Kernels of 64 bits come
-/// first: the
-/// base of their offsets can be taken for one of 32 bits, never the other way round.
+/// Finds the address of every symbol of `names`, wherever and in whichever form they fit. Kernels
+/// of 64 bits come first: the base of their offsets can be taken for one of 32 bits, never the
+/// other way round.
 pub(super) fn addresses(
     image: &[u8],
     tokens: &Tokens<'_>,
@@ -132,7 +134,8 @@ fn relative(
     let Some(offsets) = ascending(image, at, count, budget)? else {
         return Ok(None);
     };
-    // The median, as a few symbols may be outside of the kernel: those of the vectors were linked at address 0.
+    // The median, as a few symbols may be outside of the kernel: those of the vectors were linked
+    // at address 0.
     let (median, last) = (offsets[count / 2], offsets[count - 1]);
     // From a base at the vectors offsets are nearly addresses; from one in the kernel they are
     // small.
@@ -146,10 +149,10 @@ fn relative(
     Ok(Some(offsets.iter().map(|o| base + o).collect()))
 }
 
-/// Reads a table of a 64-bit kernel's offsets from the base at `base_at`, which is a kernel's address, or
-/// 0 in an image that has not relocated itself (the linker leaves the addend in the relocation:
-/// `--no-apply-dynamic-relocs` of arch/arm64/Makefile; with CONFIG_RELR it is the address that the
-/// image was linked for).
+/// Reads a table of a 64-bit kernel's offsets from the base at `base_at`, which is a kernel's
+/// address, or 0 in an image that has not relocated itself (the linker leaves the addend in the
+/// relocation: `--no-apply-dynamic-relocs` of arch/arm64/Makefile; with CONFIG_RELR it is the
+/// address that the image was linked for).
 fn relative_wide(
     image: &[u8],
     at: usize,
@@ -241,8 +244,8 @@ fn words(image: &[u8], at: usize, count: usize) -> Option<impl Iterator<Item = u
     Some(words.map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]])))
 }
 
-/// Returns whether these `count` values ascend. Most tries end within a few; only a table that ascends
-/// throughout is worth memory.
+/// Returns whether these `count` values ascend. Most tries end within a few; only a table that
+/// ascends throughout is worth memory.
 fn ascend<T: PartialOrd>(
     values: impl Iterator<Item = T> + Clone,
     count: usize,
@@ -255,8 +258,8 @@ fn ascend<T: PartialOrd>(
     Ok(ascend + 1 == count)
 }
 
-/// Returns the distance from an arm64 kernel's first byte to its entry, by the branch in its header: in bytes.
-/// The header is the nearest one before the place `tables` of `image`.
+/// Returns the distance from an arm64 kernel's first byte to its entry, by the branch in its
+/// header: in bytes. The header is the nearest one before the place `tables` of `image`.
 pub(super) fn entry_offset(image: &[u8], tables: usize) -> Option<u64> {
     let pages = (0..=tables / PAGE).rev().map(|page| page * PAGE);
     let starts = pages.filter(|at| word(image, at + header::MAGIC_AT) == Some(header::MAGIC));

@@ -3,13 +3,13 @@
 /// The search did more work than an honest image can need.
 pub(super) struct GaveUp;
 
-/// Work left to a search, in table entries looked at. Keeps images that are made to look like tables everywhere from
-/// taking time out of proportion to their size.
+/// Work left to a search, in table entries looked at. Keeps images that are made to look like
+/// tables everywhere from taking time out of proportion to their size.
 pub(super) struct Budget(usize);
 
 impl Budget {
-    /// Returns the budget for an image of `size` bytes. Real ones need a few steps for each byte of the
-    /// tables.
+    /// Returns the budget for an image of `size` bytes. Real ones need a few steps for each byte of
+    /// the tables.
     pub(super) fn for_image(size: usize) -> Self {
         Self(size.saturating_mul(4).saturating_add(16 << 20))
     }

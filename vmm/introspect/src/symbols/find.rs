@@ -1,4 +1,5 @@
-//! Finding the tables in an image by their contents alone: nothing points to them that could be known beforehand.
+//! Finding the tables in an image by their contents alone: nothing points to them that could be
+//! known beforehand.
 //!
 //! The token index is unmistakable. From it the search goes backwards over the token table, the
 //! sequence of names (where there is one) and the markers to the names and their number, checking
@@ -26,7 +27,8 @@ pub(super) struct Names {
     pub(super) number_at: usize,
 }
 
-/// Calls `each` with every consistent set of names for these tokens, nearest first, until it returns something.
+/// Calls `each` with every consistent set of names for these tokens, nearest first, until it
+/// returns something.
 pub(super) fn names<T>(
     image: &[u8],
     tokens: &Tokens<'_>,
@@ -43,7 +45,8 @@ pub(super) fn names<T>(
             return Ok(Some(found));
         }
     }
-    // With one they end before it, and only its length gives away where: one length after the other.
+    // With one they end before it, and only its length gives away where: one length after the
+    // other.
     for gap in (3 * MIN_SYMBOLS..=end.min(MAX_SYMBOLS * 4)).step_by(4) {
         budget.spend(1)?;
         for (symbols, pad) in sequences(gap) {
@@ -62,8 +65,8 @@ pub(super) fn names<T>(
     Ok(None)
 }
 
-/// Returns how many symbols there can be if their sequence takes `gap` bytes, and how many bytes are
-/// between the markers and it.
+/// Returns how many symbols there can be if their sequence takes `gap` bytes, and how many bytes
+/// are between the markers and it.
 fn sequences(gap: usize) -> impl Iterator<Item = (usize, usize)> {
     // Up to seven bytes of padding follow the sequence: room for two more entries of three bytes.
     let of_width =
@@ -144,7 +147,8 @@ fn markers_ending(
     Ok(Some(Markers { at, count, symbols }))
 }
 
-/// Returns whether 256 names can be between two markers: each takes at least a length and one token.
+/// Returns whether 256 names can be between two markers: each takes at least a length and one
+/// token.
 fn is_step(below: u32, above: u32) -> bool {
     // The longest name has a length of two bytes in front.
     let step = above.wrapping_sub(below) as usize;
@@ -161,7 +165,8 @@ fn names_before<T>(
     let Some(last) = word(image, markers.at + 4 * (markers.count - 1)) else {
         return Ok(None);
     };
-    // The last marker's run of up to 256 names may have any length; the length of all before is known.
+    // The last marker's run of up to 256 names may have any length; the length of all before is
+    // known.
     let Some(nearest) = markers.at.checked_sub(last as usize + 2) else {
         return Ok(None);
     };

@@ -67,13 +67,15 @@ pub struct Symbol<'a> {
     pub name: &'a str,
     /// Virtual address, without the Thumb bit.
     pub address: u64,
-    /// The letter that `nm` gives it: `T`, `t` for code, `D`, `d`, `R`, `r`, `B`, `b` for data and others.
+    /// The letter that `nm` gives it: `T`, `t` for code, `D`, `d`, `R`, `r`, `B`, `b` for data and
+    /// others.
     pub kind: char,
     /// The module that it belongs to; `None` for the kernel itself.
     pub module: Option<&'a str>,
 }
 
-/// An address by the symbol at or before it. Displays as `name+0x10`, with the module behind it in brackets.
+/// An address by the symbol at or before it. Displays as `name+0x10`, with the module behind it in
+/// brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location<'a> {
     /// The symbol.
@@ -167,7 +169,8 @@ impl Symbols {
                 budget.spend(addresses.list.len())?;
                 Ok(Self::expand(image, &tokens, names, &addresses))
             })?;
-            // Tokens without names that fit may be something else that looks like them: the search goes on.
+            // Tokens without names that fit may be something else that looks like them: the search
+            // goes on.
             match found {
                 Some(symbols) => return Ok(symbols),
                 None => error = SymbolsError::Inconsistent,
@@ -197,7 +200,8 @@ impl Symbols {
             name.clear();
             for &token in image.get(run)? {
                 name.extend_from_slice(tokens.text(token));
-                // Tokens may be longer than one byte: a hostile image could make a name of 512 tokens fill megabytes.
+                // Tokens may be longer than one byte: a hostile image could make a name of 512
+                // tokens fill megabytes.
                 if name.len() > MAX_NAME {
                     return None;
                 }
@@ -213,7 +217,8 @@ impl Symbols {
         symbols.index();
         if symbols.width == Width::Bits64 {
             symbols.find_text(image, tokens.start);
-            // Where it will be mapped is not known, so that its symbols are counted from its first byte.
+            // Where it will be mapped is not known, so that its symbols are counted from its first
+            // byte.
             if !addresses.placed {
                 symbols.move_to(0);
             }
@@ -221,8 +226,8 @@ impl Symbols {
         Some(symbols)
     }
 
-    /// Finds out where the kernel's first byte is among the symbols: by its name, which is missing without
-    /// CONFIG_KALLSYMS_ALL, or by the entry that the header of the image leads to.
+    /// Finds out where the kernel's first byte is among the symbols: by its name, which is missing
+    /// without CONFIG_KALLSYMS_ALL, or by the entry that the header of the image leads to.
     fn find_text(&mut self, image: &[u8], tables: usize) {
         let by_entry = || {
             let offset = addresses::entry_offset(image, tables)?;
@@ -268,8 +273,8 @@ impl Symbols {
         true
     }
 
-    /// Returns whether symbols have virtual addresses: always, but for a 64-bit kernel whose tables do not say where it
-    /// is.
+    /// Returns whether symbols have virtual addresses: always, but for a 64-bit kernel whose tables
+    /// do not say where it is.
     pub const fn is_placed(&self) -> bool {
         self.placed
     }
@@ -321,7 +326,8 @@ impl Symbols {
     /// Takes these as the modules that are loaded, in place of those before. Symbols past the
     /// bounds on names (64 MiB in all) and modules (65534) are left out.
     pub fn set_modules<'a>(&mut self, modules: impl IntoIterator<Item = &'a Module>) {
-        // The kernel's own names come first in the arena, so cutting it drops those of modules only.
+        // The kernel's own names come first in the arena, so cutting it drops those of modules
+        // only.
         self.entries.retain(|entry| entry.module == 0);
         let names = self.entries.iter();
         let end = names.map(|entry| entry.name as usize + usize::from(entry.length));
@@ -381,7 +387,8 @@ impl Symbols {
         self.entries.iter().map(|e| self.symbol(e))
     }
 
-    /// Returns every symbol of this name, by address: static functions of different files may share one.
+    /// Returns every symbol of this name, by address: static functions of different files may share
+    /// one.
     pub fn named<'a>(&'a self, name: &str) -> impl Iterator<Item = Symbol<'a>> + use<'a> {
         let key = |&i: &u32| self.name_of(&self.entries[i as usize]);
         // Indices of equal names ascend, and so do their addresses, as `entries` is sorted by
@@ -404,10 +411,10 @@ impl Symbols {
         self.entries.get(after).map(|entry| entry.address)
     }
 
-    /// Returns the symbol at `address` or the nearest before it. Of several at one address it is the first,
-    /// as the kernel itself chooses in its back traces. `None` below the first symbol, after the
-    /// last, past the end of a module's symbol, and past a symbol that marks an end (such as
-    /// `_etext`), for what follows does not belong to it.
+    /// Returns the symbol at `address` or the nearest before it. Of several at one address it is
+    /// the first, as the kernel itself chooses in its back traces. `None` below the first symbol,
+    /// after the last, past the end of a module's symbol, and past a symbol that marks an end (such
+    /// as `_etext`), for what follows does not belong to it.
     pub fn at(&self, address: u64) -> Option<Location<'_>> {
         let after = self.entries.partition_point(|e| e.address <= address);
         let nearest = self.entries[..after].last()?.address;
@@ -432,7 +439,8 @@ impl Symbols {
     }
 }
 
-/// Returns whether a symbol is a mark of the linker script where something ends (include/asm-generic/vmlinux.lds.h).
+/// Returns whether a symbol is a mark of the linker script where something ends
+/// (include/asm-generic/vmlinux.lds.h).
 fn is_end(name: &str) -> bool {
     matches!(
         name,

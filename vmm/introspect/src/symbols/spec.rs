@@ -1,4 +1,5 @@
-//! The kallsyms tables as a kernel's build lays them out, 4.12 to 7.x (scripts/kallsyms.c, kernel/kallsyms.c).
+//! The kallsyms tables as a kernel's build lays them out, 4.12 to 7.x (scripts/kallsyms.c,
+//! kernel/kallsyms.c).
 //!
 //! All words are little-endian. Each table begins at a multiple of 4 bytes, of 16 in the oldest
 //! kernels (`.align 4`); in 64-bit kernels of 8 bytes, where the relative base has as many and
@@ -20,7 +21,8 @@ pub const TOKENS: usize = 256;
 pub const MARKER_STEP: usize = 256;
 /// The longest name with its type letter, in bytes: KSYM_NAME_LEN is 128, since 6.1 it is 512.
 pub const MAX_NAME: usize = 512;
-/// The fewest symbols taken for real: the smallest kernels have thousands, and among a few words anything ascends.
+/// The fewest symbols taken for real: the smallest kernels have thousands, and among a few words
+/// anything ascends.
 pub const MIN_SYMBOLS: usize = 512;
 /// The most symbols taken for real. Distribution kernels have about 100 thousand.
 pub const MAX_SYMBOLS: usize = 1 << 20;
@@ -33,8 +35,8 @@ pub const LOWEST_KERNEL: u32 = 0x4000_0000;
 /// Symbols of the exception vectors were linked at address 0 and up in older kernels: a relative
 /// base below this is theirs.
 pub const VECTORS_END: u32 = 0x1_0000;
-/// The lowest address at which a 64-bit kernel is mapped: bits 63 to 48 of its half of the address space are ones, also
-/// with 52 bits of addresses (Documentation/arch/arm64/memory.rst).
+/// The lowest address at which a 64-bit kernel is mapped: bits 63 to 48 of its half of the address
+/// space are ones, also with 52 bits of addresses (Documentation/arch/arm64/memory.rst).
 pub const LOWEST_KERNEL_64: u64 = 0xffff << 48;
 /// A 64-bit kernel's image is smaller than this, in bytes; distribution kernels have 30 to 40 MiB.
 pub const MAX_IMAGE: u64 = 1 << 30;

@@ -19,8 +19,8 @@ pub(crate) enum Form {
     Relative,
     /// The same in an image that has not relocated itself: 0 is where the lowest one should be.
     Unrelocated,
-    /// From the place of each entry on. Addresses are then those of the image's bytes, the tables' first one at
-    /// [`TABLES`].
+    /// From the place of each entry on. Addresses are then those of the image's bytes, the tables'
+    /// first one at [`TABLES`].
     Own,
 }
 
@@ -287,7 +287,8 @@ pub(crate) fn tables(symbols: &[Written], layout: &Layout) -> Vec<u8> {
     writer.out
 }
 
-/// Returns plausible symbols: `count` of them, deterministic, with duplicates and long names among them.
+/// Returns plausible symbols: `count` of them, deterministic, with duplicates and long names among
+/// them.
 pub(crate) fn kernel_like(count: u32, longest: usize) -> Vec<Written> {
     const WORDS: [&str; 12] = [
         "dma", "ops", "arch", "setup", "teardown", "iommu", "device", "probe", "get", "__", "init",

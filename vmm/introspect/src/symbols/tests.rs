@@ -66,7 +66,8 @@ fn every_layout_is_found() {
     }
 }
 
-/// Up to 5.x the exception vectors were linked at 0 and, with CONFIG_KALLSYMS_ALL, made the relative base 0 or 0x1000.
+/// Up to 5.x the exception vectors were linked at 0 and, with CONFIG_KALLSYMS_ALL, made the
+/// relative base 0 or 0x1000.
 #[test]
 fn symbols_of_the_vectors_make_a_low_base() {
     for layout in LAYOUTS.iter().filter(|l| !l.addresses_last) {
@@ -79,7 +80,8 @@ fn symbols_of_the_vectors_make_a_low_base() {
     }
 }
 
-/// Returns the header of an arm64 image, whose second instruction leads `entry` bytes on from its beginning.
+/// Returns the header of an arm64 image, whose second instruction leads `entry` bytes on from its
+/// beginning.
 fn header(entry: u32) -> Vec<u8> {
     let mut page = vec![0; spec::PAGE];
     page[4..8].copy_from_slice(&(header::BRANCH | ((entry - 4) / 4)).to_le_bytes());

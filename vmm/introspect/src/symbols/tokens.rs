@@ -14,8 +14,8 @@ pub(super) struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// Returns the tokens whose index is at `at`, if there is one: 256 offsets that ascend from 0 and match the
-    /// NUL-terminated tokens right before.
+    /// Returns the tokens whose index is at `at`, if there is one: 256 offsets that ascend from 0
+    /// and match the NUL-terminated tokens right before.
     pub(super) fn at(
         image: &'a [u8],
         at: usize,
@@ -68,7 +68,8 @@ fn index(image: &[u8], at: usize) -> Option<Vec<usize>> {
     ascends.then(|| offsets().map(usize::from).collect())
 }
 
-/// Reads the tokens from `start` on, if their ends are where `index` says and nothing but padding follows up to `end`.
+/// Reads the tokens from `start` on, if their ends are where `index` says and nothing but padding
+/// follows up to `end`.
 fn texts<'a>(image: &'a [u8], start: usize, end: usize, index: &[usize]) -> Option<Vec<&'a [u8]>> {
     let table = image.get(start..end)?;
     // The cheapest check first: the NUL of the first token is right before the second one.

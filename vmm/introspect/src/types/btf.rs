@@ -11,7 +11,8 @@ use super::{
 const MAX_TRIES: usize = 256;
 
 impl Types {
-    /// Finds the kernel's BTF blob in `image`: the largest well-formed one, for programs and modules have their own.
+    /// Finds the kernel's BTF blob in `image`: the largest well-formed one, for programs and
+    /// modules have their own.
     ///
     /// # Errors
     /// [`TypesError`] if there is none, or the only ones are damaged.
@@ -160,7 +161,8 @@ impl<'a> Header<'a> {
             ));
         }
         let part = |offset: usize, size: usize| -> Result<(&'a [u8], usize), TypesError> {
-            // Saturating, as offset and size are the image's: what is too large is refused right below.
+            // Saturating, as offset and size are the image's: what is too large is refused right
+            // below.
             let start = length.saturating_add(offset);
             let end = start.saturating_add(size);
             if end > MAX_BLOB {
@@ -286,7 +288,8 @@ impl<'a> Parser<'a> {
         // No room is reserved: the length is the blob's, and input that is cut off ends the loop.
         let start = self.types.members.len() as u32;
         for _ in 0..length {
-            // With kind_flag a bit-field's width is in the upper eight bits of its offset; without, in its type.
+            // With kind_flag a bit-field's width is in the upper eight bits of its offset; without,
+            // in its type.
             let [name, ty, offset] = self.words()?;
             let (bit_offset, bit_size) = if bit_fields {
                 (offset & 0xff_ffff, (offset >> 24) as u8)
@@ -327,7 +330,8 @@ impl<'a> Parser<'a> {
                 (name, (u64::from(high) << 32 | u64::from(low)) as i64)
             } else {
                 let [name, value] = self.words()?;
-                // Before kind_flag told the sign, negative values alone showed it: keep them as they are read back.
+                // Before kind_flag told the sign, negative values alone showed it: keep them as
+                // they are read back.
                 (name, i64::from(value as i32))
             };
             self.types.values.push(RawValue { name, value });
@@ -362,8 +366,8 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Skips a kind from the future, if the blob says how long it is (struct btf_layout: a byte for what
-    /// follows the type once, a byte for each element).
+    /// Skips a kind from the future, if the blob says how long it is (struct btf_layout: a byte for
+    /// what follows the type once, a byte for each element).
     fn unknown(&mut self, kind: u32, length: usize) -> Result<Kind, TypesError> {
         let at = kind as usize * 4;
         let Some(&[once, each, ..]) = self.layout.get(at..at + 4) else {

@@ -1,10 +1,11 @@
-//! The types of a guest kernel: structures with their members, enumerations, functions with their arguments.
+//! The types of a guest kernel: structures with their members, enumerations, functions with their
+//! arguments.
 //!
 //! They come from the BTF blob in the kernel's image ([`Types::find`]) or, for builds without one,
-//! from a table of a few known offsets ([`offsets`]); [`Types::of_kernel`] takes what there is. For any
-//! kernel they come from the debug information of its `vmlinux`, if the user has that ([`vmlinux`]). A
-//! [`path`] such as `driver->name` is resolved against them and then evaluated in guest memory to a
-//! [`value`].
+//! from a table of a few known offsets ([`offsets`]); [`Types::of_kernel`] takes what there is. For
+//! any kernel they come from the debug information of its `vmlinux`, if the user has that
+//! ([`vmlinux`]). A [`path`] such as `driver->name` is resolved against them and then evaluated in
+//! guest memory to a [`value`].
 //!
 //! Own code rather than a crate: of the crates that parse BTF, `btf` and `btfparse` hold a copy of
 //! a name for each type and member that uses it, so that a hostile blob of a few megabytes fills
@@ -31,7 +32,8 @@ use vmm_base::Width;
 pub use data::{Alias, TypeId, VOID};
 use data::{Kind, RawMember, RawParameter, RawValue, Record};
 
-/// The depth of a chain of types (typedefs of typedefs, structures in structures): C compilers need a fraction.
+/// The depth of a chain of types (typedefs of typedefs, structures in structures): C compilers need
+/// a fraction.
 const MAX_DEPTH: usize = 64;
 /// The most members looked at in one search through anonymous structures.
 const MAX_VISITS: usize = 1 << 17;
@@ -127,12 +129,13 @@ pub enum Source {
 }
 
 impl Types {
-    /// Finds the types of the kernel whose bytes are `image` (a file or RAM) and whose addresses are of
-    /// this width: from its BTF blob, otherwise from the table for its build. Tables are of 32-bit
-    /// kernels.
+    /// Finds the types of the kernel whose bytes are `image` (a file or RAM) and whose addresses
+    /// are of this width: from its BTF blob, otherwise from the table for its build. Tables are of
+    /// 32-bit kernels.
     ///
     /// # Errors
-    /// [`TypesError::NoTable`] or [`TypesError::NoWideTable`] if there is neither, others if the blob is damaged.
+    /// [`TypesError::NoTable`] or [`TypesError::NoWideTable`] if there is neither, others if the
+    /// blob is damaged.
     pub fn of_kernel(image: &[u8], width: Width) -> Result<(Self, Source), TypesError> {
         match Self::find(image) {
             Ok(types) => Ok((types, Source::Btf)),
@@ -188,8 +191,8 @@ impl Types {
         std::str::from_utf8(&rest[..end]).unwrap_or_default()
     }
 
-    /// Returns the name of a type as declared: without `struct`, empty for nameless types and for pointers, arrays and
-    /// such.
+    /// Returns the name of a type as declared: without `struct`, empty for nameless types and for
+    /// pointers, arrays and such.
     pub fn plain_name(&self, ty: TypeId) -> &str {
         self.records
             .get(ty.0 as usize)
@@ -211,7 +214,8 @@ impl Types {
             .find(|&ty| matches!(self.kind(ty), Kind::Composite { .. }))
     }
 
-    /// Returns the function `name`. Names are of C: a static function may exist several times, then it is the first.
+    /// Returns the function `name`. Names are of C: a static function may exist several times, then
+    /// it is the first.
     pub fn function(&self, name: &str) -> Option<Prototype<'_>> {
         let prototype = self.named(name).find_map(|ty| match self.kind(ty) {
             Kind::Function(prototype) => Some(*prototype),
@@ -274,7 +278,8 @@ impl Types {
         matches!(kind, Kind::Composite { .. } | Kind::Array { .. })
     }
 
-    /// Returns the size in bytes; `None` for what has none (`void`, functions, structures that are only declared).
+    /// Returns the size in bytes; `None` for what has none (`void`, functions, structures that are
+    /// only declared).
     pub fn size(&self, ty: TypeId) -> Option<u32> {
         let mut ty = ty;
         // A chain in a hostile blob may be a circle, and a product of arrays overflow.
@@ -302,9 +307,11 @@ impl Types {
         None
     }
 
-    /// Returns the member `name` of a structure or union, also inside nameless ones that it contains.
+    /// Returns the member `name` of a structure or union, also inside nameless ones that it
+    /// contains.
     pub fn member(&self, composite: TypeId, name: &str) -> Option<Member> {
-        // Nameless structures may share inner ones: without a bound on visits a small blob would take exponential time.
+        // Nameless structures may share inner ones: without a bound on visits a small blob would
+        // take exponential time.
         let mut visits = MAX_VISITS;
         self.member_within(composite, name, 0, &mut visits)
     }

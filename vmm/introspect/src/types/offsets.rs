@@ -1,9 +1,10 @@
 //! Tables of a few offsets for kernels that were built without BTF, such as Debian's.
 //!
-//! A table belongs to exactly one build, which its banner names (`Linux version 6.1.0-50-armmp (...) ... Debian
-//! 6.1.176-1 ...`): the same source with another configuration has other offsets. It is turned into [`Types`] that know
-//! only what it lists, so that paths and values work as they do with BTF. [`describe`] writes such a table from types
-//! that are known; the head of `offsets.toml` tells how the embedded ones were made.
+//! A table belongs to exactly one build, which its banner names
+//! (`Linux version 6.1.0-50-armmp (...) ... Debian 6.1.176-1 ...`): the same source with another
+//! configuration has other offsets. It is turned into [`Types`] that know only what it lists, so
+//! that paths and values work as they do with BTF. [`describe`] writes such a table from types that
+//! are known; the head of `offsets.toml` tells how the embedded ones were made.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
@@ -76,7 +77,8 @@ struct Field {
     bits: Option<(u8, u8)>,
 }
 
-/// Returns the kernel's banner in its image or in RAM: "Linux version ..." up to the end of the line.
+/// Returns the kernel's banner in its image or in RAM: "Linux version ..." up to the end of the
+/// line.
 pub fn banner(image: &[u8]) -> Option<&str> {
     const START: &[u8] = b"Linux version ";
     let mut at = 0;
@@ -112,7 +114,8 @@ impl Tables {
     /// [`TableError`] with the place or the type that cannot be understood.
     pub fn parse(text: &str) -> Result<Self, TableError> {
         let tables: Self = toml::from_str(text).map_err(|e| TableError::Format(e.to_string()))?;
-        // Types are made only when a kernel fits: what is wrong with them shows here, where the user can be told.
+        // Types are made only when a kernel fits: what is wrong with them shows here, where the
+        // user can be told.
         for build in &tables.build {
             build.types()?;
         }
@@ -295,7 +298,8 @@ impl Builder {
     }
 }
 
-/// Returns a number or a structure that is only declared, and its name. Sizes are those of the ARM EABI.
+/// Returns a number or a structure that is only declared, and its name. Sizes are those of the ARM
+/// EABI.
 fn basic(text: &str) -> Option<(&str, Kind)> {
     let words: Vec<&str> = text.split_whitespace().collect();
     if let [tag @ ("struct" | "union"), name] = words[..] {
@@ -326,8 +330,8 @@ fn basic(text: &str) -> Option<(&str, Kind)> {
     Some((text, kind))
 }
 
-/// Writes members of some structures as the `structures` of a build: for making tables. Members that are not there are
-/// left out, as are types that a table cannot express.
+/// Writes members of some structures as the `structures` of a build: for making tables. Members
+/// that are not there are left out, as are types that a table cannot express.
 pub fn describe(types: &Types, wanted: &[(&str, &[&str])]) -> String {
     let mut out = String::new();
     for &(name, members) in wanted {
@@ -365,7 +369,8 @@ fn expressible(types: &Types, ty: TypeId) -> Option<String> {
         match types.kind(ty) {
             Kind::Pointer(to) => {
                 stars.push('*');
-                // `const` counts only right before what the last pointer leads to, as a table has it.
+                // `const` counts only right before what the last pointer leads to, as a table has
+                // it.
                 constant = "";
                 ty = *to;
             }

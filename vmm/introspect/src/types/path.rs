@@ -1,7 +1,8 @@
 //! Paths of members such as `archdata.dma_ops_setup`, `driver->name` or `links[2].next`.
 //!
-//! A path is resolved once against the types, which gives the steps to go; the steps are then followed in guest memory
-//! as often as wanted. `.` and `->` mean the same: a pointer on the way is followed, as its type tells.
+//! A path is resolved once against the types, which gives the steps to go; the steps are then
+//! followed in guest memory as often as wanted. `.` and `->` mean the same: a pointer on the way is
+//! followed, as its type tells.
 
 use super::{Kind, Types};
 use super::{Member, TypeId};
@@ -265,7 +266,8 @@ fn no_member(types: &Types, composite: TypeId, name: &str) -> PathError {
 }
 
 impl Types {
-    /// Resolves `path` from the structure or union `name` on. An empty path stands for the structure itself.
+    /// Resolves `path` from the structure or union `name` on. An empty path stands for the
+    /// structure itself.
     ///
     /// # Errors
     /// [`PathError`] says what is not there.

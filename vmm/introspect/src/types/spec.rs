@@ -1,4 +1,5 @@
-//! The binary form of BTF (Documentation/bpf/btf.rst, include/uapi/linux/btf.h), all of it little-endian here.
+//! The binary form of BTF (Documentation/bpf/btf.rst, include/uapi/linux/btf.h), all of it
+//! little-endian here.
 
 /// First two bytes of a blob.
 pub const MAGIC: u16 = 0xeb9f;
@@ -14,8 +15,8 @@ pub const MAX_HEADER: usize = 256;
 /// The largest blob taken for real, in bytes: distribution kernels have 3 to 8 MiB.
 pub const MAX_BLOB: usize = 64 << 20;
 
-/// Returns the kind in a type's second word. Kinds had five bits and lengths sixteen before they were widened; the rest
-/// was zero.
+/// Returns the kind in a type's second word. Kinds had five bits and lengths sixteen before they
+/// were widened; the rest was zero.
 pub const fn kind(info: u32) -> u32 {
     info >> 24 & 0x7f
 }
@@ -25,7 +26,8 @@ pub const fn length(info: u32) -> usize {
     (info & 0xff_ffff) as usize
 }
 
-/// Returns `kind_flag`: bit-fields in a structure, a union in a forward declaration, signed values in an enumeration.
+/// Returns `kind_flag`: bit-fields in a structure, a union in a forward declaration, signed values
+/// in an enumeration.
 pub const fn flag(info: u32) -> bool {
     info >> 31 != 0
 }

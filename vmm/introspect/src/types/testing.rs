@@ -60,7 +60,8 @@ impl Writer {
         self.raw("", kinds::ARRAY << 24, 0, &[element, 1, count])
     }
 
-    /// Writes a structure or union with its members: name, type, offset in bits, width (0 unless a bit-field).
+    /// Writes a structure or union with its members: name, type, offset in bits, width (0 unless a
+    /// bit-field).
     pub(crate) fn composite(
         &mut self,
         kind: u32,
@@ -120,7 +121,8 @@ impl Writer {
 pub(crate) const SIGNED: u32 = 1;
 pub(crate) const BOOL: u32 = 4;
 
-/// Returns something like the kernel's `struct device`, with everything that paths must get through.
+/// Returns something like the kernel's `struct device`, with everything that paths must get
+/// through.
 pub(crate) fn device_like() -> Writer {
     let mut w = Writer::new();
     let int = w.int("int", 4, SIGNED);
@@ -196,7 +198,8 @@ pub(crate) fn device_like() -> Writer {
     w
 }
 
-/// Returns something like the `struct device` of a 64-bit kernel, and functions that take it and others.
+/// Returns something like the `struct device` of a 64-bit kernel, and functions that take it and
+/// others.
 pub(crate) fn aarch64_device_like() -> Writer {
     use kinds::{CONST, ENUM64, FUNC_PROTO, PTR};
     let mut w = Writer::new();

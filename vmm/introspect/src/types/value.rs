@@ -72,7 +72,8 @@ pub enum Value {
 }
 
 impl Value {
-    /// Returns the value as a number, for comparisons: signs extended, addresses for pointers, texts and objects.
+    /// Returns the value as a number, for comparisons: signs extended, addresses for pointers,
+    /// texts and objects.
     pub fn number(&self) -> Option<i128> {
         Some(match self {
             Self::Bool(b) => (*b).into(),
@@ -226,8 +227,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns an argument or a result: the content `raw` of a register as `ty`. Wider types need two registers and
-    /// come as what the first has of them.
+    /// Returns an argument or a result: the content `raw` of a register as `ty`. Wider types need
+    /// two registers and come as what the first has of them.
     pub fn register(&self, ty: TypeId, raw: u64) -> Value {
         let stripped = self.types.strip(ty);
         let all = self.types.width().bytes();
@@ -285,13 +286,14 @@ impl Reader<'_> {
         false
     }
 
-    /// Returns the name of the `struct device` at `device`, as `dev_name()` of the kernel takes it: the
-    /// initial name, or that of its kernel object (include/linux/device.h).
+    /// Returns the name of the `struct device` at `device`, as `dev_name()` of the kernel takes it:
+    /// the initial name, or that of its kernel object (include/linux/device.h).
     ///
     /// # Errors
     /// [`ValueError`] if the structure is not known or cannot be read.
     pub fn device_name(&self, device: u64) -> Result<String, ValueError> {
-        // The initial name holds until the device is added; `device_add` (drivers/base/core.c) then clears it.
+        // The initial name holds until the device is added; `device_add` (drivers/base/core.c) then
+        // clears it.
         for path in ["init_name", "kobj.name"] {
             let path = self.types.resolve("device", path)?;
             if let Value::Text { text, .. } = self.read(device, &path)? {

@@ -33,7 +33,8 @@ pub(super) fn allocate(ram: Range) -> Result<Arc<GuestRam>, Error> {
     Ok(Arc::new(memory))
 }
 
-/// Reads a file of at most `most` bytes; a longer one comes back one byte too long, for the caller to refuse.
+/// Reads a file of at most `most` bytes; a longer one comes back one byte too long, for the caller
+/// to refuse.
 fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
     let fail = |source| Error::Read {
         what,
@@ -47,7 +48,8 @@ fn read(path: &Path, what: &'static str, most: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Checks what does not depend on the kernel: that there is room for the initrd, and a command line.
+/// Checks what does not depend on the kernel: that there is room for the initrd, and a command
+/// line.
 pub(super) fn check(config: &Config) -> Result<(), Error> {
     let fail = |source| Error::Load {
         path: config.kernel.clone(),

@@ -61,8 +61,8 @@ pub(super) fn assemble(
     let disks = open_disks(config)?;
     let ram = boot::allocate(board.ram)?;
     let boot = boot::load(config, &board, (kernel, image), &ram)?;
-    // Before the devices are wired: KVM connects interrupt lines only to a controller that is set up (Linux,
-    // virt/kvm/eventfd.c, `kvm_irqfd_assign`).
+    // Before the devices are wired: KVM connects interrupt lines only to a controller that is set
+    // up (Linux, virt/kvm/eventfd.c, `kvm_irqfd_assign`).
     if let Some(vm) = &mut vm {
         vm.populate(config.cpus, &board.gic, Arc::clone(&ram), connections.waker)?;
     }

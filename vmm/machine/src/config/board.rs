@@ -9,11 +9,11 @@ pub enum BoardModel {
     /// A board of this project's own, with what a configuration asks for.
     #[default]
     Virt,
-    /// The same with the node of a coherency fabric, by which Linux's platform code for Marvell's Armada SoCs makes all
-    /// platform devices coherent.
+    /// The same with the node of a coherency fabric, by which Linux's platform code for Marvell's
+    /// Armada SoCs makes all platform devices coherent.
     VirtMvebu,
-    /// The same with the name and the system registers of Calxeda's ECX-2000, by which Linux's platform code for it
-    /// makes devices coherent, and powers the machine off.
+    /// The same with the name and the system registers of Calxeda's ECX-2000, by which Linux's
+    /// platform code for it makes devices coherent, and powers the machine off.
     VirtHighbank,
 }
 
@@ -28,7 +28,8 @@ pub struct BoardFacts {
     pub ram_min: u64,
     /// RAM ends at or below this physical address.
     pub ram_max: u64,
-    /// Where RAM begins by default in a machine with an IOMMU, or as little below as its size demands.
+    /// Where RAM begins by default in a machine with an IOMMU, or as little below as its size
+    /// demands.
     pub ram_with_iommu: u64,
     /// Number of virtio-mmio slots.
     pub virtio_slots: usize,

@@ -2,13 +2,15 @@
 
 use super::{Config, ConfigError};
 
-/// The most clock generators a machine may have; nothing needs more than two or three to come one after the other.
+/// The most clock generators a machine may have; nothing needs more than two or three to come one
+/// after the other.
 pub const MAX_CLOCKS: usize = 8;
 /// The longest name of a clock generator.
 pub const MAX_CLOCK_NAME: usize = 16;
 
 impl Config {
-    /// Returns the clock generators that the machine has: the names that its disks use, in the order of first use.
+    /// Returns the clock generators that the machine has: the names that its disks use, in the
+    /// order of first use.
     pub fn clock_list(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for name in self.disks.iter().flat_map(|disk| &disk.clocks) {

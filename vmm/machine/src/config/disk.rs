@@ -17,10 +17,12 @@ pub struct DiskConfig {
     /// Whether the guest may not write it.
     #[serde(default)]
     pub read_only: bool,
-    /// Whether what the guest writes stays in memory and ends with the run; the file is then only read.
+    /// Whether what the guest writes stays in memory and ends with the run; the file is then only
+    /// read.
     #[serde(default, skip_serializing_if = "is_false")]
     pub overlay: bool,
-    /// Whether the file is taken for raw contents even if it looks like an image of another form, such as qcow2.
+    /// Whether the file is taken for raw contents even if it looks like an image of another form,
+    /// such as qcow2.
     #[serde(default, skip_serializing_if = "is_false")]
     pub raw: bool,
     /// Number of request queues, 1 to [`MAX_DISK_QUEUES`](super::MAX_DISK_QUEUES).
@@ -29,15 +31,16 @@ pub struct DiskConfig {
     /// Where it stands; see [`Config::ports`](super::Config::ports) for the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iommu: Option<PortConfig>,
-    /// Clock generators that its node names in `assigned-clocks`, in that order. Each name makes one generator, which
-    /// devices may share, and whose driver is a module: the device's probe is deferred until that is loaded.
+    /// Clock generators that its node names in `assigned-clocks`, in that order. Each name makes
+    /// one generator, which devices may share, and whose driver is a module: the device's probe is
+    /// deferred until that is loaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clocks: Vec<String>,
     /// Whether its registers show no virtio device, so that its driver's probe fails.
     #[serde(default, skip_serializing_if = "is_false")]
     pub broken: bool,
-    /// Whether its node says `dma-coherent`, which is no help behind an IOMMU: Linux's allocator of coherent memory
-    /// takes another way there (arch/arm/mm/dma-mapping.c, `__iommu_alloc_simple`).
+    /// Whether its node says `dma-coherent`, which is no help behind an IOMMU: Linux's allocator of
+    /// coherent memory takes another way there (arch/arm/mm/dma-mapping.c, `__iommu_alloc_simple`).
     #[serde(default, skip_serializing_if = "is_false")]
     pub coherent: bool,
 }

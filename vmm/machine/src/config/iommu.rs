@@ -21,8 +21,8 @@ pub enum IommuModel {
     None,
     /// The IPMMU-VMSA of R-Car Gen2.
     Ipmmu,
-    /// The IPMMU-VMSA of R-Car Gen3: each instance a cache IPMMU with uTLBs, all of them before one main IPMMU,
-    /// which the machine adds.
+    /// The IPMMU-VMSA of R-Car Gen3: each instance a cache IPMMU with uTLBs, all of them before one
+    /// main IPMMU, which the machine adds.
     IpmmuGen3,
     /// The Rockchip IOMMU with addresses of 32 bits, of RK3288 and others.
     Rockchip,
@@ -35,7 +35,8 @@ pub enum IommuModel {
     Virtio,
 }
 
-/// The endpoints that a virtio-iommu can have here, far more than there are devices: their numbers are less.
+/// The endpoints that a virtio-iommu can have here, far more than there are devices: their numbers
+/// are less.
 pub const VIRTIO_IOMMU_ENDPOINTS: u32 = 256;
 
 /// The facts that are the same for all IOMMUs of a model.
@@ -53,13 +54,15 @@ pub struct ModelFacts {
     pub port_word: &'static str,
     /// What it calls an address space that ports are attached to.
     pub domain_word: &'static str,
-    /// How many cells name a port in a device's `iommus`, after the IOMMU: 1, or 0 if there is one port.
+    /// How many cells name a port in a device's `iommus`, after the IOMMU: 1, or 0 if there is one
+    /// port.
     pub cells: u32,
     /// Whether it stands on a virtio-mmio transport.
     pub virtio: bool,
-    /// Whether its driver, on 32-bit ARM, maps for all devices at once itself (`arm_iommu_attach_device` in
-    /// drivers/iommu/ipmmu-vmsa.c). Else the kernel makes a mapping for each device with a driver, and takes it down
-    /// when the driver goes (arch/arm/mm/dma-mapping.c, `arm_setup_iommu_dma_ops`).
+    /// Whether its driver, on 32-bit ARM, maps for all devices at once itself
+    /// (`arm_iommu_attach_device` in drivers/iommu/ipmmu-vmsa.c). Else the kernel makes a mapping
+    /// for each device with a driver, and takes it down when the driver goes
+    /// (arch/arm/mm/dma-mapping.c, `arm_setup_iommu_dma_ops`).
     pub shared_mapping: bool,
 }
 
@@ -150,7 +153,8 @@ impl IommuModel {
         self.facts().name
     }
 
-    /// Returns the names of all models for a sentence, such as "none, ipmmu or virtio", with `word` for each.
+    /// Returns the names of all models for a sentence, such as "none, ipmmu or virtio", with `word`
+    /// for each.
     fn listed(word: impl FnMut(Self) -> String) -> String {
         let words = Self::ALL.map(word);
         match words.split_last() {
@@ -174,7 +178,8 @@ impl IommuModel {
 pub struct IommuConfig {
     /// Its kind.
     pub model: IommuModel,
-    /// Its name; `ipmmuN`, `rockchipN`, `smmuN` or `viommuN` by default, where N counts the IOMMUs from 0.
+    /// Its name; `ipmmuN`, `rockchipN`, `smmuN` or `viommuN` by default, where N counts the IOMMUs
+    /// from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What a virtio-iommu is like, if not as by default.
@@ -248,7 +253,8 @@ pub enum PortConfig {
     At {
         /// The IOMMU's name.
         iommu: String,
-        /// The micro-TLB; the lowest that nobody else has, if none is named. Several devices may share one.
+        /// The micro-TLB; the lowest that nobody else has, if none is named. Several devices may
+        /// share one.
         utlb: Option<u32>,
     },
 }

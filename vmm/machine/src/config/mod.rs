@@ -32,20 +32,22 @@ pub const MAX_CPUS: u8 = 4;
 pub const MIN_MEMORY: u64 = 16 << 20;
 /// The most request queues one disk may have; more than one a core has no use.
 pub const MAX_DISK_QUEUES: u16 = 8;
-/// Base and size of RAM are multiples of this: ARM Linux patches its physical offset in steps of 2 MiB
-/// (`ARM_PATCH_PHYS_VIRT`).
+/// Base and size of RAM are multiples of this: ARM Linux patches its physical offset in steps of 2
+/// MiB (`ARM_PATCH_PHYS_VIRT`).
 pub const RAM_ALIGN: u64 = 2 << 20;
-/// A base of RAM that the machine chooses is a multiple of this: a zImage takes the address at which it runs, rounded
-/// down to 128 MiB, for the start of RAM (arch/arm/boot/compressed/head.S, AUTO_ZRELADDR).
+/// A base of RAM that the machine chooses is a multiple of this: a zImage takes the address at
+/// which it runs, rounded down to 128 MiB, for the start of RAM (arch/arm/boot/compressed/head.S,
+/// AUTO_ZRELADDR).
 const RAM_BASE_ALIGN: u64 = 128 << 20;
-/// The longest kernel command line: ARM Linux truncates at 1024 bytes (`COMMAND_LINE_SIZE`), with the final NUL.
+/// The longest kernel command line: ARM Linux truncates at 1024 bytes (`COMMAND_LINE_SIZE`), with
+/// the final NUL.
 pub const MAX_CMDLINE: usize = 1024;
 
 /// 2020-01-01 00:00 UTC.
 const VIRTUAL_EPOCH: u32 = 1_577_836_800;
 
-/// Returns the host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC. Like the clock it
-/// wraps, in 2106.
+/// Returns the host's date as a real-time clock shows it, in seconds since 1970-01-01 00:00 UTC.
+/// Like the clock it wraps, in 2106.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "it wraps, as the clock does"
@@ -60,8 +62,8 @@ pub fn host_date() -> u32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The name of the guest image that kernel and initial file system come from, if any: it says where they can be had
-    /// again, and has no influence on the machine.
+    /// The name of the guest image that kernel and initial file system come from, if any: it says
+    /// where they can be had again, and has no influence on the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The board.
@@ -98,8 +100,8 @@ pub struct Config {
     /// What the real-time clock shows at power-on, in seconds since 1970-01-01 00:00 UTC; see
     /// [`Config::epoch_now`] for the default.
     pub epoch: Option<u32>,
-    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM, which makes a guest use its DMA API for them. Devices
-    /// behind an IOMMU always do.
+    /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM, which makes a guest use its DMA API
+    /// for them. Devices behind an IOMMU always do.
     pub access_platform: bool,
     /// Where the console goes. The machine does not open it: its caller hands it a sink.
     pub console: ConsoleConfig,
@@ -132,8 +134,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns what the real-time clock of a machine shows that is powered on now, unless the configuration says: in
-    /// virtual time always the same, in host time the host's date.
+    /// Returns what the real-time clock of a machine shows that is powered on now, unless the
+    /// configuration says: in virtual time always the same, in host time the host's date.
     pub fn epoch_now(&self) -> u32 {
         self.epoch.unwrap_or_else(|| match self.time {
             TimeMode::Virtual => VIRTUAL_EPOCH,
@@ -143,8 +145,8 @@ impl Config {
 
     /// Returns the range of RAM.
     ///
-    /// Unless `memory_base` says otherwise it begins as low as the board allows, and in a machine with an IOMMU at
-    /// [`BoardFacts::ram_with_iommu`], or as little below as its size demands.
+    /// Unless `memory_base` says otherwise it begins as low as the board allows, and in a machine
+    /// with an IOMMU at [`BoardFacts::ram_with_iommu`], or as little below as its size demands.
     pub fn ram(&self) -> Range {
         let (size, board) = (self.memory.0, self.board.facts());
         let base = match self.memory_base {
@@ -364,7 +366,8 @@ pub enum KernelFormat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TimeMode {
-    /// One instruction takes one nanosecond and idling takes none of the host's: runs repeat exactly.
+    /// One instruction takes one nanosecond and idling takes none of the host's: runs repeat
+    /// exactly.
     #[default]
     Virtual,
     /// The host's monotonic clock.

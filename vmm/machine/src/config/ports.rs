@@ -32,8 +32,8 @@ impl Config {
         self.iommus.iter().filter(present)
     }
 
-    /// Returns what virtio-iommu `index` of [`iommu_list`](Self::iommu_list) is, with the endpoints that devices of
-    /// this configuration have.
+    /// Returns what virtio-iommu `index` of [`iommu_list`](Self::iommu_list) is, with the endpoints
+    /// that devices of this configuration have.
     ///
     /// # Errors
     /// As [`ports`](Self::ports).
@@ -47,18 +47,19 @@ impl Config {
         Ok(options.unwrap_or_default().device(endpoints))
     }
 
-    /// Returns where each device that accesses memory stands: the disks in their order, then the entropy device, if
-    /// there is one.
+    /// Returns where each device that accesses memory stands: the disks in their order, then the
+    /// entropy device, if there is one.
     ///
-    /// A device that says nothing is behind the first IOMMU that has a micro-TLB which no other device has, on the
-    /// lowest such; those that name one have it first.
+    /// A device that says nothing is behind the first IOMMU that has a micro-TLB which no other
+    /// device has, on the lowest such; those that name one have it first.
     ///
     /// # Errors
     /// A port that does not exist, as a sentence.
     pub fn ports(&self) -> Result<Vec<Option<Port>>, ConfigError> {
         let iommus = self.iommu_list();
         let wishes = self.wishes();
-        // Ports that are named come first: those that are given out by number below must not take them.
+        // Ports that are named come first: those that are given out by number below must not take
+        // them.
         let mut taken = Vec::new();
         for (device, wish) in &wishes {
             if let Some(PortConfig::At {

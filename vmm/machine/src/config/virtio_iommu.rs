@@ -39,7 +39,8 @@ pub enum VirtioIommuFeature {
 pub struct VirtioIommuOptions {
     /// What is offered; all but BYPASS by default.
     pub features: Vec<VirtioIommuFeature>,
-    /// Sizes of pages, powers of two; the least is the granule. 4K and all that are greater by default.
+    /// Sizes of pages, powers of two; the least is the granule. 4K and all that are greater by
+    /// default.
     pub page_sizes: Vec<ByteSize>,
     /// First and last IOVA that can be mapped, if INPUT_RANGE is offered.
     pub input_range: (ByteSize, ByteSize),
@@ -47,8 +48,8 @@ pub struct VirtioIommuOptions {
     pub domain_range: (u32, u32),
     /// Size of the list of properties in bytes, if PROBE is offered.
     pub probe_size: u32,
-    /// What the field `bypass` is at first, if BYPASS_CONFIG is offered: whether endpoints that are attached to nothing
-    /// reach memory untranslated.
+    /// What the field `bypass` is at first, if BYPASS_CONFIG is offered: whether endpoints that are
+    /// attached to nothing reach memory untranslated.
     pub bypass: bool,
     /// Most mappings of all domains together.
     pub max_mappings: usize,

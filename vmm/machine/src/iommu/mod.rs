@@ -19,8 +19,8 @@ pub use saved::WrongIommu;
 
 /// Sees what happens at the machine's IOMMUs, as it happens.
 ///
-/// Called on the thread that caused the event, a core's, or in host time also that of the devices, with the IOMMU's
-/// registers locked: it must not call the machine.
+/// Called on the thread that caused the event, a core's, or in host time also that of the devices,
+/// with the IOMMU's registers locked: it must not call the machine.
 pub trait IommuSink: Send + Sync {
     /// Reports that `event` has happened at `iommu`, at this time of the guest's clock.
     fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>);
@@ -36,7 +36,8 @@ pub trait IommuSink: Send + Sync {
         false
     }
 
-    /// Returns whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the machine is made.
+    /// Returns whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the
+    /// machine is made.
     fn wants_dma(&self) -> bool {
         false
     }
@@ -49,8 +50,8 @@ pub enum IommuEvent<'e> {
     Registers(&'e dyn RegisterEvent),
     /// What the driver of a virtio-iommu did.
     Virtio(&'e VirtioEvent<'e>),
-    /// What happened to accesses and translations; endpoints are numbered by [`IommuInfo`], and domains of a
-    /// virtio-iommu have their driver's numbers.
+    /// What happened to accesses and translations; endpoints are numbered by [`IommuInfo`], and
+    /// domains of a virtio-iommu have their driver's numbers.
     Path(&'e Event),
 }
 
@@ -68,13 +69,15 @@ pub enum VirtioEvent<'e> {
 pub struct IommuInfo {
     /// Its name.
     pub name: String,
-    /// The name of the IOMMU whose contexts it translates through: the main IPMMU's for a cache of Gen3, else its own.
+    /// The name of the IOMMU whose contexts it translates through: the main IPMMU's for a cache of
+    /// Gen3, else its own.
     pub contexts_of: String,
     /// Its model, whose [`facts`](IommuModel::facts) say what it calls ports and address spaces.
     pub model: IommuModel,
     /// For each micro-TLB or endpoint, the names of the devices behind it.
     pub masters: Vec<Vec<String>>,
-    /// The names of the machine's devices, by the [`SourceId`](viommu::SourceId) that events name them with.
+    /// The names of the machine's devices, by the [`SourceId`](viommu::SourceId) that events name
+    /// them with.
     pub sources: Vec<String>,
 }
 
@@ -93,17 +96,20 @@ pub struct IommuSummary {
     pub name: String,
     /// Its model, as on the command line.
     pub model: String,
-    /// Invalidations of a context or of everything; of a Rockchip IOMMU or an SMMU also those of single pages.
+    /// Invalidations of a context or of everything; of a Rockchip IOMMU or an SMMU also those of
+    /// single pages.
     pub flushes: u64,
     /// Translations that were found in the page tables and cached.
     pub fills: u64,
-    /// Lookups that the translation cache answered. This and the next three are the main IPMMU's on Gen3, for all.
+    /// Lookups that the translation cache answered. This and the next three are the main IPMMU's on
+    /// Gen3, for all.
     pub hits: u64,
     /// Lookups that it did not answer.
     pub misses: u64,
     /// Entries that it gave up for others.
     pub evictions: u64,
-    /// Mappings that the guest's page tables hold now, in all contexts that are enabled: pages and blocks.
+    /// Mappings that the guest's page tables hold now, in all contexts that are enabled: pages and
+    /// blocks.
     pub mappings: u64,
     /// Micro-TLBs, or endpoints, with a device, and those that something happened to.
     pub utlbs: Vec<UtlbSummary>,

@@ -208,8 +208,8 @@ impl Tallies {
         Self(instances)
     }
 
-    /// Returns the instance of an endpoint, and the micro-TLB: endpoints are micro-TLBs, those of the first instance
-    /// first.
+    /// Returns the instance of an endpoint, and the micro-TLB: endpoints are micro-TLBs, those of
+    /// the first instance first.
     fn locate(&self, EndpointId(endpoint): EndpointId) -> Option<(&Tally, EndpointId)> {
         let mut utlb = endpoint;
         for tally in &self.0 {

@@ -6,7 +6,8 @@ use super::super::config::KernelFormat;
 use super::{LoadError, offset};
 use crate::config::RAM_ALIGN;
 
-/// Magic number of a zImage, at [`ZIMAGE_MAGIC_AT`] (Linux, Documentation/arch/arm/booting and head.S).
+/// Magic number of a zImage, at [`ZIMAGE_MAGIC_AT`] (Linux, Documentation/arch/arm/booting and
+/// head.S).
 const ZIMAGE_MAGIC: u32 = 0x016f_2818;
 const ZIMAGE_MAGIC_AT: usize = 0x24;
 /// Address at which the image believes to start and end; the difference is its size.
@@ -140,9 +141,9 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(field.try_into().ok()?))
 }
 
-/// Checks that the file has all its bytes and no more. A zImage that was cut short would decompress garbage and hang
-/// without a word, and one with a device tree at its end may be of a kernel that prefers that to its machine's
-/// (arch/arm/boot/compressed/head.S).
+/// Checks that the file has all its bytes and no more. A zImage that was cut short would decompress
+/// garbage and hang without a word, and one with a device tree at its end may be of a kernel that
+/// prefers that to its machine's (arch/arm/boot/compressed/head.S).
 fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
     let start = word(bytes, ZIMAGE_START_AT).unwrap_or(0);
     let end = word(bytes, ZIMAGE_END_AT).unwrap_or(0);
@@ -164,7 +165,8 @@ fn check_length(bytes: &[u8]) -> Result<(), LoadError> {
     }
 }
 
-/// Returns the size tag: `{ words, tag, offset of the size of the initialised part, size of the zeroed part }`.
+/// Returns the size tag:
+/// `{ words, tag, offset of the size of the initialised part, size of the zeroed part }`.
 fn unpacked_size(bytes: &[u8]) -> Option<u64> {
     if word(bytes, ZIMAGE_MAGIC2_AT)? != ZIMAGE_MAGIC2 {
         return None;
@@ -185,8 +187,8 @@ fn unpacked_size(bytes: &[u8]) -> Option<u64> {
     None
 }
 
-/// Returns whether the first instruction is one with which ARM kernels begin: a branch (with link) over the header, a
-/// change of the processor mode, or the switch to Thumb of Thumb-2 kernels.
+/// Returns whether the first instruction is one with which ARM kernels begin: a branch (with link)
+/// over the header, a change of the processor mode, or the switch to Thumb of Thumb-2 kernels.
 fn looks_like_raw_image(bytes: &[u8]) -> bool {
     let Some(first) = word(bytes, 0) else {
         return false;
@@ -283,8 +285,9 @@ fn tree(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// Returns what to do with a U-Boot legacy image. The header has 64 bytes; the one at 29 is the architecture, the one
-/// at 31 the compression of what follows (U-Boot, include/image.h, `struct legacy_img_hdr`).
+/// Returns what to do with a U-Boot legacy image. The header has 64 bytes; the one at 29 is the
+/// architecture, the one at 31 the compression of what follows (U-Boot, include/image.h,
+/// `struct legacy_img_hdr`).
 fn uimage(bytes: &[u8]) -> &'static str {
     const ARM: u8 = 2;
     match (bytes.get(29), bytes.get(31)) {
@@ -351,7 +354,8 @@ pub(crate) mod tests {
                 unpacked: Some(5_000_000)
             }
         );
-        // What follows is the kernel's unless it is a device tree; that can be cut off as the sentence says.
+        // What follows is the kernel's unless it is a device tree; that can be cut off as the
+        // sentence says.
         let mut more = zimage(4096, None);
         more.extend_from_slice(&[0; 100]);
         parse(&more, KernelFormat::Auto).unwrap();

@@ -1,7 +1,7 @@
 //! Loading a kernel and its companions by ARM Linux's boot protocol.
 //!
-//! [`image::parse`] understands a file, [`place::place`] finds room, the machine copies. `linux-loader` has no loader
-//! for 32-bit ARM images; what it serves here is the command line.
+//! [`image::parse`] understands a file, [`place::place`] finds room, the machine copies.
+//! `linux-loader` has no loader for 32-bit ARM images; what it serves here is the command line.
 
 pub mod image;
 mod offset;

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 /// in arch/arm/Makefile). The first 16 KiB below it hold the kernel's first page table.
 pub const TEXT_OFFSET: u64 = 0x8000;
 
-/// The linear mapping begins at one of these addresses (arch/arm/Kconfig, PAGE_OFFSET), given as their upper 4 bits.
+/// The linear mapping begins at one of these addresses (arch/arm/Kconfig, PAGE_OFFSET), given as
+/// their upper 4 bits.
 const PAGE_OFFSETS: [u32; 4] = [0x4, 0x8, 0xb, 0xc];
 /// Offsets are below this; the largest in arch/arm/Makefile is 0x308000.
 const MAX_OFFSET: u32 = 16 << 20;
@@ -27,15 +28,16 @@ const FEW: u32 = 8;
 /// Most places that lists may point to, so that a file made for it costs no memory.
 const MAX_CANDIDATES: usize = 4096;
 
-/// Returns how far behind the start of RAM `image` must lie, in bytes; [`TEXT_OFFSET`] if it does not tell.
+/// Returns how far behind the start of RAM `image` must lie, in bytes; [`TEXT_OFFSET`] if it does
+/// not tell.
 pub fn of(image: &[u8]) -> u64 {
     let (offset, count) = count(image, start);
     if count >= FEW { offset } else { TEXT_OFFSET }
 }
 
-/// Returns whether `image` is a kernel that is to run where it is stored (Linux, CONFIG_XIP_KERNEL): its lists say that
-/// its data lies less far behind the start of the linear mapping than it does behind the start of the file, as its code
-/// lies elsewhere.
+/// Returns whether `image` is a kernel that is to run where it is stored (Linux,
+/// CONFIG_XIP_KERNEL): its lists say that its data lies less far behind the start of the linear
+/// mapping than it does behind the start of the file, as its code lies elsewhere.
 pub fn runs_in_place(image: &[u8]) -> bool {
     // An ordinary kernel must not be refused by chance: its own lists agree on a start.
     count(image, start).1 < FEW && count(image, before).1 >= ENOUGH
@@ -85,8 +87,8 @@ fn base(pointer: u32, index: usize) -> Option<u32> {
     pointer.checked_sub(u32::try_from(index).ok()?.checked_mul(4)?)
 }
 
-/// Returns how far before the linear mapping's start an image would begin that has `pointer`, its own address, at word
-/// `index`.
+/// Returns how far before the linear mapping's start an image would begin that has `pointer`, its
+/// own address, at word `index`.
 fn before(pointer: u32, index: usize) -> Option<u32> {
     let base = base(pointer, index)?;
     PAGE_OFFSETS
@@ -95,8 +97,8 @@ fn before(pointer: u32, index: usize) -> Option<u32> {
         .find(|before| (1..MAX_CODE).contains(before))
 }
 
-/// Returns how far behind the linear mapping's start an image begins that has `pointer`, its own address, at word
-/// `index`.
+/// Returns how far behind the linear mapping's start an image begins that has `pointer`, its own
+/// address, at word `index`.
 #[expect(clippy::cast_possible_truncation, reason = "TEXT_OFFSET is 32 KiB")]
 fn start(pointer: u32, index: usize) -> Option<u32> {
     let base = base(pointer, index)?;

@@ -11,19 +11,22 @@ use super::offset::TEXT_OFFSET;
 
 /// The largest such offset; a zImage does not tell to which it unpacks.
 const MAX_TEXT_OFFSET: u64 = 0x30_8000;
-/// A zImage is put this far from the start of RAM where there is room, above where it unpacks to, so that it need not
-/// move itself away first.
+/// A zImage is put this far from the start of RAM where there is room, above where it unpacks to,
+/// so that it need not move itself away first.
 const ZIMAGE_OFFSET: u64 = 32 << 20;
 /// Where a zImage goes in a small RAM; it then moves itself.
 const ZIMAGE_OFFSET_SMALL: u64 = 0x1_0000;
 /// Device tree and initrd go here where there is room: what booting.rst calls a safe location.
 const COMPANIONS_OFFSET: u64 = 128 << 20;
-/// How far device tree and initrd may lie from the start of RAM, to be in the kernel's low memory mapping: with
-/// the 3 GiB / 1 GiB split and the default vmalloc area, 760 MiB are mapped; stay clear of the end.
+/// How far device tree and initrd may lie from the start of RAM, to be in the kernel's low memory
+/// mapping: with the 3 GiB / 1 GiB split and the default vmalloc area, 760 MiB are mapped; stay
+/// clear of the end.
 const LOWMEM: u64 = 704 << 20;
-/// What the decompressor uses behind itself: stack, heap, and a page table (head.S: 4 KiB + 64 KiB + 16 KiB).
+/// What the decompressor uses behind itself: stack, heap, and a page table (head.S: 4 + 64 + 16
+/// KiB).
 const DECOMPRESSOR_SLACK: u64 = 1 << 20;
-/// A kernel is assumed to unpack to this many times its size when the zImage does not say; xz seldom reaches it.
+/// A kernel is assumed to unpack to this many times its size when the zImage does not say; xz
+/// seldom reaches it.
 const UNPACK_FACTOR: u64 = 6;
 /// Zeroed data that a raw Image is assumed to have behind its end.
 const RAW_IMAGE_BSS: u64 = 8 << 20;
@@ -48,7 +51,8 @@ pub struct Placement {
 /// Finds a place for `image`, a device tree and an initrd of `initrd_size` bytes in `ram`.
 ///
 /// # Errors
-/// [`LoadError::RamTooSmall`] naming how much would do, [`LoadError::InitrdTooLarge`] when no amount would.
+/// [`LoadError::RamTooSmall`] naming how much would do, [`LoadError::InitrdTooLarge`] when no
+/// amount would.
 pub fn place(ram: Range, image: &Image, initrd_size: Option<u64>) -> Result<Placement, LoadError> {
     if let Some(size) = initrd_size {
         // First of all: with a size below LOWMEM no sum that follows overflows.
@@ -101,7 +105,8 @@ pub fn check_initrd(ram: Range, size: u64) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Returns the offset of the kernel file from the start of RAM, and the first offset that nothing of it ever touches.
+/// Returns the offset of the kernel file from the start of RAM, and the first offset that nothing
+/// of it ever touches.
 fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> {
     // Before it is multiplied and added to: with this limit nothing below overflows.
     if image.size > LOWMEM {
@@ -127,7 +132,8 @@ fn kernel_extent(ram_size: u64, image: &Image) -> Result<(u64, u64), LoadError> 
             if running_end <= ZIMAGE_OFFSET && at_leisure <= ram_size / 2 {
                 (ZIMAGE_OFFSET, at_leisure)
             } else {
-                // It moves itself behind the place that it unpacks to, which takes room for a second copy.
+                // It moves itself behind the place that it unpacks to, which takes room for a
+                // second copy.
                 let moved = running_end.max(ZIMAGE_OFFSET_SMALL + image.size) + image.size;
                 (ZIMAGE_OFFSET_SMALL, moved + 2 * DECOMPRESSOR_SLACK)
             }

@@ -33,11 +33,13 @@ pub struct Difference {
 pub enum Certainty {
     /// The instruction, translated alone, does something else.
     Instruction,
-    /// It ends a piece of code that, translated at once, does something else; each instruction of it alone does not.
+    /// It ends a piece of code that, translated at once, does something else; each instruction of
+    /// it alone does not.
     Block,
     /// The search was ended before.
     Unfinished,
-    /// Machines that go on from where both were equal are equal all the way: what was translated before matters.
+    /// Machines that go on from where both were equal are equal all the way: what was translated
+    /// before matters.
     Unrepeated,
 }
 
@@ -46,7 +48,8 @@ pub enum Certainty {
 pub struct Instruction {
     /// The core.
     pub core: usize,
-    /// Where the core stood. An interrupt that was due, or a fetch that aborts, leads elsewhere from there.
+    /// Where the core stood. An interrupt that was due, or a fetch that aborts, leads elsewhere
+    /// from there.
     pub pc: u32,
     /// Its word and its text; `None` where there is no memory.
     pub code: Option<arm32::Disassembly>,

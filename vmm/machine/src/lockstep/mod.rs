@@ -1,8 +1,9 @@
 //! Two machines that must do the same: one interprets the guest's code, the other translates it.
 //!
-//! A [`Pair`] runs both by slices of instructions and compares them after each. The state of cores and devices is
-//! compared every time, and memory, which takes longer, ever more rarely. Where they are equal in all, a snapshot is
-//! kept; when they differ, machines that go on from it tell after which instruction that is so first.
+//! A [`Pair`] runs both by slices of instructions and compares them after each. The state of cores
+//! and devices is compared every time, and memory, which takes longer, ever more rarely. Where they
+//! are equal in all, a snapshot is kept; when they differ, machines that go on from it tell after
+//! which instruction that is so first.
 
 mod compare;
 mod difference;
@@ -21,7 +22,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 /// Instructions between two comparisons.
 const SLICE: u64 = 1_000_000;
-/// The most slices between two comparisons of memory: after as many a search for the first difference takes long.
+/// The most slices between two comparisons of memory: after as many a search for the first
+/// difference takes long.
 const MOST_SLICES: u64 = 64;
 
 /// Runs a machine of a pair.
@@ -63,8 +65,9 @@ enum Slice {
 }
 
 impl Pair {
-    /// Pairs two machines that were made alike, in virtual time, and have not run: the first will interpret all code,
-    /// the second translate it. Neither may write to a disk's file, and nobody may type at their consoles.
+    /// Pairs two machines that were made alike, in virtual time, and have not run: the first will
+    /// interpret all code, the second translate it. Neither may write to a disk's file, and nobody
+    /// may type at their consoles.
     ///
     /// # Errors
     /// The host cannot translate, or has no room for a snapshot.
@@ -73,8 +76,9 @@ impl Pair {
         Self::driven(interpreting, translating, Box::new(drive))
     }
 
-    /// Pairs machines as [`new`](Self::new) does, and has the one that translates do something else after this many
-    /// instructions: the last word of its memory changes. For tests of what becomes of a difference.
+    /// Pairs machines as [`new`](Self::new) does, and has the one that translates do something else
+    /// after this many instructions: the last word of its memory changes. For tests of what becomes
+    /// of a difference.
     ///
     /// # Errors
     /// As those of [`new`](Self::new).
@@ -127,8 +131,8 @@ impl Pair {
         self.translating
     }
 
-    /// Runs both until the guest ends, a limit is reached or someone stops the machine that translates; or until they
-    /// differ.
+    /// Runs both until the guest ends, a limit is reached or someone stops the machine that
+    /// translates; or until they differ.
     ///
     /// # Errors
     /// The host has no room for a snapshot.

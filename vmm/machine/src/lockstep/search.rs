@@ -16,11 +16,11 @@ struct Way {
     certainty: Certainty,
 }
 
-/// The ways, the first first. A machine that goes on has none of what was translated before, so that it translates
-/// sooner than usual, or the code to blame may not be translated at all.
+/// The ways, the first first. A machine that goes on has none of what was translated before, so
+/// that it translates sooner than usual, or the code to blame may not be translated at all.
 const WAYS: [Way; 3] = [
-    // Instructions end a run where they are to only if they are translated alone: a longer piece that is to end within
-    // is interpreted.
+    // Instructions end a run where they are to only if they are translated alone: a longer piece
+    // that is to end within is interpreted.
     Way {
         after: Some(1),
         longest: Some(1),
@@ -72,7 +72,8 @@ impl Search<'_> {
         })
     }
 
-    /// Finds the first difference of machines that translate in this way, and in the end differ as `found` has it.
+    /// Finds the first difference of machines that translate in this way, and in the end differ as
+    /// `found` has it.
     fn narrow(&self, way: Way, mut found: Compared) -> Result<Difference, Error> {
         let (mut equal, mut differ) = (self.equal.instructions(), self.until);
         while differ - equal > 1 {

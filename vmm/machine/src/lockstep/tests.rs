@@ -8,7 +8,8 @@ use crate::tests::{HI, OFF, UART, config, kernel, limited};
 use crate::{Config, Discard};
 use tempfile::NamedTempFile;
 
-/// mov r3, #0x40000000; add r3, r3, #0x100000; back: add r0, r0, #1; str r0, [r3]; ldr r2, [r3]; b back.
+/// mov r3, #0x40000000; add r3, r3, #0x100000; back: add r0, r0, #1; str r0, [r3]; ldr r2, [r3]; b
+/// back.
 const COUNT: [u32; 6] = [
     0xe3a0_3101,
     0xe283_3601,
@@ -115,7 +116,8 @@ fn the_guest_and_others_end_both() {
 
 #[test]
 fn the_first_instruction_after_which_a_register_differs_is_named() {
-    // The first of all, others in the first slice, at the ends of slices, and behind memory that was compared.
+    // The first of all, others in the first slice, at the ends of slices, and behind memory that
+    // was compared.
     for at in [1, 2, 777, 1_000_000, 1_000_001, 5_123_457] {
         let found = difference(&mut counting(at, another_register), limited(20_000_000));
         assert_eq!((found.equal, found.differ), (at - 1, at));

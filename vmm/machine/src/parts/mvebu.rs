@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::layout::Range;
 use crate::wiring::Wiring;
 
-/// Returns the node of a coherency fabric, with nothing at `window`: Linux reads its registers only on machines of
-/// Marvell's names (arch/arm/mach-mvebu/board-v7.c).
+/// Returns the node of a coherency fabric, with nothing at `window`: Linux reads its registers only
+/// on machines of Marvell's names (arch/arm/mach-mvebu/board-v7.c).
 pub(crate) fn coherency_fabric(window: Range) -> Placed {
     let entry = Entry::new("coherency-fabric", "coherency-fabric", &[window], None);
     Placed::new(entry, CoherencyFabric)

@@ -1,7 +1,8 @@
 //! Firmware: PSCI 1.0 over HVC.
 //!
-//! Cores come without firmware of their own; the machine answers in its place. Standby is the only idle state
-//! (CPU_SUSPEND with a power-down state is refused, as PSCI_FEATURES and the device tree say no such state exists).
+//! Cores come without firmware of their own; the machine answers in its place. Standby is the only
+//! idle state (CPU_SUSPEND with a power-down state is refused, as PSCI_FEATURES and the device tree
+//! say no such state exists).
 
 pub mod spec;
 
@@ -37,7 +38,8 @@ const fn action(action: FirmwareAction) -> Answer {
 
 /// Answers `call` of a core; `powered[i]` tells whether core `i` is on. A pure function.
 pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
-    // The device tree names HVC, and calls have the immediate 0 only (SMC Calling Convention, Arm DEN 0028).
+    // The device tree names HVC, and calls have the immediate 0 only (SMC Calling Convention, Arm
+    // DEN 0028).
     if conduit != Conduit::Hvc(0) {
         return action(FirmwareAction::Undefined);
     }
@@ -52,7 +54,8 @@ pub fn answer(conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
         CPU_ON => cpu_on(arg1, arg2, arg3, powered),
         // Never DENIED: there is no trusted OS that could need the core.
         CPU_OFF => action(FirmwareAction::CpuOff),
-        // Standby is all there is: a core that was powered down would have to start anew at the given address.
+        // Standby is all there is: a core that was powered down would have to start anew at the
+        // given address.
         CPU_SUSPEND if arg1 & POWER_STATE_POWERDOWN != 0 => result(INVALID_PARAMETERS),
         CPU_SUSPEND => Answer {
             result: Some(SUCCESS),
@@ -76,8 +79,8 @@ fn features(function: u32) -> u32 {
     }
 }
 
-/// Answers which of the architecture's own calls there are: those that SMCCC 1.1 requires; a core without speculation
-/// needs no workarounds.
+/// Answers which of the architecture's own calls there are: those that SMCCC 1.1 requires; a core
+/// without speculation needs no workarounds.
 fn architecture_features(function: u32) -> u32 {
     match function {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS,
@@ -85,7 +88,8 @@ fn architecture_features(function: u32) -> u32 {
     }
 }
 
-/// Returns the core that an affinity value names: cores are numbered in Aff0 of one cluster (MPIDR, ARM ARM B4.1.106).
+/// Returns the core that an affinity value names: cores are numbered in Aff0 of one cluster (MPIDR,
+/// ARM ARM B4.1.106).
 fn core_index(affinity: u32, powered: &[bool]) -> Option<usize> {
     // Compared as a whole: a value with another bit set, such as one of Aff1, names no core.
     let index = affinity as usize;

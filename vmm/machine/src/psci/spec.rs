@@ -1,4 +1,5 @@
-//! Function identifiers and results of PSCI 1.0 (Arm DEN 0022) and the SMC Calling Convention 1.1 (Arm DEN 0028).
+//! Function identifiers and results of PSCI 1.0 (Arm DEN 0022) and the SMC Calling Convention 1.1
+//! (Arm DEN 0028).
 
 /// SMCCC_VERSION.
 pub const SMCCC_VERSION: u32 = 0x8000_0000;

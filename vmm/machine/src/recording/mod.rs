@@ -1,4 +1,5 @@
-//! Recordings: all that reached a guest from outside, in a file from which the same run can be had again.
+//! Recordings: all that reached a guest from outside, in a file from which the same run can be had
+//! again.
 //!
 //! In sections as [`sections`](super::sections) has them, all of them JSON: one header, any number
 //! of lists of turns, one ending.
@@ -62,8 +63,8 @@ pub struct RecordingHeader {
     pub config: Config,
     /// What the real-time clock showed at power-on.
     pub epoch: u32,
-    /// The files that the machine was made from: kernel, initial file system if any, disks. None for a run that went on
-    /// from a snapshot, which says itself what it needs.
+    /// The files that the machine was made from: kernel, initial file system if any, disks. None
+    /// for a run that went on from a snapshot, which says itself what it needs.
     pub files: Vec<Source>,
     /// Where the run began, if not at power-on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,7 +81,8 @@ pub struct SnapshotStart {
     pub seed: Option<u64>,
 }
 
-/// Writes what happens to a machine. What cannot be written does not stop the run: [`Recorder::finish`] tells.
+/// Writes what happens to a machine. What cannot be written does not stop the run:
+/// [`Recorder::finish`] tells.
 pub struct Recorder<W>(Arc<Mutex<Sheet<W>>>);
 
 struct Sheet<W> {
@@ -129,8 +131,8 @@ fn lock<W>(sheet: &Mutex<Sheet<W>>) -> MutexGuard<'_, Sheet<W>> {
 }
 
 impl<W: Write + 'static> Recorder<W> {
-    /// Creates a machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records what happens to it in
-    /// `out`.
+    /// Creates a machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records
+    /// what happens to it in `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -163,8 +165,8 @@ impl<W: Write + 'static> Recorder<W> {
         Self::of(machine, &header, HostClock::new(), out)
     }
 
-    /// Creates a machine that goes on from `snapshot`, which was read from `file`, and who records what happens to it
-    /// in `out`.
+    /// Creates a machine that goes on from `snapshot`, which was read from `file`, and who records
+    /// what happens to it in `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -290,7 +292,8 @@ impl Recording {
             }
         }
         let ending = ending.ok_or_else(|| ReadError::damaged("it has no ending"))?;
-        // A replay waits for the instruction of each turn, and would never come to one that is over.
+        // A replay waits for the instruction of each turn, and would never come to one that is
+        // over.
         let moments = turns.iter().chain([&ending.turn]);
         let moments = moments.map(|turn| (turn.instructions, turn.now_ns));
         if !moments.is_sorted() {
@@ -337,7 +340,8 @@ impl Recording {
             start.file.path = moved.find(Role::Snapshot, &start.file)?;
             let mut disks = moved.clone();
             for (number, disk) in config.disks.iter().enumerate() {
-                // A disk that nobody moved is where the recording says, which need not be where the snapshot does.
+                // A disk that nobody moved is where the recording says, which need not be where the
+                // snapshot does.
                 let place = disks.disks.entry(number);
                 place.or_insert_with(|| disk.path.clone());
             }
@@ -367,7 +371,8 @@ impl Recording {
         Ok(())
     }
 
-    /// Returns the machine where the run began, to be run as it was. Its disks' files are left as they are.
+    /// Returns the machine where the run began, to be run as it was. Its disks' files are left as
+    /// they are.
     ///
     /// # Errors
     /// A sentence for the user; a snapshot that the run went on from must have been found

@@ -8,10 +8,12 @@ use super::*;
 use crate::tests::{ALARM, ECHO, OFF, UART, config, kernel, limited};
 use crate::{DiskConfig, Limits, MachineState};
 
-/// Shows the low byte of the time again and again: mrrc p15, 1, r2, r3, c14 (CNTVCT); strb r2, [r1]; b back.
+/// Shows the low byte of the time again and again: mrrc p15, 1, r2, r3, c14 (CNTVCT); strb r2,
+/// [r1]; b back.
 const TIME: [u32; 3] = [0xec53_2f1e, 0xe5c1_2000, 0xeaff_fffc];
 
-/// A run's end: why, what the console showed, and the machine's state but for what the run loop counted.
+/// A run's end: why, what the console showed, and the machine's state but for what the run loop
+/// counted.
 type Seen = (Reason, Vec<u8>, MachineState);
 
 fn seen(machine: &mut Machine, console: &Capture, reason: Reason) -> Seen {

@@ -1,4 +1,5 @@
-//! Files made of sections with checksums: the form that snapshots and recordings share. All numbers are little-endian.
+//! Files made of sections with checksums: the form that snapshots and recordings share. All numbers
+//! are little-endian.
 //!
 //! | | |
 //! |---|---|
@@ -33,6 +34,7 @@ pub struct Form {
     pub version: u32,
     /// What it is, for sentences.
     pub name: &'static str,
-    /// How many bytes the contents of a section of this kind have at most; `None` if there is no such kind.
+    /// How many bytes the contents of a section of this kind have at most; `None` if there is no
+    /// such kind.
     pub limit: fn(u32) -> Option<u32>,
 }

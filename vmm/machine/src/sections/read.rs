@@ -10,7 +10,8 @@ use vmm_files::atomic_file::reason;
 use super::{END, Form};
 use crate::sources::Role;
 
-/// The reason for which a file is of no use: sentences that go on where one about the file has begun.
+/// The reason for which a file is of no use: sentences that go on where one about the file has
+/// begun.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The host's.
@@ -37,7 +38,8 @@ pub enum ReadError {
     /// What it holds is not what was written.
     #[error("it is damaged: {0}")]
     Damaged(String),
-    /// What it holds is what was written, and means nothing here: a device, say, that there is in a later version.
+    /// What it holds is what was written, and means nothing here: a device, say, that there is in a
+    /// later version.
     #[error("its {part} is of another version of this program: {why}")]
     Unknown {
         /// The part of it.
@@ -232,7 +234,8 @@ pub(crate) fn json<T: for<'de> serde::Deserialize<'de>>(
     // Values nest only as deep as serde_json allows, so that no file exhausts the stack.
     serde_json::from_slice(text).map_err(|error| {
         let why = error.to_string();
-        // The section has its checksum, so that a name that is not known was written by a program that knew it.
+        // The section has its checksum, so that a name that is not known was written by a program
+        // that knew it.
         if why.starts_with("unknown ") {
             ReadError::Unknown { part, why }
         } else {

@@ -29,7 +29,8 @@ pub(super) struct DiskImage {
 }
 
 impl DiskImage {
-    /// Captures what `disk` holds now. If its file may be written after this (`goes_on`), it is copied.
+    /// Captures what `disk` holds now. If its file may be written after this (`goes_on`), it is
+    /// copied.
     ///
     /// # Errors
     /// The file cannot be read, or holds more than [`MAX_COPIED`] if it is to be copied.

@@ -1,4 +1,5 @@
-//! The memory of a snapshot: written once, then mapped copy-on-write by every machine that goes on from it.
+//! The memory of a snapshot: written once, then mapped copy-on-write by every machine that goes on
+//! from it.
 
 #![expect(
     unsafe_code,
@@ -56,7 +57,8 @@ impl Memory {
         let next = AtomicUsize::new(0);
         let copy = || -> io::Result<()> {
             let mut buffer = vec![0; CHUNK];
-            // Relaxed will do: each piece is taken once, and the end of the scope orders what was copied.
+            // Relaxed will do: each piece is taken once, and the end of the scope orders what was
+            // copied.
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 copy_piece(region, piece, &blank, &mut buffer)?;
             }
@@ -158,9 +160,9 @@ pub(super) fn rewind(memory: &mut GuestRam) -> bool {
         let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else {
             return false;
         };
-        // SAFETY: the range is one region's whole private mapping of a sealed file, so dropping its pages has it show
-        // the file again. `memory` is borrowed mutably, so nobody is accessing it; accesses are volatile, and no
-        // reference into it ever exists.
+        // SAFETY: the range is one region's whole private mapping of a sealed file, so dropping its
+        // pages has it show the file again. `memory` is borrowed mutably, so nobody is accessing
+        // it; accesses are volatile, and no reference into it ever exists.
         unsafe { madvise(host.cast(), region.len() as usize, Advice::LinuxDontNeed) }.is_ok()
     })
 }
@@ -185,7 +187,8 @@ impl Blank {
         Ok(Self { file, size })
     }
 
-    /// Writes `bytes`, whole pages, at `offset`; pages of zeros, which are there already, are left out.
+    /// Writes `bytes`, whole pages, at `offset`; pages of zeros, which are there already, are left
+    /// out.
     ///
     /// # Errors
     /// The host has no room.
@@ -231,8 +234,8 @@ fn is_full(page: &[u8]) -> bool {
     words.iter().any(|word| u64::from_ne_bytes(*word) != 0) || rest.iter().any(|byte| *byte != 0)
 }
 
-/// Returns what of `region` may not be zeros, in bytes from its start: what lies in the file below it, and what was
-/// touched since it was mapped.
+/// Returns what of `region` may not be zeros, in bytes from its start: what lies in the file below
+/// it, and what was touched since it was mapped.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the region is mapped, so its pages can be counted"

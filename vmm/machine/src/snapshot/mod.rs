@@ -38,7 +38,8 @@ use crate::vcpu::{Acceleration, Timing, Waker};
 use crate::wiring::HostConnections;
 use vmm_devices::ram::GuestRam;
 
-/// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any number of threads.
+/// A machine at one moment. Clones are cheap and are the same snapshot; it may be used by any
+/// number of threads.
 #[derive(Clone)]
 pub struct Snapshot(Arc<Inner>);
 
@@ -76,15 +77,17 @@ struct Inner {
 pub struct Fork {
     /// The sink of the guest's console from here on.
     pub console: Box<dyn ConsoleSink>,
-    /// The sink that is told of all that happens at the IOMMUs, the attachments that are there at first included.
+    /// The sink that is told of all that happens at the IOMMUs, the attachments that are there at
+    /// first included.
     pub iommu_sink: Option<Arc<dyn IommuSink>>,
-    /// Another seed: from here on the entropy device's noise is that of this one. What the guest has taken for
-    /// random before does not change.
+    /// Another seed: from here on the entropy device's noise is that of this one. What the guest
+    /// has taken for random before does not change.
     pub seed: Option<u64>,
 }
 
 impl Fork {
-    /// Creates options by which a machine differs from the saved one only in where its console goes.
+    /// Creates options by which a machine differs from the saved one only in where its console
+    /// goes.
     pub fn new(console: Box<dyn ConsoleSink>) -> Self {
         Self {
             console,
@@ -95,10 +98,12 @@ impl Fork {
 }
 
 impl Machine {
-    /// Takes a snapshot of the machine, between two runs. It goes on as if nothing had happened. A disk that the guest
-    /// writes to directly is copied into memory, up to a limit of 1 GiB of contents.
+    /// Takes a snapshot of the machine, between two runs. It goes on as if nothing had happened. A
+    /// disk that the guest writes to directly is copied into memory, up to a limit of 1 GiB of
+    /// contents.
     ///
-    /// Observers and probes are not part of it, and neither are the handles for typing on the console.
+    /// Observers and probes are not part of it, and neither are the handles for typing on the
+    /// console.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -136,7 +141,8 @@ impl Machine {
         let mut disks = Vec::new();
         let slots = self.board.devices.iter().filter(|entry| entry.virtio);
         for (entry, slot) in slots.zip(&self.devices.virtio) {
-            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+            // Poisoned only by a panic that its own thread has reported; another one here would
+            // hide it.
             let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
             if let (Some(index), Some(disk)) = (entry.disk_index(), slot.device().disk()) {
                 let fail = |source| Error::DiskSave {
@@ -218,8 +224,8 @@ impl Snapshot {
         Ok(machine)
     }
 
-    /// Returns the same, whose clock moves between slices of work only, and whose devices work on the thread that runs
-    /// it.
+    /// Returns the same, whose clock moves between slices of work only, and whose devices work on
+    /// the thread that runs it.
     pub(super) fn paced(&self, fork: Fork) -> Result<Machine, Error> {
         // A clock of virtual time in host time as well: the recording moves it, between slices.
         let clock = |_: &Config, time: TimeState| {
@@ -231,7 +237,8 @@ impl Snapshot {
         self.assemble(fork, None, clock)
     }
 
-    /// Returns the machine, with the clock that `timing` makes, and without a thread for its devices.
+    /// Returns the machine, with the clock that `timing` makes, and without a thread for its
+    /// devices.
     fn assemble(
         &self,
         fork: Fork,
@@ -310,8 +317,8 @@ impl Snapshot {
         &self.0.config
     }
 
-    /// Returns what `find` finds out about the guest from its memory, which is searched once: machines that go on from
-    /// here have it in common.
+    /// Returns what `find` finds out about the guest from its memory, which is searched once:
+    /// machines that go on from here have it in common.
     pub fn finding<T: Send + Sync + 'static>(
         &self,
         find: impl FnOnce(&GuestRam, &Board) -> Option<T>,
@@ -332,7 +339,8 @@ impl Snapshot {
         &self.0.state
     }
 
-    /// Returns the time that the real-time clock showed at power-on, in seconds since 1970-01-01 00:00 UTC.
+    /// Returns the time that the real-time clock showed at power-on, in seconds since 1970-01-01
+    /// 00:00 UTC.
     pub fn epoch(&self) -> u32 {
         self.0.state.epoch()
     }

@@ -18,8 +18,8 @@ use crate::tests::{UART, config, kernel, limited};
 use crate::vcpu::{Irqchip, KvmState, Width};
 use crate::{IommuConfig, IommuModel, Reason, Summary};
 
-/// Counts in memory and shows every 256th count: mov r3, #0x40000000; add r3, r3, #0x100000; add r0, r0, #1;
-/// str r0, [r3, #4]!; tst r0, #0xff; streqb r0, [r1]; b back.
+/// Counts in memory and shows every 256th count: mov r3, #0x40000000; add r3, r3, #0x100000; add
+/// r0, r0, #1; str r0, [r3, #4]!; tst r0, #0xff; streqb r0, [r1]; b back.
 const COUNT: [u32; 7] = [
     0xe3a0_3101,
     0xe283_3601,

@@ -1,4 +1,5 @@
-//! What is common to machines with and without acceleration: what a guest's cores are, and what a host may lack.
+//! What is common to machines with and without acceleration: what a guest's cores are, and what a
+//! host may lack.
 
 use std::io;
 
@@ -12,11 +13,13 @@ use crate::layout::Range;
 pub enum Irqchip {
     /// GICv2: distributor and CPU interface by memory.
     GicV2,
-    /// GICv3: distributor and one redistributor a core by memory, CPU interface by system registers.
+    /// GICv3: distributor and one redistributor a core by memory, CPU interface by system
+    /// registers.
     GicV3,
 }
 
-/// What the cores of a machine are and where its interrupts go: what of a board depends on its acceleration.
+/// What the cores of a machine are and where its interrupts go: what of a board depends on its
+/// acceleration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Platform {
     /// The guest's registers.
@@ -45,7 +48,8 @@ impl Platform {
     };
 }
 
-/// The reason for which a host's KVM cannot run a guest; each completes the sentence "KVM cannot be used: ...".
+/// The reason for which a host's KVM cannot run a guest; each completes the sentence "KVM cannot be
+/// used: ...".
 #[derive(Debug, thiserror::Error)]
 pub enum KvmError {
     /// Another kind of host.
@@ -79,7 +83,8 @@ pub enum KvmError {
 /// The way in which a machine's cores are run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acceleration {
-    /// By interpretation. If acceleration was asked for where it can be had, why it could not be had.
+    /// By interpretation. If acceleration was asked for where it can be had, why it could not be
+    /// had.
     Emulated(Option<String>),
     /// By the host's processor through KVM.
     Kvm,

@@ -29,7 +29,8 @@ impl Emulated {
 
 impl Vcpus for Emulated {
     fn boot(&mut self, boot: BootState) -> Result<(), KvmError> {
-        // Reset leaves the core as the boot protocol wants it: Supervisor mode, interrupts masked, MMU off.
+        // Reset leaves the core as the boot protocol wants it: Supervisor mode, interrupts masked,
+        // MMU off.
         let state = self.0.state_mut(0);
         state.r[0] = 0;
         state.r[1] = u32::MAX;

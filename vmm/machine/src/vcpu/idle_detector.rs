@@ -56,8 +56,8 @@ impl IdleDetector {
         }
     }
 
-    /// Returns whether all of `threads` have slept without a break since the look before, which was some time ago.
-    /// Looks once in a while, however often it is called.
+    /// Returns whether all of `threads` have slept without a break since the look before, which was
+    /// some time ago. Looks once in a while, however often it is called.
     pub fn all_slept(&mut self, threads: &[Sleeper]) -> bool {
         // Two looks close together prove nothing: who wakes now and
         // then has the same count in both.

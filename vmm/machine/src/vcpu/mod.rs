@@ -65,7 +65,8 @@ pub trait Vcpus {
     /// Returns the instructions retired by all cores; 0 where they are not counted.
     fn retired(&self) -> u64;
 
-    /// Runs at most `budget` instructions; cores whose instructions are not counted run for a moment.
+    /// Runs at most `budget` instructions; cores whose instructions are not counted run for a
+    /// moment.
     ///
     /// # Errors
     /// Why the run cannot go on, for a reason that is not the guest's.
@@ -96,8 +97,8 @@ pub trait Vcpus {
         None
     }
 
-    /// Makes the cores stand still and shows them to observers, who may change them; `None` when they cannot be shown.
-    /// To be followed by [`hide`](Self::hide).
+    /// Makes the cores stand still and shows them to observers, who may change them; `None` when
+    /// they cannot be shown. To be followed by [`hide`](Self::hide).
     ///
     /// # Errors
     /// Why the run cannot go on.
@@ -105,8 +106,9 @@ pub trait Vcpus {
         Ok(self.cluster().map(Cores::Aarch32))
     }
 
-    /// Makes what observers changed take effect. `image` tells, if an observer knows, that the guest's kernel lies from
-    /// the second address, a physical one, on and will be mapped to the first.
+    /// Makes what observers changed take effect. `image` tells, if an observer knows, that the
+    /// guest's kernel lies from the second address, a physical one, on and will be mapped to the
+    /// first.
     ///
     /// # Errors
     /// Why the run cannot go on.

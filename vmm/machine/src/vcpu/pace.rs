@@ -1,9 +1,10 @@
 //! How the run loop's turns are recorded, and gone through again.
 //!
-//! Everything that comes from outside reaches the guest at the beginning of a turn, and nowhere else: the time of the
-//! host, where the guest's clock is that, and what is typed. A recording is the list of turns: after how many
-//! instructions each began, at what time, and with what input. In between, a machine that is recorded is a machine in
-//! virtual time, whose devices do their work at once; so the list is all that it takes to run the same again.
+//! Everything that comes from outside reaches the guest at the beginning of a turn, and nowhere
+//! else: the time of the host, where the guest's clock is that, and what is typed. A recording is
+//! the list of turns: after how many instructions each began, at what time, and with what input. In
+//! between, a machine that is recorded is a machine in virtual time, whose devices do their work at
+//! once; so the list is all that it takes to run the same again.
 
 use arm32::Cluster;
 use crc32fast::Hasher;

@@ -21,8 +21,8 @@ use super::{Halted, Resume, Stop, StopHandler};
 
 pub use waiting::Silence;
 
-/// Instructions between looks at input, limits and requests: a few milliseconds of the host, a millisecond of virtual
-/// time.
+/// Instructions between looks at input, limits and requests: a few milliseconds of the host, a
+/// millisecond of virtual time.
 const SLICE: u64 = 1_000_000;
 /// The same for a recorded run in host time, whose clock the host's moves on between slices only.
 const RECORDED_SLICE: u64 = 50_000;
@@ -106,7 +106,8 @@ impl RunLoop<'_> {
                 faults.run_due();
             }
             if self.context.schedule.run_due() {
-                // A device has had its turn: requests and limits are looked at before the next has its own.
+                // A device has had its turn: requests and limits are looked at before the next has
+                // its own.
                 continue;
             }
             match self.begin_turn() {
@@ -125,7 +126,8 @@ impl RunLoop<'_> {
                 Ok(Stop::SystemReset) => return Reason::Reset,
                 Ok(Stop::Idle { wake_ns }) => {
                     self.context.counters.idle += 1;
-                    // Held cores run on when who holds them says so, and asleep among the rest is not dead.
+                    // Held cores run on when who holds them says so, and asleep among the rest is
+                    // not dead.
                     let cluster = self.context.vcpus.cluster();
                     let held = cluster.is_some_and(|cluster| cluster.any_held());
                     if let Some(reason) = self.idle(wake_ns, held, ticket, deadline) {
@@ -148,8 +150,8 @@ impl RunLoop<'_> {
         matches!(self.context.timing, Timing::Virtual(_)) && self.context.schedule.is_waiting()
     }
 
-    /// Returns why the run ends now. While it waits for the host the guest's own limits have their time to come: how
-    /// long it waits must not be seen in what the guest has done by then.
+    /// Returns why the run ends now. While it waits for the host the guest's own limits have their
+    /// time to come: how long it waits must not be seen in what the guest has done by then.
     fn must_end(&self, waits: bool, deadline: Option<Instant>) -> Option<Reason> {
         self.context.control.take().or_else(|| {
             if waits {
@@ -244,8 +246,8 @@ impl RunLoop<'_> {
         }
     }
 
-    /// Gives the cores `budget` instructions. Observers are told of stops on the way, and the slice ends where it would
-    /// without them.
+    /// Gives the cores `budget` instructions. Observers are told of stops on the way, and the slice
+    /// ends where it would without them.
     fn slice(&mut self, budget: u64, deadline: Option<Instant>) -> Result<Stop, Reason> {
         // One end for the whole slice, however many stops there are on the way.
         let end = self.context.vcpus.retired().saturating_add(budget);
@@ -370,7 +372,8 @@ impl RunLoop<'_> {
         ticket: u64,
         deadline: Option<Instant>,
     ) -> Option<Reason> {
-        // Virtual time stands still while all cores sleep: a time that has come and woke nobody never will.
+        // Virtual time stands still while all cores sleep: a time that has come and woke nobody
+        // never will.
         let wake_ns = wake_ns.filter(|ns| match &self.context.timing {
             Timing::Virtual(clock) => *ns > clock.now_ns(),
             Timing::Host(_) => true,
@@ -400,7 +403,8 @@ impl RunLoop<'_> {
                 None
             }
             (Timing::Virtual(clock), Some(ns)) => {
-                // A prompt ends no line, and with its timers to wake it the guest may never come to `sleep`.
+                // A prompt ends no line, and with its timers to wake it the guest may never come to
+                // `sleep`.
                 self.context.uart.flush();
                 clock.skip_to(ns);
                 None
@@ -431,8 +435,8 @@ impl RunLoop<'_> {
         }
     }
 
-    /// Lets time pass while all cores sleep as they did in the recorded run: to that of the next turn, or without one,
-    /// the guest is dead.
+    /// Lets time pass while all cores sleep as they did in the recorded run: to that of the next
+    /// turn, or without one, the guest is dead.
     fn idle_again(&self, replay: &pace::Replay, until: Option<u64>) -> Option<Reason> {
         let next = replay.next();
         if replay.ending() == Some(Reason::GuestDead) && until.is_none() {
@@ -451,8 +455,8 @@ impl RunLoop<'_> {
         None
     }
 
-    /// Returns whether anything may yet wake a core: input, unfinished work of a device, or what happened since
-    /// `ticket`.
+    /// Returns whether anything may yet wake a core: input, unfinished work of a device, or what
+    /// happened since `ticket`.
     fn may_wake(&self, ticket: u64) -> bool {
         // In this order: a device raises its interrupt before its work counts as done.
         let work = self.context.gate.can_arrive(self.context.uart.room())

@@ -9,7 +9,8 @@ pub enum Stop {
     Budget,
     /// Every core that is on waits for an interrupt.
     Idle {
-        /// When the earliest timer fires, in nanoseconds since power-on; `None` when only a device can wake a core.
+        /// When the earliest timer fires, in nanoseconds since power-on; `None` when only a device
+        /// can wake a core.
         wake_ns: Option<u64>,
     },
     /// The guest asked to be powered off.
@@ -27,7 +28,8 @@ pub enum Stop {
         /// [`Halted::image`](super::Halted::image)).
         pc: u64,
     },
-    /// A core is about to make a watched access (or has made it, says the hit). The next run lets it.
+    /// A core is about to make a watched access (or has made it, says the hit). The next run lets
+    /// it.
     Watchpoint {
         /// Index of the core.
         core: usize,

@@ -90,7 +90,8 @@ impl VcpuBarrier {
         state.standing += 1;
         self.changed.notify_all();
         while state.mode == Mode::Stand || state.mode == Mode::Run && state.held >> index & 1 != 0 {
-            // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+            // Poisoned only by a panic that its own thread has reported; another one here would
+            // hide it.
             state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
         }
         // Still under the lock that saw the mode: who waits for all
@@ -107,8 +108,8 @@ impl VcpuBarrier {
         self.set(&mut state, Mode::Stand);
     }
 
-    /// Makes all threads stand still, called by one of them, until [`VcpuBarrier::look`] was called. Its reason must be
-    /// there to be looked at by now.
+    /// Makes all threads stand still, called by one of them, until [`VcpuBarrier::look`] was
+    /// called. Its reason must be there to be looked at by now.
     pub fn halt(&self) {
         let mut state = self.lock();
         state.halted = true;
@@ -118,11 +119,11 @@ impl VcpuBarrier {
         }
     }
 
-    /// Makes `threads` stand still, and notes that the reason for which one of them did so is looked at now: they may
-    /// start again.
+    /// Makes `threads` stand still, and notes that the reason for which one of them did so is
+    /// looked at now: they may start again.
     pub fn look(&self, threads: &[JoinHandle<()>]) {
-        // Only when all stand: one that has given its reason, and not yet made the others stand still, would do it for
-        // a reason that is gone, and nobody would look again.
+        // Only when all stand: one that has given its reason, and not yet made the others stand
+        // still, would do it for a reason that is gone, and nobody would look again.
         self.wait_for(threads).halted = false;
     }
 
@@ -131,7 +132,8 @@ impl VcpuBarrier {
         self.lock().end.take()
     }
 
-    /// Lets the threads run, but those whose bit is set in `held`, which stand still or are about to.
+    /// Lets the threads run, but those whose bit is set in `held`, which stand still or are about
+    /// to.
     pub fn start(&self, held: u64) {
         let mut state = self.lock();
         // What ended or stopped the threads is to be looked at first.
@@ -320,7 +322,8 @@ mod tests {
         gate.dismiss(vec![thread]);
     }
 
-    /// Starts a thread that gives a reason whenever it runs, and makes all stand still a moment later.
+    /// Starts a thread that gives a reason whenever it runs, and makes all stand still a moment
+    /// later.
     fn halting(gate: &Arc<VcpuBarrier>, reasons: &Arc<AtomicU64>) -> JoinHandle<()> {
         let reasons = Arc::clone(reasons);
         thread(gate, move |gate| {
@@ -358,7 +361,8 @@ mod tests {
             assert_eq!(reasons.load(Ordering::Acquire), round);
             gate.look(&threads);
         }
-        // It does not begin for a reason that nobody has looked at, and there is nothing to wait for.
+        // It does not begin for a reason that nobody has looked at, and there is nothing to wait
+        // for.
         gate.halt();
         gate.start(0);
         gate.wait_standing(Duration::from_secs(60));

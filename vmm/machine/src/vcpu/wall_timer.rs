@@ -16,7 +16,8 @@ pub struct WallTimer {
 }
 
 impl WallTimer {
-    /// Makes `control` interrupt the run in `time`. Where no thread can be started the run looks between slices only.
+    /// Makes `control` interrupt the run in `time`. Where no thread can be started the run looks
+    /// between slices only.
     pub fn set(time: Duration, control: &Arc<Control>) -> Self {
         // Nothing is ever sent: to drop the sending end is to cancel.
         let (cancel, cancelled) = sync_channel(0);

@@ -11,7 +11,8 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::iommu::IommuSink;
 
-/// The interrupt lines of a machine, by what they pass through on their way to the interrupt controller.
+/// The interrupt lines of a machine, by what they pass through on their way to the interrupt
+/// controller.
 pub(super) struct Lines<'a> {
     controller: Controller,
     sink: Option<&'a Arc<dyn IommuSink>>,
@@ -57,7 +58,8 @@ impl<'a> Lines<'a> {
         Ok(Some(self.faulty(self.plain(entry)?, &entry.name)))
     }
 
-    /// Returns the line of another device, with the machine's sink told of what happens on it if it wants to know.
+    /// Returns the line of another device, with the machine's sink told of what happens on it if it
+    /// wants to know.
     ///
     /// # Errors
     /// When KVM refuses.
@@ -79,7 +81,8 @@ impl<'a> Lines<'a> {
 
     /// Returns the lines that faults are injected on, by device.
     pub fn into_faulty(self) -> BTreeMap<String, Arc<FaultyLine>> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.faulty.into_inner().unwrap_or_else(|e| e.into_inner())
     }
 

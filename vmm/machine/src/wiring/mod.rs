@@ -1,4 +1,5 @@
-//! A machine while its devices are made and connected: what they find at their places, and what becomes of it.
+//! A machine while its devices are made and connected: what they find at their places, and what
+//! becomes of it.
 
 mod lines;
 
@@ -288,7 +289,8 @@ impl<'a> Wiring<'a> {
     ) -> Result<Arc<Mutex<VirtioMmio>>, Error> {
         // A port of a valid configuration exists.
         let space = entry.iommu.and_then(|port| self.iommus.space(port));
-        // Behind an IOMMU a driver must not use physical addresses (VIRTIO_F_ACCESS_PLATFORM, virtio 1.2, 6).
+        // Behind an IOMMU a driver must not use physical addresses (VIRTIO_F_ACCESS_PLATFORM,
+        // virtio 1.2, 6).
         let access_platform = self.config.access_platform || space.is_some();
         let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
         // Several bus masters may share a port: this tells them apart in events and faults.

@@ -24,7 +24,8 @@ struct State {
     task: String,
     total: Option<(u64, Unit)>,
     done: u64,
-    /// The time at which the task began to advance, and its state then: a build may go on from an earlier one.
+    /// The time at which the task began to advance, and its state then: a build may go on from an
+    /// earlier one.
     pace: Option<(Instant, u64)>,
     notes: Vec<String>,
 }

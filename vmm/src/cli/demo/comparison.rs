@@ -20,8 +20,8 @@ const CASES: [&str; 2] = [
 /// The report's name.
 pub const REPORT: &str = "demo";
 
-/// Runs both cases, shows what they come to, and writes the report to `directory`. Returns whether both were as
-/// expected.
+/// Runs both cases, shows what they come to, and writes the report to `directory`. Returns whether
+/// both were as expected.
 pub fn run(directory: &Path) -> Result<bool, UserError> {
     paragraph(&[
         "Two disks, A and B, share one micro-TLB of a Renesas IPMMU. A is in use. B's driver is probed, but \

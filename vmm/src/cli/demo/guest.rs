@@ -33,15 +33,17 @@ impl ConsoleSink for Both {
     }
 }
 
-/// Does `work` on a thread of its own, with those of its machine below it, which can restrict itself: another one may
-/// have programs compile a kernel meanwhile, which the sandbox would not let it.
+/// Does `work` on a thread of its own, with those of its machine below it, which can restrict
+/// itself: another one may have programs compile a kernel meanwhile, which the sandbox would not
+/// let it.
 pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let ended = std::thread::scope(|scope| scope.spawn(work).join());
     // A panic of that thread is one of this command.
     ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Restricts the system calls of this thread and of those that it starts to what guests take, one after the other.
+/// Restricts the system calls of this thread and of those that it starts to what guests take, one
+/// after the other.
 pub fn filter() -> Result<(), UserError> {
     sandbox::filter_this_thread(usize::from(MAX_CPUS))
 }

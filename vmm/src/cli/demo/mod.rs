@@ -21,11 +21,12 @@ use super::output::Output;
 use super::sandbox::SandboxArgs;
 use super::{CommandExit, UserError};
 
-/// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind an IOMMU.
+/// Show the DMA teardown bug of 2017 and its fix, on one unmodified kernel with its devices behind
+/// an IOMMU.
 ///
-/// The first run compiles that kernel, some ten minutes on two cores. Meanwhile it boots a stock Debian one (a download
-/// of about 150 MB each) and shows a bug of it: a device that is bound again goes past its IOMMU. Later runs take
-/// seconds, and show the bug of 2017 only.
+/// The first run compiles that kernel, some ten minutes on two cores. Meanwhile it boots a stock
+/// Debian one (a download of about 150 MB each) and shows a bug of it: a device that is bound again
+/// goes past its IOMMU. Later runs take seconds, and show the bug of 2017 only.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Everything obtained is kept in $VIOMMU_CACHE, else $XDG_CACHE_HOME/viommu, else ~/.cache/viommu.
@@ -61,7 +62,8 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     );
     files.check()?;
     Output::check_directory(&args.report, "report directory")?;
-    // Before anything is fetched, and while there is someone to ask: the build runs in the background.
+    // Before anything is fetched, and while there is someone to ask: the build runs in the
+    // background.
     match (args.stock_only, cache.image(BUILT)?) {
         (true, _) => install::prepare_host(&cache, &[STOCK])?,
         (false, None) => install::prepare_host(&cache, &[STOCK, BUILT])?,
@@ -90,8 +92,8 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     })
 }
 
-/// Boots the stock kernel and shows its bug, while the other kernel is compiled unless this is to be all. Returns
-/// whether the bug was as expected.
+/// Boots the stock kernel and shows its bug, while the other kernel is compiled unless this is to
+/// be all. Returns whether the bug was as expected.
 fn stock(
     cache: &Cache,
     steps: &mut u32,

@@ -15,7 +15,8 @@ const CASE: &str = "rockchip.linux-6-1.stock.on";
 /// The report's name.
 pub const REPORT: &str = "demo-stock";
 
-/// Runs the case, shows what it comes to, and writes the report to `directory`. Returns whether it was as expected.
+/// Runs the case, shows what it comes to, and writes the report to `directory`. Returns whether it
+/// was as expected.
 pub fn run(directory: &Path) -> Result<bool, UserError> {
     paragraph(&[
         "The same kernel, with two disks, A and B, each behind a Rockchip IOMMU. B's driver is unbound and bound",

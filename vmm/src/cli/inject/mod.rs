@@ -278,8 +278,8 @@ impl Args {
         files.check()
     }
 
-    /// Checks what can be checked of numbers of runs before the scenario has run. How many points it has, of which a
-    /// systematic campaign has its runs, is not known before.
+    /// Checks what can be checked of numbers of runs before the scenario has run. How many points
+    /// it has, of which a systematic campaign has its runs, is not known before.
     fn check(&self, plan: &Plan) -> Result<(), UserError> {
         match (self.runs, self.run) {
             (Some(0), _) => Err(UserError::new("--runs 0 runs nothing: use 1 or more")),
@@ -358,7 +358,8 @@ impl Args {
         let signals = Signals::handle()?;
         let bar = progress(runs, done.len() as u64);
         let jobs = jobs_or_cores(self.jobs);
-        // A file of results needs each run's record in full; a table does with less, which bounds memory.
+        // A file of results needs each run's record in full; a table does with less, which bounds
+        // memory.
         let mut retention = self.json.is_none().then(RetentionPolicy::default);
         let mut trim = |record: &mut Record| retention.iter_mut().for_each(|t| t.trim(record));
         done.values_mut().for_each(&mut trim);
@@ -429,8 +430,8 @@ impl Args {
     }
 }
 
-/// Returns what came of doing `count` runs again, of which `others` were not what they had been. Some of them may have
-/// been `read` from a journal.
+/// Returns what came of doing `count` runs again, of which `others` were not what they had been.
+/// Some of them may have been `read` from a journal.
 fn repeated(summary: &Summary, count: usize, others: &[Difference], read: bool) -> String {
     let mut text = format!("\n{count} runs were done again: ");
     let cause = if read {

@@ -16,7 +16,8 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Finds out whether they can be written. Nothing is made yet, except for the directory of the report.
+    /// Finds out whether they can be written. Nothing is made yet, except for the directory of the
+    /// report.
     pub fn new(args: &Args, header: &Header) -> Result<Self, UserError> {
         let (json, junit) = Output::results(args.json.as_deref(), args.junit.as_deref())?;
         if let Some(directory) = &args.report {

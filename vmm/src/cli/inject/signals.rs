@@ -8,8 +8,8 @@ use signal_hook::flag;
 
 use crate::cli::{CommandExit, UserError, patience};
 
-/// The signals that have come: the first has the runs that are under way come to their end, the second ends the
-/// program.
+/// The signals that have come: the first has the runs that are under way come to their end, the
+/// second ends the program.
 #[derive(Default)]
 pub struct Signals {
     /// Whether one has come.
@@ -29,8 +29,8 @@ impl Signals {
         for signal in [SIGINT, SIGTERM] {
             let code = CommandExit::Signal(u8::try_from(signal).unwrap_or(u8::MAX)).code();
             let (stop, last) = (&signals.stop, &signals.last);
-            // Actions run in this order: the first signal must find the flag unset, and only the second end the
-            // program.
+            // Actions run in this order: the first signal must find the flag unset, and only the
+            // second end the program.
             flag::register_conditional_shutdown(signal, code.into(), Arc::clone(stop))
                 .and_then(|_| {
                     flag::register_usize(signal, Arc::clone(last), signal.unsigned_abs() as usize)

@@ -19,7 +19,8 @@ use super::stdout::print;
 use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError};
 
-/// Show what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is taken away.
+/// Show what a kernel does to a device's DMA when a probe is deferred or fails, or a driver is
+/// taken away.
 #[derive(Debug, Subcommand)]
 #[command(after_help = AFTER_HELP)]
 pub enum Command {
@@ -90,15 +91,16 @@ pub struct MatrixArgs {
     /// An image to run on the kernel of, besides the scenario's own
     #[arg(long, value_name = "NAME")]
     image: Vec<String>,
-    /// Run unmodified kernels only, of each release that a scenario names, and print a table of scenarios by release,
-    /// as `vmm lab list --releases` does of what is expected
+    /// Run unmodified kernels only, of each release that a scenario names, and print a table of
+    /// scenarios by release, as `vmm lab list --releases` does of what is expected
     #[arg(long, conflicts_with_all = ["image", "kernel"])]
     releases: bool,
-    /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its clk-axi-clkgen.ko
+    /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its
+    /// clk-axi-clkgen.ko
     #[arg(long, value_name = "FILE[,MODULE]")]
     kernel: Vec<String>,
-    /// The vmlinux with debug information of one of these kernels, for one without types in its image; each kernel
-    /// takes the one of its own build. May be given more than once
+    /// The vmlinux with debug information of one of these kernels, for one without types in its
+    /// image; each kernel takes the one of its own build. May be given more than once
     #[arg(long, value_name = "FILE")]
     vmlinux: Vec<PathBuf>,
 }
@@ -396,12 +398,14 @@ impl MatrixArgs {
     }
 }
 
-/// Returns whether the verdict is the expected one. The signs that lead to it differ from kernel to kernel.
+/// Returns whether the verdict is the expected one. The signs that lead to it differ from kernel to
+/// kernel.
 fn has_verdict(judged: &Judged) -> bool {
     judged.judgement.health == judged.case.expect.verdict
 }
 
-/// Returns a table with a line for each case and a column for each kernel; marked where it is not as expected.
+/// Returns a table with a line for each case and a column for each kernel; marked where it is not
+/// as expected.
 fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
     let mut text = format!("\n{:44}", "");
     for number in 0..columns.len() {

@@ -80,7 +80,8 @@ impl Selection {
         Ok(cases)
     }
 
-    /// Makes sure that this host has what obtaining the images of all these runs takes, before the first run.
+    /// Makes sure that this host has what obtaining the images of all these runs takes, before the
+    /// first run.
     fn prepare_host(&self, cases: &[Case], choices: &[KernelChoice]) -> Result<(), UserError> {
         self.host.apply()?;
         let mut images = BTreeSet::new();
@@ -113,8 +114,8 @@ impl Selection {
         Ok(())
     }
 
-    /// Obtains the kernels for all runs, by image; one map for each choice. This is done before the first guest
-    /// runs, as a process that runs guests obtains nothing any more.
+    /// Obtains the kernels for all runs, by image; one map for each choice. This is done before the
+    /// first guest runs, as a process that runs guests obtains nothing any more.
     pub fn kernels(
         &self,
         cases: &[Case],
@@ -152,7 +153,8 @@ impl Selection {
                 };
                 // `obtain` has made an entry for the image of every case.
                 let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image], types);
-                // Both locks until the lines are printed, or another thread could print a later case in between.
+                // Both locks until the lines are printed, or another thread could print a later
+                // case in between.
                 let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
                 let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
                 done.insert(index, verdict);
@@ -185,7 +187,8 @@ fn obtain(cases: &[Case], choice: &KernelChoice) -> Result<Kernels, UserError> {
     Ok(kernels)
 }
 
-/// Restricts this process to what guests of these kernels take, so many at once, and to its own outputs.
+/// Restricts this process to what guests of these kernels take, so many at once, and to its own
+/// outputs.
 pub fn enter_sandbox<'p>(
     kernels: &[Kernels],
     outputs: impl IntoIterator<Item = &'p Option<PathBuf>>,

@@ -23,7 +23,8 @@ pub(super) enum Error {
     Rule(#[from] seccompiler::BackendError),
 }
 
-/// Restricts all threads of this process. False if the kernel, or this kind of processor, has no such filters.
+/// Restricts all threads of this process. False if the kernel, or this kind of processor, has no
+/// such filters.
 pub(super) fn apply_to_all_threads() -> Result<bool, Error> {
     apply(seccompiler::apply_filter_all_threads)
 }
@@ -39,7 +40,8 @@ fn apply(
     let Ok(target) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(false);
     };
-    // The filter of clone3 first: once the other is in force, seccomp(2) itself is no longer allowed.
+    // The filter of clone3 first: once the other is in force, seccomp(2) itself is no longer
+    // allowed.
     for program in [without_clone3(target)?, allowed(target)?] {
         match install(&program) {
             Err(seccompiler::Error::Seccomp(error)) if is_absent(&error) => return Ok(false),
@@ -54,8 +56,8 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
 }
 
-/// Returns the filter that hides clone3. What that asks for is in memory, which a filter cannot see; the C library
-/// takes `clone` where there is no clone3.
+/// Returns the filter that hides clone3. What that asks for is in memory, which a filter cannot
+/// see; the C library takes `clone` where there is no clone3.
 fn without_clone3(target: TargetArch) -> Result<BpfProgram, Error> {
     let absent = SeccompAction::Errno(libc::ENOSYS as u32);
     let rules = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
@@ -130,9 +132,11 @@ const IOCTL_TYPE: u64 = 0xff00;
 const KVM_TYPE: u64 = 0xae00;
 /// Names a mapping of memory, which the C library does (Linux `include/uapi/linux/prctl.h`).
 const PR_SET_VMA: libc::c_int = 0x5356_4d41;
-/// The option that reads what the kernel told this process at its start, such as the size of a page (as above).
+/// The option that reads what the kernel told this process at its start, such as the size of a page
+/// (as above).
 const PR_GET_AUXV: libc::c_int = 0x4155_5856;
-/// Requests to terminals, files and disks. Not TIOCSTI, which types on a terminal for others to run.
+/// Requests to terminals, files and disks. Not TIOCSTI, which types on a terminal for others to
+/// run.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the kernel takes requests of 32 bits"
@@ -282,7 +286,8 @@ const PROCESS: &[c_long] = &[
     libc::SYS_times,
     libc::SYS_uname,
 ];
-/// The calls on sockets that are there: a debugger's, the console's. No new ones, and no connections to elsewhere.
+/// The calls on sockets that are there: a debugger's, the console's. No new ones, and no
+/// connections to elsewhere.
 const SOCKETS: &[c_long] = &[
     libc::SYS_accept,
     libc::SYS_accept4,

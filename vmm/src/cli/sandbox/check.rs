@@ -55,7 +55,8 @@ enum Attempt {
     Nothing,
 }
 
-/// Runs the subcommand: prints what came of the attempt, if the sandbox leaves the process to do so.
+/// Runs the subcommand: prints what came of the attempt, if the sandbox leaves the process to do
+/// so.
 pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.sandbox.apply();
     let mut policy = Policy::default();

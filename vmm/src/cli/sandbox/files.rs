@@ -13,11 +13,12 @@ use super::super::UserError;
 use super::is_off;
 use super::policy::Policy;
 
-/// The rights that rules are written for; a kernel with an older ABI enforces what it knows of them.
+/// The rights that rules are written for; a kernel with an older ABI enforces what it knows of
+/// them.
 const KNOWN: ABI = ABI::V6;
 
-/// Returns the rights in a directory in which files appear: they are made there, under one name and then another, and
-/// what is in the place of one is replaced.
+/// Returns the rights in a directory in which files appear: they are made there, under one name and
+/// then another, and what is in the place of one is replaced.
 fn place() -> BitFlags<AccessFs> {
     // Without Refer: an output is moved within its directory only.
     AccessFs::ReadFile
@@ -32,14 +33,15 @@ fn read() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::ReadDir
 }
 
-/// Returns the rights on a file that is read and written; a block device and KVM are asked for more than their bytes.
+/// Returns the rights on a file that is read and written; a block device and KVM are asked for more
+/// than their bytes.
 fn write() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
 }
 
 impl Policy {
-    /// Restricts this thread, and those that it starts, to these files. The host's own that every machine needs are
-    /// added: KVM, and what this process is told of itself.
+    /// Restricts this thread, and those that it starts, to these files. The host's own that every
+    /// machine needs are added: KVM, and what this process is told of itself.
     ///
     /// # Errors
     /// The kernel has Landlock and refuses the rules.
@@ -50,8 +52,8 @@ impl Policy {
         self.write
             .extend(["/dev/kvm", "/dev/null"].map(PathBuf::from));
         self.read.push("/proc/self".into());
-        // What this process was given; it may have to be opened again, to be read without waiting. Of a pipe or socket
-        // that is allowed in any case.
+        // What this process was given; it may have to be opened again, to be read without waiting.
+        // Of a pipe or socket that is allowed in any case.
         for number in 0..3 {
             let path = PathBuf::from(format!("/proc/self/fd/{number}"));
             let kind = path.metadata().map(|metadata| metadata.file_type());
@@ -76,11 +78,12 @@ impl Policy {
     }
 }
 
-/// Restricts this thread, and those that it starts, to what `policy` names. Returns words for how that is
-/// enforced; `None` if the kernel cannot.
+/// Restricts this thread, and those that it starts, to what `policy` names. Returns words for how
+/// that is enforced; `None` if the kernel cannot.
 fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
     let mut rules = Ruleset::default()
-        // Best effort: an older kernel enforces what it knows, and the caller reports how much that is.
+        // Best effort: an older kernel enforces what it knows, and the caller reports how much that
+        // is.
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
         // What is handled and has no rule below is refused: all connections, and all ports but one.

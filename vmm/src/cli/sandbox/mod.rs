@@ -5,7 +5,8 @@
 //! restricts system calls (seccomp) of all threads, before the first instruction of a guest. Both
 //! are the command's doing: whoever embeds the machine decides for themselves.
 //!
-//! A kernel that lacks one of them runs guests with the other, or with none; `VMM_LOG=info` says what is in force.
+//! A kernel that lacks one of them runs guests with the other, or with none; `VMM_LOG=info` says
+//! what is in force.
 
 mod calls;
 pub mod check;
@@ -38,8 +39,8 @@ pub enum Mode {
 /// The flag of every command that runs guests.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct SandboxArgs {
-    /// Whether this process keeps itself from all files and system calls that the machine does not need before a guest
-    /// runs, as far as this host's kernel can do that (see docs/security.md)
+    /// Whether this process keeps itself from all files and system calls that the machine does not
+    /// need before a guest runs, as far as this host's kernel can do that (see docs/security.md)
     #[arg(
         long,
         value_name = "on|off",
@@ -69,11 +70,11 @@ fn is_off() -> bool {
     OFF.load(Ordering::Relaxed)
 }
 
-/// Restricts the system calls of all threads of this process, now and later. A system call that is not allowed ends the
-/// process with a sentence that names it, and exit code 159.
+/// Restricts the system calls of all threads of this process, now and later. A system call that is
+/// not allowed ends the process with a sentence that names it, and exit code 159.
 ///
-/// Memory that can be executed is not to be had after that: it is set aside before, for the code of `cores` emulated
-/// cores of machines that are yet to be made. Cores beyond that are interpreted.
+/// Memory that can be executed is not to be had after that: it is set aside before, for the code of
+/// `cores` emulated cores of machines that are yet to be made. Cores beyond that are interpreted.
 ///
 /// # Errors
 /// The kernel has seccomp and refuses the filter.
@@ -82,8 +83,9 @@ pub fn filter(cores: usize) -> Result<(), UserError> {
     restrict_calls(calls::apply_to_all_threads)
 }
 
-/// Restricts system calls as [`filter`] does, for this thread and those that it starts: where another part of the
-/// process still has programs to start. The memory for code is all that there will be in the whole process.
+/// Restricts system calls as [`filter`] does, for this thread and those that it starts: where
+/// another part of the process still has programs to start. The memory for code is all that there
+/// will be in the whole process.
 ///
 /// # Errors
 /// As [`filter`].

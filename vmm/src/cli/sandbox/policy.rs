@@ -21,7 +21,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Creates the policy for guests of images: what these consist of, and temporary files for their disks.
+    /// Creates the policy for guests of images: what these consist of, and temporary files for
+    /// their disks.
     ///
     /// # Errors
     /// There is no place for images.

@@ -13,7 +13,8 @@ use vmm_sys_util::signal::register_signal_handler;
 use super::super::tty;
 
 /// The position in a SIGSYS's siginfo of the number of the system call, in words of 32 bits (Linux
-/// `include/uapi/asm-generic/siginfo.h`: signal, errno, code, padding, address of two words, number).
+/// `include/uapi/asm-generic/siginfo.h`: signal, errno, code, padding, address of two words,
+/// number).
 const CALL_WORD: usize = 6;
 /// The exit code: that of a program which SIGSYS ended, as a shell shows it.
 const EXIT_CODE: c_int = 128 + libc::SIGSYS;
@@ -24,8 +25,8 @@ pub(super) fn handle() -> io::Result<()> {
         .map_err(|error| io::Error::from_raw_os_error(error.errno()))
 }
 
-/// Says in one sentence which call it was and ends the process: what it was about to do is not known, so that it goes
-/// no further.
+/// Says in one sentence which call it was and ends the process: what it was about to do is not
+/// known, so that it goes no further.
 extern "C" fn report(_signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     // SAFETY: the kernel hands a valid siginfo of 128 bytes to a handler that asks for it.
     let call = unsafe { info.cast::<c_int>().add(CALL_WORD).read() };

@@ -1,5 +1,6 @@
-//! A made-up pair of runs that tells the story of the lifecycle bug: two DMA controllers share a micro-TLB, the probe
-//! of the second is deferred, and without the guard in `arch_teardown_dma_ops` the first loses its translation.
+//! A made-up pair of runs that tells the story of the lifecycle bug: two DMA controllers share a
+//! micro-TLB, the probe of the second is deferred, and without the guard in `arch_teardown_dma_ops`
+//! the first loses its translation.
 //!
 //! The order of events is that of Linux 6.1 with IPMMU_VMSA; times and counts are invented.
 

@@ -1,11 +1,12 @@
 //! The trace event format of Chrome, as the Perfetto UI reads it.
 //!
-//! The format is described in "Trace Event Format" of the Catapult project; where the Perfetto importer
-//! (`src/trace_processor/importers/json` in its source) asks for more, that is done too: slices of one thread nest or
-//! do not touch, thread numbers are unique in the whole trace, flows begin and end at slices of at least 1 ns.
+//! The format is described in "Trace Event Format" of the Catapult project; where the Perfetto
+//! importer (`src/trace_processor/importers/json` in its source) asks for more, that is done too:
+//! slices of one thread nest or do not touch, thread numbers are unique in the whole trace, flows
+//! begin and end at slices of at least 1 ns.
 //!
-//! A run is a process, a lane a thread, or several where its events overlap; states have threads of their own. Times
-//! are microseconds with three decimals, thus exact nanoseconds.
+//! A run is a process, a lane a thread, or several where its events overlap; states have threads of
+//! their own. Times are microseconds with three decimals, thus exact nanoseconds.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -239,7 +240,8 @@ impl Trace<'_> {
                     "ph": phase, "id": id, "pid": process, "tid": station.1, "ts": micros(station.0),
                     "cat": "story", "name": "then",
                 });
-                // An arrow ends at the slice that encloses its time, not at the next one, which is the default ("bp").
+                // An arrow ends at the slice that encloses its time, not at the next one, which is
+                // the default ("bp").
                 if phase == "f" {
                     event["bp"] = json!("e");
                 }
@@ -299,7 +301,8 @@ impl Trace<'_> {
     }
 }
 
-/// Returns nanoseconds as microseconds. A float keeps all three decimals for a hundred days, longer than any run.
+/// Returns nanoseconds as microseconds. A float keeps all three decimals for a hundred days, longer
+/// than any run.
 fn micros(ns: u64) -> Value {
     // Parsed from its decimals, a float is also written with them: its shortest form is exact.
     let text = format!("{}.{:03}", ns / 1000, ns % 1000);

@@ -48,7 +48,8 @@ pub enum ExportError {
     },
 }
 
-/// Writes `NAME.html`, `NAME.txt`, `NAME.trace.json` and `NAME.json` to `directory`, which is made if it is not there.
+/// Writes `NAME.html`, `NAME.txt`, `NAME.trace.json` and `NAME.json` to `directory`, which is made
+/// if it is not there.
 ///
 /// # Errors
 /// The name is not one of a file, or the directory or a file in it cannot be written.

@@ -1,7 +1,8 @@
 //! A page that shows a report in any browser, without a network.
 //!
-//! The page is a template; its style and its scripts are files of their own beside it. The report is put in as JSON
-//! that cannot end its element; the script shows every text of it as text. A policy in the page forbids all requests.
+//! The page is a template; its style and its scripts are files of their own beside it. The report
+//! is put in as JSON that cannot end its element; the script shows every text of it as text. A
+//! policy in the page forbids all requests.
 
 use std::io::{self, Write};
 
@@ -51,7 +52,8 @@ pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     document.write_into(out)
 }
 
-/// The data that the script gets: words are chosen here, once for all formats; the script only lays out.
+/// The data that the script gets: words are chosen here, once for all formats; the script only lays
+/// out.
 #[derive(Serialize)]
 struct Page {
     title: String,
@@ -77,7 +79,8 @@ struct PageRun {
     machine: Vec<(String, String)>,
     end: u64,
     lanes: Vec<PageLane>,
-    /// at, until, lane, category, tone, core (-1 for none), text, details: an array is half as long as an object.
+    /// at, until, lane, category, tone, core (-1 for none), text, details: an array is half as long
+    /// as an object.
     events: Vec<PageEvent>,
     /// lane, from, until, class, text
     states: Vec<(u16, u64, u64, &'static str, String)>,

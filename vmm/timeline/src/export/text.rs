@@ -11,7 +11,8 @@ const WIDTH: usize = 100;
 const MAX_TIMELINE_LINES: usize = 300;
 /// The column of subjects in the comparison.
 const SUBJECT: usize = 18;
-/// A column of the comparison that is narrower than this cannot be read; runs then stand below each other.
+/// A column of the comparison that is narrower than this cannot be read; runs then stand below each
+/// other.
 const MIN_COLUMN: usize = 24;
 
 /// Writes `report` as text.
@@ -252,8 +253,8 @@ fn timeline(run: &Run, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Returns the indices of the events to print, in order: all if they fit; otherwise the decisive ones, then what
-/// explains, then the rest.
+/// Returns the indices of the events to print, in order: all if they fit; otherwise the decisive
+/// ones, then what explains, then the rest.
 fn choose(run: &Run) -> Vec<usize> {
     let all = &run.timeline.events;
     let rank = |index: usize| {

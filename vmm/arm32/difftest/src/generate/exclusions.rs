@@ -2,13 +2,14 @@
 
 use crate::case::Word;
 
-/// A reason for which an instruction is not generated. Most are forms whose effect the architecture leaves open, where
-/// nothing could be learnt from a difference.
+/// A reason for which an instruction is not generated. Most are forms whose effect the architecture
+/// leaves open, where nothing could be learnt from a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exclusion {
     /// A register named by the instruction may not be PC: UNPREDICTABLE.
     Pc,
-    /// Two registers of the instruction may not be the same: UNPREDICTABLE, or one result is UNKNOWN.
+    /// Two registers of the instruction may not be the same: UNPREDICTABLE, or one result is
+    /// UNKNOWN.
     SameRegister,
     /// A register list that makes the instruction UNPREDICTABLE, or stores an UNKNOWN value.
     RegisterList,
@@ -20,17 +21,19 @@ pub enum Exclusion {
     EndianByMsr,
     /// Coprocessors 14 and 15: what User mode may read there differs from machine to machine.
     SystemRegisters,
-    /// Coprocessors 1 and 2: `qemu-arm` emulates the FPA of old machines, as some kernels did; here they are UNDEFINED.
+    /// Coprocessors 1 and 2: `qemu-arm` emulates the FPA of old machines, as some kernels did; here
+    /// they are UNDEFINED.
     FloatingPointAccelerator,
     /// The undefined instructions that Linux takes for breakpoints: a different signal.
     LinuxBreakpoint,
     /// Coprocessor 9, which Armv8.2 uses for half-precision arithmetic: QEMU executes its VLDR and
     /// VSTR on an ARMv7 core too.
     HalfPrecision,
-    /// An exclusive access whose base another instruction of its IT block may change: pairs of different sizes would
-    /// come about, which are UNPREDICTABLE.
+    /// An exclusive access whose base another instruction of its IT block may change: pairs of
+    /// different sizes would come about, which are UNPREDICTABLE.
     ExclusiveBase,
-    /// Exclusive accesses and SETEND in one case: QEMU lets a STREXD fail after the order of bytes changed.
+    /// Exclusive accesses and SETEND in one case: QEMU lets a STREXD fail after the order of bytes
+    /// changed.
     ExclusiveEndian,
     /// VMSR of a value that another instruction of its IT block may change: short vectors, which a
     /// Cortex-A15 lacks (their bits read as zero here), would make later instructions UNDEFINED in
@@ -42,12 +45,13 @@ pub enum Exclusion {
     NoInstruction,
     /// Branches whose target cannot be set up: they would land anywhere.
     WildBranch,
-    /// A vector operation that reads and writes its two registers may not name one twice: UNKNOWN results.
+    /// A vector operation that reads and writes its two registers may not name one twice: UNKNOWN
+    /// results.
     SameVector,
 }
 
-/// Words that are UNDEFINED here because they are UNPREDICTABLE, and that QEMU executes in some way: mask, value.
-/// The first halfword of T32 is in the upper half.
+/// Words that are UNDEFINED here because they are UNPREDICTABLE, and that QEMU executes in some
+/// way: mask, value. The first halfword of T32 is in the upper half.
 const UNPREDICTABLE_A32: &[(u32, u32)] = &[
     // CPS that changes nothing, or with imod = 01.
     (0xfff1_0020, 0xf100_0000),
@@ -73,8 +77,9 @@ const UNPREDICTABLE_BOTH: &[(u32, u32)] = &[
     (0x0fba_0e50, 0x0eba_0a40),
 ];
 
-/// Returns whether a word that is not decodable is one that may do something else in QEMU: see the lists above, and
-/// [`Exclusion::FloatingPointAccelerator`], [`Exclusion::HalfPrecision`], [`Exclusion::SystemRegisters`].
+/// Returns whether a word that is not decodable is one that may do something else in QEMU: see the
+/// lists above, and [`Exclusion::FloatingPointAccelerator`], [`Exclusion::HalfPrecision`],
+/// [`Exclusion::SystemRegisters`].
 pub fn may_execute(word: Word) -> bool {
     let (bits, list) = match word {
         Word::A32(bits) => (bits, UNPREDICTABLE_A32),

@@ -221,7 +221,8 @@ impl Single {
                 InItBlock,
             )?;
         }
-        // A word-sized store of PC stores the same value as elsewhere in A32 (PC + 8 on a Cortex-A15).
+        // A word-sized store of PC stores the same value as elsewhere in A32 (PC + 8 on a
+        // Cortex-A15).
         unless(place.thumb && d.len == 2 && self.rt == 15, Pc)
     }
 
@@ -314,9 +315,10 @@ fn multiple(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict
     })
 }
 
-/// Plans an exclusive access. Those of one size share two addresses, which no other size uses: what a store-exclusive
-/// does after a load-exclusive of another size is UNPREDICTABLE. Only loads get addresses that fault: whether a
-/// store-exclusive that fails anyhow does is IMPLEMENTATION DEFINED (it does here, it does not in QEMU).
+/// Plans an exclusive access. Those of one size share two addresses, which no other size uses: what
+/// a store-exclusive does after a load-exclusive of another size is UNPREDICTABLE. Only loads get
+/// addresses that fault: whether a store-exclusive that fails anyhow does is IMPLEMENTATION DEFINED
+/// (it does here, it does not in QEMU).
 fn exclusive(
     rng: &mut impl RngCore,
     place: &InsnContext,

@@ -32,8 +32,8 @@ pub enum Kind {
     Vfp,
     /// Advanced SIMD, loads and stores included.
     Neon,
-    /// Words that are no instructions, each one bit away from one, among integer instructions. UNPREDICTABLE
-    /// forms are left out where QEMU does something else.
+    /// Words that are no instructions, each one bit away from one, among integer instructions.
+    /// UNPREDICTABLE forms are left out where QEMU does something else.
     Undefined,
     /// Everything.
     All,
@@ -50,7 +50,8 @@ pub enum Sets {
     Both,
 }
 
-/// Instructions that user programs cannot execute comparably, whatever their operands: see [`exclusions`].
+/// Instructions that user programs cannot execute comparably, whatever their operands: see
+/// [`exclusions`].
 const NEVER: Class = Class::SYSTEM.union(Class::IT);
 /// Instructions of the integer kind.
 const INTEGER: Class = Class::DATA
@@ -334,7 +335,8 @@ impl Maker<'_> {
                 Set::T16 => Word::Narrow(bits as u16),
             };
             let decoded = decode(word, place.in_it);
-            // Most registers of VMRS and VMSR are undefined in User mode, and would end too many cases.
+            // Most registers of VMRS and VMSR are undefined in User mode, and would end too many
+            // cases.
             let system =
                 matches!(decoded.insn, Insn::Vmrs { reg, .. } | Insn::Vmsr { reg, .. } if reg != 1);
             if decoded.insn == Insn::Undefined || system && chance(&mut self.rng, 95) {
@@ -393,7 +395,8 @@ pub fn decode(word: Word, in_it: bool) -> Decoded {
     }
 }
 
-/// Adds an instruction to a unit. Only the last instruction of a unit is a branch, so there is one plan for it.
+/// Adds an instruction to a unit. Only the last instruction of a unit is a branch, so there is one
+/// plan for it.
 fn add(unit: &mut Unit, word: Word, plan: Plan) {
     unit.presets.extend(plan.presets);
     unit.patches.extend(plan.patches);

@@ -1,4 +1,5 @@
-//! What an instruction needs so that its effect can be compared: operands, and a place to branch to.
+//! What an instruction needs so that its effect can be compared: operands, and a place to branch
+//! to.
 
 use arm32_isa::{Cond, Decoded, DpOp, HintOp, Insn, Shift};
 use rand_core::RngCore;
@@ -42,8 +43,8 @@ pub fn plan(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Verdict
     }
 }
 
-/// Plans VMSR: other bits of the FPSCR than those of [`values::fpscr`] select short vectors, which QEMU keeps and then
-/// refuses to execute, and traps.
+/// Plans VMSR: other bits of the FPSCR than those of [`values::fpscr`] select short vectors, which
+/// QEMU keeps and then refuses to execute, and traps.
 fn vmsr(rng: &mut impl RngCore, place: &InsnContext, reg: u8, rt: u8) -> Verdict {
     unless(!place.first, ShortVectors)?;
     let mut plan = Plan::default();
@@ -230,7 +231,8 @@ fn branch(rng: &mut impl RngCore, d: &Decoded, place: &InsnContext) -> Option<Ve
         branch: Some((kind, unit)),
         ..Plan::default()
     };
-    // A branch to a register stands alone in its IT block: another instruction might change the register.
+    // A branch to a register stands alone in its IT block: another instruction might change the
+    // register.
     let check = |bad| unless(bad || !place.last, InItBlock);
     Some(match d.insn {
         Insn::B { .. } => {

@@ -1,8 +1,8 @@
 //! Integer lanes of vectors.
 //!
-//! Vectors are `u128`s; a doubleword is one whose upper half is zero and whose upper result is dropped. That
-//! never raises a flag, since no integer operation saturates on zeros, and lets the compiler use the
-//! host's 128-bit registers for every size.
+//! Vectors are `u128`s; a doubleword is one whose upper half is zero and whose upper result is
+//! dropped. That never raises a flag, since no integer operation saturates on zeros, and lets the
+//! compiler use the host's 128-bit registers for every size.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -163,8 +163,8 @@ pub(super) trait Narrow: Lane {
     }
 }
 
-/// Returns every lane of `vector`, clamped to the range of `To` (which has half the size); tells whether any was
-/// out of range.
+/// Returns every lane of `vector`, clamped to the range of `To` (which has half the size); tells
+/// whether any was out of range.
 #[inline(always)]
 pub(super) fn narrow_saturating<From: Lane, To: Lane>(vector: u128, saturated: &mut bool) -> u64 {
     // The limits of `To` as far as `From` has them: an unsigned source has no negative ones.

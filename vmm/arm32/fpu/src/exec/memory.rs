@@ -1,7 +1,7 @@
 //! Loads and stores, as descriptions: which bytes at which offsets belong to which lanes.
 //!
-//! The core computes `base + start`, checks `align`, and goes through [`Access::transfers`] one by one; the base
-//! register is written last, by `writeback`.
+//! The core computes `base + start`, checks `align`, and goes through [`Access::transfers`] one by
+//! one; the base register is written last, by `writeback`.
 
 use arm32_isa::{FpMultiple, Insn, fields};
 
@@ -120,7 +120,8 @@ pub fn access(insn: &Insn) -> Option<Access> {
     }
 }
 
-/// Returns the description of an access to `bytes` bytes from R`base` on, with elements of 2^`size` bytes.
+/// Returns the description of an access to `bytes` bytes from R`base` on, with elements of 2^`size`
+/// bytes.
 fn structure(
     (is_load, base, rm): (bool, u8, u8),
     (align, size, bytes): (u8, u8, u8),
@@ -214,8 +215,8 @@ fn words(
 }
 
 impl Access {
-    /// Returns the single accesses in order of rising addresses. In big-endian data order the words of a
-    /// doubleword that VLDR and VLDM move are swapped.
+    /// Returns the single accesses in order of rising addresses. In big-endian data order the words
+    /// of a doubleword that VLDR and VLDM move are swapped.
     pub fn transfers(&self, big_endian: bool) -> impl Iterator<Item = Transfer> + use<> {
         let access = *self;
         // At most 128 bytes, so that `u8` holds every index and offset.

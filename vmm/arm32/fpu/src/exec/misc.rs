@@ -1,4 +1,5 @@
-//! Operations on one register, with a scalar, or with an immediate (ARM ARM A7.4.3, A7.4.5, A7.4.6).
+//! Operations on one register, with a scalar, or with an immediate (ARM ARM A7.4.3, A7.4.5,
+//! A7.4.6).
 
 use arm32_isa::{Neon2Op as Op, Neon3Op, NeonImmOp, NeonScalarOp};
 

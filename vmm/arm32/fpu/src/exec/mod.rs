@@ -1,8 +1,8 @@
 //! Execution of decoded instructions on the register bank.
 //!
-//! [`execute`] does everything that stays within the bank. Moves to and from core registers are functions
-//! of [`transfer`]; loads and stores are described by [`memory`] as transfers of lanes, so that the core
-//! can do the accesses and be precise about aborts.
+//! [`execute`] does everything that stays within the bank. Moves to and from core registers are
+//! functions of [`transfer`]; loads and stores are described by [`memory`] as transfers of lanes,
+//! so that the core can do the accesses and be precise about aborts.
 
 mod different;
 mod float;
@@ -20,8 +20,8 @@ use arm32_isa::Insn;
 use crate::FpRegs;
 use crate::fpscr;
 
-/// Executes an instruction that reads and writes nothing but `regs`. Returns whether it was one; otherwise
-/// `regs` is unchanged.
+/// Executes an instruction that reads and writes nothing but `regs`. Returns whether it was one;
+/// otherwise `regs` is unchanged.
 pub fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
     // One look at what it is: an instruction is not tried as one kind after the other.
     match insn {
@@ -194,7 +194,8 @@ fn shift_lanes(regs: &mut FpRegs, insn: &Insn) -> bool {
     true
 }
 
-/// Executes another instruction of Advanced SIMD: of one vector, a conversion, or one that moves elements.
+/// Executes another instruction of Advanced SIMD: of one vector, a conversion, or one that moves
+/// elements.
 fn convert_or_move(regs: &mut FpRegs, insn: &Insn) -> bool {
     match *insn {
         Insn::NeonCvtFixed {

@@ -7,8 +7,8 @@ use super::misc::{Vectors, reverse};
 use super::{read, write};
 use crate::FpRegs;
 
-/// Permutes two registers, both of which change. One register twice is UNKNOWN in the
-/// manual: here two copies are permuted and the first result stays, but VTRN.32 exchanges its words.
+/// Permutes two registers, both of which change. One register twice is UNKNOWN in the manual: here
+/// two copies are permuted and the first result stays, but VTRN.32 exchanges its words.
 pub(super) fn execute(regs: &mut FpRegs, op: Op, v: Vectors) {
     let (d, m) = (read(regs, v.q, v.vd), read(regs, v.q, v.vm));
     let (new_d, new_m) = match op {

@@ -209,7 +209,8 @@ pub(super) fn shl_saturating<L: Lane>(x: L, count: u32, saturated: &mut bool) ->
     if x < L::ZERO { L::MIN } else { L::MAX }
 }
 
-/// Computes a pairwise operation. They exist for doublewords only: the first operand gives the low lanes.
+/// Computes a pairwise operation. They exist for doublewords only: the first operand gives the low
+/// lanes.
 fn pairwise(op: Op, o: &Operands, n: u128, m: u128) -> Option<u128> {
     let both = n | (m << 64);
     let (size, unsigned) = (o.size, o.unsigned);

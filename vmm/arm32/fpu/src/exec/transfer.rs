@@ -1,8 +1,8 @@
 //! Moves between core registers and the bank (ARM ARM A7.8, A7.9).
 //!
-//! The core passes the values of its registers and writes back what it gets. VMRS and VMSR of the FPSCR
-//! are [`FpRegs::fpscr`], [`FpRegs::nzcv`] and [`FpRegs::write_fpscr`]; the other system registers and
-//! the enables (CPACR, FPEXC) are the core's.
+//! The core passes the values of its registers and writes back what it gets. VMRS and VMSR of the
+//! FPSCR are [`FpRegs::fpscr`], [`FpRegs::nzcv`] and [`FpRegs::write_fpscr`]; the other system
+//! registers and the enables (CPACR, FPEXC) are the core's.
 
 #![expect(
     clippy::cast_possible_truncation,

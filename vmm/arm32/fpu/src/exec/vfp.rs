@@ -51,7 +51,8 @@ macro_rules! with_format {
     };
 }
 
-/// Executes the instruction if it is a scalar one that stays within the bank; returns whether it was.
+/// Executes the instruction if it is a scalar one that stays within the bank; returns whether it
+/// was.
 pub(super) fn execute(regs: &mut FpRegs, insn: &Insn) -> bool {
     match *insn {
         Insn::Vfp3 {
@@ -248,8 +249,8 @@ fn from_integer<F: Scalar>(regs: &mut FpRegs, from: Fixed, vd: u8, vm: u8) {
     F::write(regs, vd, result);
 }
 
-/// Converts to or from fixed point. To it, the result is extended to the whole register; from it, only its low bits
-/// count.
+/// Converts to or from fixed point. To it, the result is extended to the whole register; from it,
+/// only its low bits count.
 fn convert_fixed<F: Scalar>(regs: &mut FpRegs, to: bool, fixed: Fixed, vd: u8) {
     let d = F::read(regs, vd);
     let result = regs.with_env(Env::vfp, |_, env| {

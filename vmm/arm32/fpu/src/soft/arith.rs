@@ -84,7 +84,8 @@ fn add_finite<F: Format>(env: &mut Env, a: Unpacked, b: Unpacked) -> u64 {
     } else {
         (b, a)
     };
-    // One bit of headroom above; at least ten guard bits below, since significands have 53 bits at most.
+    // One bit of headroom above; at least ten guard bits below, since significands have 53 bits at
+    // most.
     let x = big.sig >> 1;
     let y = shift_right_jam(small.sig >> 1, big.exp.abs_diff(small.exp));
     let sum = if a.sign == b.sign { x + y } else { x - y };

@@ -7,8 +7,8 @@ use super::nan::process;
 use super::{Env, Format};
 use crate::fpscr;
 
-/// Returns the order of two data, `None` if unordered. A signalling NaN raises IOC; a quiet one does if
-/// `signalling` is set.
+/// Returns the order of two data, `None` if unordered. A signalling NaN raises IOC; a quiet one
+/// does if `signalling` is set.
 #[inline]
 pub fn compare<F: Format>(env: &mut Env, a: u64, b: u64, signalling: bool) -> Option<Ordering> {
     let (ua, ub) = (unpack::<F>(a, env), unpack::<F>(b, env));

@@ -7,8 +7,8 @@ use crate::fpscr;
 
 /// Returns `bits` of the format `From` in the format `To`, rounded.
 ///
-/// A NaN keeps its sign and the upper part of its payload. Alternative half precision has no place for
-/// infinities and NaNs: they become the largest number and zero, and raise IOC.
+/// A NaN keeps its sign and the upper part of its payload. Alternative half precision has no place
+/// for infinities and NaNs: they become the largest number and zero, and raise IOC.
 pub fn convert<From: Format, To: Format>(env: &mut Env, bits: u64) -> u64 {
     let operand = unpack::<From>(bits, env);
     let alternative = To::HAS_ALTERNATIVE && env.alternative_half;

@@ -44,7 +44,8 @@ pub struct Env {
 }
 
 impl Env {
-    /// Creates what scalar (VFP) instructions obey: the FPSCR as it is. `flags` starts with the FPSCR's.
+    /// Creates what scalar (VFP) instructions obey: the FPSCR as it is. `flags` starts with the
+    /// FPSCR's.
     #[must_use]
     pub fn vfp(fpscr: u32) -> Self {
         Self {
@@ -57,7 +58,8 @@ impl Env {
         }
     }
 
-    /// Creates what Advanced SIMD obeys: the "standard FPSCR value", which keeps only AHP (ARM ARM A2.7.6).
+    /// Creates what Advanced SIMD obeys: the "standard FPSCR value", which keeps only AHP (ARM ARM
+    /// A2.7.6).
     #[must_use]
     pub fn standard(fpscr: u32) -> Self {
         Self {

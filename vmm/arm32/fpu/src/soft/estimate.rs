@@ -14,19 +14,19 @@ use super::nan::{invalid, process_one};
 use super::{Env, Single};
 use crate::fpscr;
 
-/// Returns the manual's `recip_estimate`: for `a` in \[256, 512), as nine-bit fixed point for \[0.5, 1), the
-/// reciprocal in \[1, 2) with eight fraction bits.
+/// Returns the manual's `recip_estimate`: for `a` in \[256, 512), as nine-bit fixed point for
+/// \[0.5, 1), the reciprocal in \[1, 2) with eight fraction bits.
 #[must_use]
 pub fn recip_estimate(a: u32) -> u32 {
-    // The middle of the interval, q + 0.5, in units of 1/1024: the estimate is the reciprocal rounded
-    // to eight fraction bits.
+    // The middle of the interval, q + 0.5, in units of 1/1024: the estimate is the reciprocal
+    // rounded to eight fraction bits.
     let middle = 2 * a + 1;
     ((1 << 19) / middle).div_ceil(2)
 }
 
-/// Returns the manual's `recip_sqrt_estimate`: for `a` in \[128, 512) the reciprocal square root in \[1, 2) with
-/// eight fraction bits. Below 256 `a` stands for \[0.25, 0.5) in steps of 1/512, above for \[0.5, 1) in
-/// steps of 1/256, its lowest bit ignored.
+/// Returns the manual's `recip_sqrt_estimate`: for `a` in \[128, 512) the reciprocal square root in
+/// \[1, 2) with eight fraction bits. Below 256 `a` stands for \[0.25, 0.5) in steps of 1/512, above
+/// for \[0.5, 1) in steps of 1/256, its lowest bit ignored.
 #[must_use]
 pub fn rsqrt_estimate(a: u32) -> u32 {
     let middle = if a < 256 { 2 * a + 1 } else { 2 * (a | 1) };
@@ -130,7 +130,8 @@ pub fn recip_step(env: &mut Env, a: u32, b: u32) -> u32 {
     sub::<Single>(env, TWO, product) as u32
 }
 
-/// Executes VRSQRTS: `(3 - a * b) / 2`, the product rounded, then the rest rounded once (FPRSqrtStep).
+/// Executes VRSQRTS: `(3 - a * b) / 2`, the product rounded, then the rest rounded once
+/// (FPRSqrtStep).
 pub fn rsqrt_step(env: &mut Env, a: u32, b: u32) -> u32 {
     const THREE: u64 = 0x4040_0000;
     const ONE_AND_A_HALF: u32 = 0x3fc0_0000;

@@ -1,12 +1,14 @@
 //! Host arithmetic, where it is provably the same.
 //!
-//! The host computes IEEE 754 binary32 and binary64 in round-to-nearest. Its result is taken only if
+//! The host computes IEEE 754 binary32 and binary64 in round-to-nearest. Its result is taken only
+//! if
 //! * the rounding mode is to-nearest,
 //! * every operand is a normal number or a zero (no NaN, no denormal that might be flushed),
-//! * the result is larger in magnitude than the smallest normal number, or is an exact zero, so that it
-//!   can be neither tiny before rounding nor an overflow, and
-//! * it is known whether the result is exact: because IXC is set already, or by arithmetic that recovers
-//!   the rounding error exactly (in binary64 for binary32; by Knuth's two-sum for additions).
+//! * the result is larger in magnitude than the smallest normal number, or is an exact zero, so
+//!   that it can be neither tiny before rounding nor an overflow, and
+//! * it is known whether the result is exact: because IXC is set already, or by arithmetic that
+//!   recovers the rounding error exactly (in binary64 for binary32; by Knuth's two-sum for
+//!   additions).
 
 use super::{Double, Env, Format, Half, Rounding, Single};
 use crate::fpscr;
@@ -57,8 +59,8 @@ fn is_safe<F: Format>(bits: u64) -> bool {
     magnitude > 1 << F::FRAC_BITS && magnitude < F::INFINITY
 }
 
-/// Returns the result, once it is known to be right, with IXC raised if it is not exact. Whether it is matters
-/// only if IXC is not set yet.
+/// Returns the result, once it is known to be right, with IXC raised if it is not exact. Whether it
+/// is matters only if IXC is not set yet.
 #[inline(always)]
 fn done(env: &mut Env, bits: u64, exact: impl FnOnce() -> bool) -> Option<u64> {
     if env.flags & fpscr::IXC == 0 && !exact() {
@@ -86,7 +88,8 @@ fn single_bits(value: f32) -> u64 {
     u64::from(value.to_bits())
 }
 
-/// Returns the rounding error of `sum = a + b` in binary64, exactly (Knuth), unless something overflowed.
+/// Returns the rounding error of `sum = a + b` in binary64, exactly (Knuth), unless something
+/// overflowed.
 #[inline]
 fn two_sum_error(a: f64, b: f64, sum: f64) -> f64 {
     let b_part = sum - a;

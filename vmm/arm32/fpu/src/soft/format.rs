@@ -74,7 +74,8 @@ pub enum Class {
     Signalling,
 }
 
-/// A datum taken apart. For [`Class::Finite`] the value is `sig * 2^(exp - 63)`, bit 63 of `sig` set.
+/// A datum taken apart. For [`Class::Finite`] the value is `sig * 2^(exp - 63)`, bit 63 of `sig`
+/// set.
 #[derive(Clone, Copy, Debug)]
 pub struct Unpacked {
     /// What it is.

@@ -44,8 +44,9 @@ impl Fixed {
     }
 }
 
-/// Returns the fixed-point number nearest (in `rounding`) to `bits`, saturated, sign-extended to 64 bits if it is
-/// signed. Out of range and NaN (which gives 0) raise IOC, otherwise an inexact result raises IXC.
+/// Returns the fixed-point number nearest (in `rounding`) to `bits`, saturated, sign-extended to 64
+/// bits if it is signed. Out of range and NaN (which gives 0) raise IOC, otherwise an inexact
+/// result raises IXC.
 pub fn to_fixed<F: Format>(env: &mut Env, bits: u64, to: Fixed, rounding: Rounding) -> u64 {
     let operand = unpack::<F>(bits, env);
     let (max, min) = to.limits();

@@ -28,7 +28,8 @@ pub fn process_one<F: Format>(env: &mut Env, (bits, op): Operand) -> u64 {
     }
 }
 
-/// Returns the result if any operand is a NaN: of the first signalling one, or else of the first quiet one.
+/// Returns the result if any operand is a NaN: of the first signalling one, or else of the first
+/// quiet one.
 #[inline]
 pub fn process<F: Format, const N: usize>(env: &mut Env, operands: [Operand; N]) -> Option<u64> {
     if !operands.iter().any(|(_, op)| op.is_nan()) {

@@ -1,4 +1,5 @@
-//! Rounding an exact value into a format (FPRound, ARM ARM A2.7.5): the one place where results are made.
+//! Rounding an exact value into a format (FPRound, ARM ARM A2.7.5): the one place where results are
+//! made.
 
 use super::format::{infinity, zero};
 use super::{Env, Format, Rounding};
@@ -37,7 +38,8 @@ pub fn collapse(value: u128) -> u64 {
     (value >> 64) as u64 | u64::from(value as u64 != 0)
 }
 
-/// Returns whether a magnitude is rounded up: `lsb` is its last kept bit, `rest` what follows, top-aligned.
+/// Returns whether a magnitude is rounded up: `lsb` is its last kept bit, `rest` what follows,
+/// top-aligned.
 #[inline]
 pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
     const HALF: u64 = 1 << 63;
@@ -49,9 +51,9 @@ pub fn rounds_up(rounding: Rounding, sign: bool, lsb: bool, rest: u64) -> bool {
     }
 }
 
-/// Returns the number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set and its lowest
-/// bit sticky. Raises UFC, OFC, IXC, and for alternative half precision IOC. Tininess is detected before
-/// rounding, and a flushed result raises UFC alone.
+/// Returns the number nearest (in the rounding mode) to `sig * 2^(exp - 63)`, bit 63 of `sig` set
+/// and its lowest bit sticky. Raises UFC, OFC, IXC, and for alternative half precision IOC.
+/// Tininess is detected before rounding, and a flushed result raises UFC alone.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -57,7 +57,8 @@ fn datum<F: Format>() -> impl Strategy<Value = u64> {
     })
 }
 
-/// Returns the reference's result and flags; whether the exact result was tiny comes from binary128.
+/// Returns the reference's result and flags; whether the exact result was tiny comes from
+/// binary128.
 fn expected<T: Float + FloatConvert<Quad>>(
     result: StatusAnd<T>,
     wide: StatusAnd<Quad>,
@@ -182,7 +183,8 @@ macro_rules! against_apfloat {
                     }
                 }
 
-                /// The root is the largest number whose exact square is not larger than the operand.
+                /// The root is the largest number whose exact square is not larger than the
+                /// operand.
                 #[test]
                 fn square_root(a in datum::<$format>()) {
                     let a = a & !$format::SIGN;
@@ -344,8 +346,8 @@ fn flags_by_hand() {
         ),
         (add::<Single>, env(Rounding::Zero), MAX, MAX, MAX, OFC | IXC),
         (add::<Single>, env(Rounding::Nearest), ONE, 1, ONE, IXC),
-        // Exact denormal results raise nothing; inexact ones raise underflow, even if they round up to
-        // the smallest normal number: 0x3f7fffff is 1 - 2^-24.
+        // Exact denormal results raise nothing; inexact ones raise underflow, even if they round up
+        // to the smallest normal number: 0x3f7fffff is 1 - 2^-24.
         (
             mul::<Single>,
             env(Rounding::Nearest),

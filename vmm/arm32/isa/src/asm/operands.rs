@@ -175,7 +175,8 @@ fn signed(add: bool, imm: u32) -> impl fmt::Display {
     })
 }
 
-/// Returns `[r1, #4]`, `[r1, #-4]!`, `[r1], #4`; a zero offset is left out only where nothing is lost.
+/// Returns `[r1, #4]`, `[r1, #-4]!`, `[r1], #4`; a zero offset is left out only where nothing is
+/// lost.
 pub(super) fn addr_imm(rn: u8, index: Index, add: bool, imm: u32) -> impl fmt::Display {
     text(move |f| {
         // `#-0` (U = 0) is an encoding of its own, and must not print like `#0`.

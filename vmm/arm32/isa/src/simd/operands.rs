@@ -85,7 +85,8 @@ pub(crate) const fn multi_align(field: u32) -> u32 {
     if field == 0 { 1 } else { 4 << field }
 }
 
-/// Returns the alignment of an access to all lanes: the whole structure if the bit is set, 8 bytes for four words.
+/// Returns the alignment of an access to all lanes: the whole structure if the bit is set, 8 bytes
+/// for four words.
 pub(crate) const fn all_align(elements: u32, size: u32, bit: u32) -> u32 {
     match (bit, elements, size) {
         (0, _, _) => 1,

@@ -1,4 +1,5 @@
-//! How operands of VFP and Advanced SIMD instructions look in UAL. Templates of the tables call these.
+//! How operands of VFP and Advanced SIMD instructions look in UAL. Templates of the tables call
+//! these.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -1,7 +1,7 @@
 //! One spelling for what two disassemblers write differently.
 
-/// Returns the text in lower case, with single spaces, decimal numbers and numbered registers, and without a width
-/// suffix.
+/// Returns the text in lower case, with single spaces, decimal numbers and numbered registers, and
+/// without a width suffix.
 pub fn normalise(text: &str) -> String {
     let lower = text.to_lowercase();
     let (mnemonic, operands) = lower

@@ -1,9 +1,11 @@
-//! The verdict on a comparison with others' tables or text, of which the differences that are meant are listed.
+//! The verdict on a comparison with others' tables or text, of which the differences that are meant
+//! are listed.
 
 use std::collections::BTreeMap;
 
-/// Fails if something differs unexpectedly, of which it shows the first cases, `shown` for each of the `what`, and if
-/// a listed difference never occurred. `listed` has each difference's reason and how often it occurred.
+/// Fails if something differs unexpectedly, of which it shows the first cases, `shown` for each of
+/// the `what`, and if a listed difference never occurred. `listed` has each difference's reason and
+/// how often it occurred.
 pub fn assert_listed<'a>(
     what: &str,
     unexpected: &BTreeMap<String, Vec<String>>,

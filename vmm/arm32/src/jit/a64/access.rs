@@ -7,8 +7,8 @@ use super::values::place;
 use crate::ir::{Mop, Value};
 use crate::tlb;
 
-/// Writes an access; branches to `slow` where the fast path does not answer. The address stays in temporary 0's
-/// register.
+/// Writes an access; branches to `slow` where the fast path does not answer. The address stays in
+/// temporary 0's register.
 pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     let [page, value, _] = SCRATCH;
     match mop {
@@ -42,8 +42,8 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     }
 }
 
-/// Looks up the address in temporary 0 for an access of `size` bytes: the host address of guest address 0 of its page
-/// comes to the first scratch register.
+/// Looks up the address in temporary 0 for an access of `size` bytes: the host address of guest
+/// address 0 of its page comes to the first scratch register.
 #[expect(clippy::cast_sign_loss, reason = "places in an entry are not negative")]
 fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
     let [page, tag, entry] = SCRATCH;
@@ -56,7 +56,8 @@ fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
         .sum_shifted(Width::Double, Sum::Add, entry, TLB, entry, zeros);
     let at = if write { tlb::WRITE_AT } else { tlb::READ_AT };
     e.asm.access(Access::LOAD, tag, Mem::Base(entry, at as u32));
-    // One comparison: a misaligned address differs in its low bits, a tagged or empty entry by its tag.
+    // One comparison: a misaligned address differs in its low bits, a tagged or empty entry by its
+    // tag.
     let page_and_low = mask(0xffff_f000 | (size - 1)).unwrap_or_default();
     e.asm.logic_imm(Logic::And, page, WORK, page_and_low);
     e.asm.compare(Width::Word, page, tag);

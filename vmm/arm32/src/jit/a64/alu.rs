@@ -209,8 +209,8 @@ fn operation(subtract: bool, set: FlagSet) -> Sum {
     }
 }
 
-/// Returns how to add or subtract a constant, if an instruction has room for it or for its negative. (These differ in C
-/// for 0, which there is room for.)
+/// Returns how to add or subtract a constant, if an instruction has room for it or for its
+/// negative. (These differ in C for 0, which there is room for.)
 fn constant(subtract: bool, y: u32) -> Option<(bool, u32)> {
     let straight = addend(y).map(|addend| (subtract, addend));
     straight.or_else(|| Some((!subtract, addend(y.wrapping_neg())?)))

@@ -1,4 +1,5 @@
-//! An encoder of the A64 instructions that are emitted (ARM ARM DDI 0487, C4.1 for the groups, C6.2 for each).
+//! An encoder of the A64 instructions that are emitted (ARM ARM DDI 0487, C4.1 for the groups, C6.2
+//! for each).
 //!
 //! Tests compare each form, for all registers, with a disassembler.
 
@@ -40,8 +41,8 @@ fn words(distance: i64, bits: u32) -> u32 {
     (distance >> 2) as u32 & ((1 << bits) - 1)
 }
 
-/// Returns bits 22:10 that stand for `value` in logical operations of a word, if it is one run of ones, perhaps around
-/// the end. (Repeated runs could be told too, and are rare.)
+/// Returns bits 22:10 that stand for `value` in logical operations of a word, if it is one run of
+/// ones, perhaps around the end. (Repeated runs could be told too, and are rare.)
 pub fn mask(value: u32) -> Option<u32> {
     let edges = value ^ value.rotate_left(1);
     if edges.count_ones() != 2 {
@@ -53,7 +54,8 @@ pub fn mask(value: u32) -> Option<u32> {
     Some(rotate << 6 | (value.count_ones() - 1))
 }
 
-/// Returns bits 22:10 that stand for `value` in additions and subtractions, if it is 12 bits or those shifted by 12.
+/// Returns bits 22:10 that stand for `value` in additions and subtractions, if it is 12 bits or
+/// those shifted by 12.
 pub fn addend(value: u32) -> Option<u32> {
     match value {
         0..=0xfff => Some(value),

@@ -1,4 +1,5 @@
-//! What generated code and the rest agree on: which registers hold what, and where the core's state is.
+//! What generated code and the rest agree on: which registers hold what, and where the core's state
+//! is.
 
 use std::mem::offset_of;
 
@@ -24,8 +25,9 @@ pub const SCRATCH: [Gpr; 3] = [Gpr::x(3), Gpr::x(4), Gpr::x(5)];
 /// The frame pointer, which stays what a function has it be.
 pub const FRAME: Gpr = Gpr::x(29);
 
-/// The host registers of R0 to R14. Which of them a function must leave as they were does not matter: a handler that is
-/// called finds all of them in memory, and may change any there. The upper halves are 0.
+/// The host registers of R0 to R14. Which of them a function must leave as they were does not
+/// matter: a handler that is called finds all of them in memory, and may change any there. The
+/// upper halves are 0.
 const PINNED: [Gpr; 15] = [
     Gpr::x(22),
     Gpr::x(23),
@@ -49,7 +51,8 @@ pub fn pinned(n: u8) -> Gpr {
     PINNED[usize::from(n)]
 }
 
-/// Returns where something of the core is; what instructions can reach is checked when this is compiled.
+/// Returns where something of the core is; what instructions can reach is checked when this is
+/// compiled.
 #[expect(clippy::cast_possible_truncation, reason = "a core has some kilobytes")]
 const fn at(offset: usize) -> Mem {
     assert!(offset < 0x1000);

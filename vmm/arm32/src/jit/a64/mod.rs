@@ -1,6 +1,7 @@
 //! The back end for 64-bit ARM hosts (AAPCS64, little-endian).
 //!
-//! All of R0 to R14 have host registers, and the host's flags are those of the guest, with the same sense of the carry.
+//! All of R0 to R14 have host registers, and the host's flags are those of the guest, with the same
+//! sense of the carry.
 
 mod access;
 mod alu;

@@ -17,7 +17,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Returns a register that holds `value`: its own, the one of zeros, or `scratch`. No flag changes.
+    /// Returns a register that holds `value`: its own, the one of zeros, or `scratch`. No flag
+    /// changes.
     pub fn in_register(&mut self, value: Value, scratch: Gpr) -> Gpr {
         if let Value::Imm(value @ 1..) = value {
             self.asm.set(scratch, value);

@@ -64,7 +64,8 @@ fn code(bytes: &[u8], sites: [Option<Site>; 2]) -> Vec<&[u8]> {
     let mut from = 0;
     for guard in guards {
         assert_eq!(bytes[guard..guard + 8], [0; 8]);
-        // Before it are zeros that align it, and before these a branch backwards, which does not end in one.
+        // Before it are zeros that align it, and before these a branch backwards, which does not
+        // end in one.
         let end = bytes[..guard].iter().rposition(|byte| *byte != 0).unwrap();
         pieces.push(&bytes[from..=end]);
         from = guard + 8;

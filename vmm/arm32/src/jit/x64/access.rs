@@ -6,8 +6,8 @@ use super::values::Emitter;
 use crate::ir::{Dest, Mop, Value};
 use crate::tlb;
 
-/// Writes an access; branches to `slow` where the fast path does not answer. The address stays in temporary 0's
-/// register.
+/// Writes an access; branches to `slow` where the fast path does not answer. The address stays in
+/// temporary 0's register.
 pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     match mop {
         Mop::Load { d, at, size, sign } => {
@@ -70,8 +70,8 @@ fn load(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, signed: bool) {
     e.put(d, to);
 }
 
-/// Looks up the address in EAX for an access of `size` bytes: the host address of guest address 0 of its page comes to
-/// RDX.
+/// Looks up the address in EAX for an access of `size` bytes: the host address of guest address 0
+/// of its page comes to RDX.
 #[expect(
     clippy::cast_possible_wrap,
     reason = "masks are the same bits with a sign"
@@ -83,7 +83,8 @@ fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
     e.asm
         .alu_imm(Width::Long, Alu::And, Rm::Reg(SECOND), index_mask as i32);
     e.asm.load(Width::Long, THIRD, Rm::Reg(WORK));
-    // One comparison: a misaligned address differs in its low bits, a tagged or empty entry by its tag.
+    // One comparison: a misaligned address differs in its low bits, a tagged or empty entry by its
+    // tag.
     let page_and_low = 0xffff_f000 | (size - 1);
     e.asm
         .alu_imm(Width::Long, Alu::And, Rm::Reg(THIRD), page_and_low as i32);

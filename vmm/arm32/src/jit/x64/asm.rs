@@ -1,7 +1,8 @@
-//! An encoder of the x86-64 instructions that are emitted (Intel SDM, volume 2: 2.1 for the format, 2.2.1 for REX).
+//! An encoder of the x86-64 instructions that are emitted (Intel SDM, volume 2: 2.1 for the format,
+//! 2.2.1 for REX).
 //!
-//! It is our own because it is a tenth of the time that a translation takes; the general ones are most of it. Tests
-//! compare each form, for all registers, with a disassembler.
+//! It is our own because it is a tenth of the time that a translation takes; the general ones are
+//! most of it. Tests compare each form, for all registers, with a disassembler.
 
 mod operands;
 
@@ -68,7 +69,8 @@ impl Asm {
         self.bytes.extend(word.to_le_bytes());
     }
 
-    /// Writes an instruction of `form` with `reg` (a register's number, or an opcode extension) and `rm`.
+    /// Writes an instruction of `form` with `reg` (a register's number, or an opcode extension) and
+    /// `rm`.
     fn modrm(&mut self, form: &Form<'_>, reg: u8, rm: Rm) {
         // Before REX, which must be next to the opcode.
         if let Some(prefix) = form.prefix {

@@ -81,7 +81,8 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
 fn divide(e: &mut Emitter<'_>, d: Dest, (x, y): (Value, Value), signed: bool) {
     let (width, by) = (Width::Quad, super::values::operand(y));
     if signed {
-        // Of 64 bits, as the quotient of the least number and -1 has no room in 32: the host would trap.
+        // Of 64 bits, as the quotient of the least number and -1 has no room in 32: the host would
+        // trap.
         e.asm.sign_extend32(SECOND, by);
     } else {
         e.load(SECOND, y);

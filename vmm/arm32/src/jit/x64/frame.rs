@@ -1,4 +1,5 @@
-//! What generated code and the rest agree on: which registers hold what, and where the core's state is.
+//! What generated code and the rest agree on: which registers hold what, and where the core's state
+//! is.
 
 use std::mem::offset_of;
 
@@ -20,8 +21,8 @@ pub const SECOND: Gpr = Gpr::Rcx;
 /// Temporary 2, and the second scratch register of accesses.
 pub const THIRD: Gpr = Gpr::Rdx;
 
-/// The guest registers that have host registers: R0 to R7 and SP, the most frequent ones. The others are operands in
-/// memory.
+/// The guest registers that have host registers: R0 to R7 and SP, the most frequent ones. The
+/// others are operands in memory.
 pub const PINNED: [(u8, Gpr); 9] = [
     (0, Gpr::R8),
     (1, Gpr::R9),

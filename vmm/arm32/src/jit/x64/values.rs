@@ -41,7 +41,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Returns the register to work a result for `d` out in: its own, unless it holds one of `others`.
+    /// Returns the register to work a result for `d` out in: its own, unless it holds one of
+    /// `others`.
     pub fn work_for(&self, d: Dest, others: &[Value]) -> Gpr {
         let taken = |r: Gpr| others.iter().any(|v| uses(*v, r));
         let own = match place(d) {

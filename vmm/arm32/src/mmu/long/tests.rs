@@ -17,7 +17,8 @@ const TABLE: u64 = 0b11;
 const PAGE: u64 = 0b11;
 const BLOCK: u64 = 0b01;
 
-/// Creates a state with the MMU on, long descriptors, TTBR0 at [`L1`], attribute 0 normal write-back.
+/// Creates a state with the MMU on, long descriptors, TTBR0 at [`L1`], attribute 0 normal
+/// write-back.
 fn setup() -> (CpuState, TestBus) {
     let mut s = state();
     s.cp15.ttbcr = ttbcr::EAE;
@@ -184,7 +185,8 @@ fn write_execute_never() {
     assert!(!t.user.execute && !t.privileged.execute);
 }
 
-/// Sets TTBR0 and TTBR1 to tables whose every entry at the given levels is a block, and tells which one a walk used.
+/// Sets TTBR0 and TTBR1 to tables whose every entry at the given levels is a block, and tells which
+/// one a walk used.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the tests' addresses are small"

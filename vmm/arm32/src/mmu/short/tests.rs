@@ -185,8 +185,8 @@ fn permission_faults_depend_on_access_and_privilege() {
 #[test]
 fn external_aborts_on_walks() {
     let (mut s, bus) = setup();
-    // The second-level table cannot be placed above 4 GiB, so let the first one be there by TTBR0 and let
-    // the second be where nothing answers.
+    // The second-level table cannot be placed above 4 GiB, so let the first one be there by TTBR0
+    // and let the second be where nothing answers.
     assert!(END > u64::from(u32::MAX));
     let hole = Hole(bus);
     s.cp15.ttbr0 = HOLE;

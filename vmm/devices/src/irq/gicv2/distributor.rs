@@ -4,7 +4,8 @@ use super::spec::*;
 use super::state::GicState;
 
 impl GicState {
-    /// Reads `size` bytes of the distributor as core `cpu`. Smaller reads see their part of the word.
+    /// Reads `size` bytes of the distributor as core `cpu`. Smaller reads see their part of the
+    /// word.
     pub fn dist_read(&mut self, cpu: usize, offset: u64, size: u32) -> u32 {
         let value = self.dist_read_word(cpu, offset & !3) >> (8 * (offset & 3));
         match size {
@@ -14,8 +15,9 @@ impl GicState {
         }
     }
 
-    /// Writes `size` bytes of the distributor as core `cpu`. Bytes may be written where registers are arrays of bytes;
-    /// elsewhere anything but an aligned word is ignored (UNPREDICTABLE). Returns whether the write was acceptable.
+    /// Writes `size` bytes of the distributor as core `cpu`. Bytes may be written where registers
+    /// are arrays of bytes; elsewhere anything but an aligned word is ignored (UNPREDICTABLE).
+    /// Returns whether the write was acceptable.
     pub fn dist_write(&mut self, cpu: usize, offset: u64, size: u32, value: u32) -> bool {
         let bytes = match offset {
             GICD_IPRIORITYR..GICD_ICFGR | GICD_CPENDSGIR..GICD_ID => size.min(4),
@@ -45,7 +47,8 @@ impl GicState {
         let word = |index| self.word(cpu, index).copied().unwrap_or_default();
         match offset {
             GICD_CTLR => self.ctlr,
-            // ITLinesNumber in bits 4:0, CPUNumber in bits 7:5 (4.3.2), both one less than there are.
+            // ITLinesNumber in bits 4:0, CPUNumber in bits 7:5 (4.3.2), both one less than there
+            // are.
             GICD_TYPER => (self.irqs() / 32 - 1) | (self.cpus() as u32 - 1) << 5,
             GICD_IIDR => GICD_IIDR_VALUE,
             GICD_IGROUPR..GICD_ISENABLER => word(index).group,
@@ -78,7 +81,8 @@ impl GicState {
             // A register of a uniprocessor's targets reads as zero (4.3.12).
             GICD_ITARGETSR..GICD_ICFGR if self.cpus() == 1 => 0,
             GICD_ITARGETSR..GICD_ICFGR => match (offset - GICD_ITARGETSR) as usize {
-                // Targets of private interrupts are read-only and show the reading core itself (4.3.12).
+                // Targets of private interrupts are read-only and show the reading core itself
+                // (4.3.12).
                 0..32 => 1 << cpu,
                 irq => self.targets.get(irq - 32).copied().unwrap_or(0),
             },
@@ -93,7 +97,8 @@ impl GicState {
     )]
     fn dist_write_word(&mut self, cpu: usize, offset: u64, value: u32) -> bool {
         let index = (offset % 0x80 / 4) as usize;
-        // Which bits of the word software may change: enables and pending bits of SGIs are not among them.
+        // Which bits of the word software may change: enables and pending bits of SGIs are not
+        // among them.
         let free = if index == 0 { 0xffff_0000 } else { u32::MAX };
         match offset {
             GICD_CTLR => self.ctlr = value & 3,
@@ -155,7 +160,8 @@ impl GicState {
                     *targets = value & present;
                 }
             }
-            // A write clears or sets the sources of the writing core's own SGIs only: these registers are banked.
+            // A write clears or sets the sources of the writing core's own SGIs only: these
+            // registers are banked.
             GICD_CPENDSGIR..GICD_SPENDSGIR => {
                 self.change_sgi(cpu, (offset & 15) as usize, |sources| sources & !value)
             }

@@ -56,8 +56,8 @@ impl GicState {
         }
     }
 
-    /// Returns what an acknowledge register shows of `candidate`: its identifier with the sender of an SGI, or a
-    /// special one.
+    /// Returns what an acknowledge register shows of `candidate`: its identifier with the sender of
+    /// an SGI, or a special one.
     fn visible(&self, cpu: usize, candidate: Candidate, alias: bool) -> Result<u32, u32> {
         // The aliased registers are those of group 1 alone.
         if alias && !candidate.group1 {
@@ -68,7 +68,8 @@ impl GicState {
             return Err(SPURIOUS_GROUP1);
         }
         let sender = match candidate.irq {
-            // With several senders pending the lowest-numbered is shown first; the others stay pending.
+            // With several senders pending the lowest-numbered is shown first; the others stay
+            // pending.
             sgi @ 0..16 => self.private[cpu].sgi_sources[sgi as usize].trailing_zeros() & 7,
             _ => 0,
         };
@@ -93,8 +94,8 @@ impl GicState {
             }),
             _ => {
                 if let Some(word) = self.word_mut(cpu, irq as usize / 32) {
-                    // Only an edge is taken by acknowledging it: a level-sensitive interrupt is pending while its line
-                    // is high.
+                    // Only an edge is taken by acknowledging it: a level-sensitive interrupt is
+                    // pending while its line is high.
                     word.latched &= !bit;
                 }
             }
@@ -109,7 +110,8 @@ impl GicState {
         value
     }
 
-    /// Ends an interrupt: the running priority drops, and the interrupt is deactivated unless DIR does that.
+    /// Ends an interrupt: the running priority drops, and the interrupt is deactivated unless DIR
+    /// does that.
     fn end(&mut self, cpu: usize, value: u32) -> bool {
         let irq = value & 0x3ff;
         // The identifier of a spurious interrupt: the write is ignored (4.4.5).

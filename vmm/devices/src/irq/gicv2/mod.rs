@@ -55,7 +55,8 @@ struct Wired {
 }
 
 impl Gic {
-    /// Creates a GIC at reset for `cpus` cores with `irqs` identifiers. `waker` is told when an output rises.
+    /// Creates a GIC at reset for `cpus` cores with `irqs` identifiers. `waker` is told when an
+    /// output rises.
     pub fn new(cpus: usize, irqs: u32, waker: Arc<Waker>) -> Self {
         let gic = GicState::new(cpus, irqs);
         let state = Mutex::new(Wired {
@@ -70,7 +71,8 @@ impl Gic {
         }
     }
 
-    /// Connects the cores, once: they are made after the bus that the GIC is on. At reset no output is high.
+    /// Connects the cores, once: they are made after the bus that the GIC is on. At reset no output
+    /// is high.
     pub fn connect(&self, pins: Vec<Arc<Pins>>) {
         // A second time is ignored: the cores are what they are.
         let _ = self.pins.set(pins);
@@ -130,8 +132,8 @@ impl Gic {
         }
     }
 
-    /// Takes over a saved state and drives the cores' inputs accordingly. The devices that drive its lines are to be
-    /// restored before: the levels in the saved state hold.
+    /// Takes over a saved state and drives the cores' inputs accordingly. The devices that drive
+    /// its lines are to be restored before: the levels in the saved state hold.
     ///
     /// # Errors
     /// [`WrongGic`] when the state is of another GIC, or of none; then nothing changes.
@@ -147,7 +149,8 @@ impl Gic {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Wired> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -156,8 +159,8 @@ impl Gic {
         let mut wired = self.lock();
         let result = f(&mut wired.gic);
         let mut rose = false;
-        // Under the lock, or the outputs of two changes could reach a core in the wrong order and leave an input at the
-        // older level.
+        // Under the lock, or the outputs of two changes could reach a core in the wrong order and
+        // leave an input at the older level.
         for (cpu, pins) in self.pins.get().into_iter().flatten().enumerate() {
             let now = wired.gic.outputs(cpu);
             let before = std::mem::replace(&mut wired.outputs[cpu], now);
@@ -170,8 +173,8 @@ impl Gic {
             rose |= now.0 && !before.0 || now.1 && !before.1;
         }
         drop(wired);
-        // After the lock is released, so that whoever is woken does not wait for it at once. Only a rise can end a
-        // core's wait.
+        // After the lock is released, so that whoever is woken does not wait for it at once. Only a
+        // rise can end a core's wait.
         if rose {
             self.waker.wake();
         }

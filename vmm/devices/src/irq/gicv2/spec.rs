@@ -84,7 +84,8 @@ pub const CTLR_FIQ: u32 = 1 << 3;
 pub const CTLR_CBPR: u32 = 1 << 4;
 /// GICC_CTLR: EOIR drops the priority only, DIR deactivates.
 pub const CTLR_EOIMODE: u32 = 1 << 9;
-/// GICC_CTLR: everything that can be written; 5 to 8 are the bypass controls, which have nothing to bypass.
+/// GICC_CTLR: everything that can be written; 5 to 8 are the bypass controls, which have nothing to
+/// bypass.
 pub const CTLR_WRITABLE: u32 = 0x1ff | CTLR_EOIMODE;
 
 /// No interrupt is pending with sufficient priority.

@@ -34,7 +34,8 @@ impl Word {
 
     fn set_line(&mut self, bit: u32, level: bool) {
         if level {
-            // An edge counts once, when the line rises; a line that stays high latches nothing again.
+            // An edge counts once, when the line rises; a line that stays high latches nothing
+            // again.
             self.latched |= bit & self.edge & !self.line;
             self.line |= bit;
         } else {
@@ -73,7 +74,8 @@ impl Interface {
     /// Returns the group priority part of `priority` (IHI 0048B.b 3.3.3).
     #[expect(clippy::cast_possible_truncation, reason = "a priority has 8 bits")]
     pub fn group_priority(&self, priority: u8, group1: bool) -> u8 {
-        // ABPR counts from one bit further up than BPR does: its least value of 3 stands for the same split as 2 there.
+        // ABPR counts from one bit further up than BPR does: its least value of 3 stands for the
+        // same split as 2 there.
         let point = if group1 && self.ctlr & CTLR_CBPR == 0 {
             self.abpr - 1
         } else {
@@ -128,7 +130,8 @@ impl GicState {
     /// Creates a GIC at reset for `cpus` cores with `irqs` identifiers (a multiple of 32).
     ///
     /// # Panics
-    /// There are no cores or more than [`MAX_CPUS`], or `irqs` is no multiple of 32 from 32 to 1020.
+    /// There are no cores or more than [`MAX_CPUS`], or `irqs` is no multiple of 32 from 32 to
+    /// 1020.
     pub fn new(cpus: usize, irqs: u32) -> Self {
         assert!(
             (1..=MAX_CPUS).contains(&cpus)
@@ -154,7 +157,8 @@ impl GicState {
             ],
             shared: vec![Word::default(); shared / 32],
             priority: vec![0; shared],
-            // With one core the targets are not implemented (4.3.12), and everything goes to that core.
+            // With one core the targets are not implemented (4.3.12), and everything goes to that
+            // core.
             targets: vec![u8::from(cpus == 1); shared],
             interfaces: vec![
                 Interface {
@@ -251,7 +255,8 @@ impl GicState {
         }
     }
 
-    /// Returns the pending interrupt of highest priority for core `cpu`, of those the distributor forwards.
+    /// Returns the pending interrupt of highest priority for core `cpu`, of those the distributor
+    /// forwards.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are at most 1020 interrupts"
@@ -293,8 +298,8 @@ impl GicState {
         best
     }
 
-    /// Returns the interrupt that core `cpu` is signalled, if any: forwarded, not masked, preempting, of an enabled
-    /// group.
+    /// Returns the interrupt that core `cpu` is signalled, if any: forwarded, not masked,
+    /// preempting, of an enabled group.
     pub fn signalled(&self, cpu: usize) -> Option<Candidate> {
         let interface = &self.interfaces[cpu];
         let candidate = self.highest(cpu)?;

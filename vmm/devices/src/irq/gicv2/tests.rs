@@ -301,7 +301,8 @@ fn there_is_what_the_type_register_announces_and_no_more() {
     }
 }
 
-/// An interrupt controller by its definition, for shared level interrupts of one core with split priorities only.
+/// An interrupt controller by its definition, for shared level interrupts of one core with split
+/// priorities only.
 #[derive(Default)]
 struct Model {
     line: [bool; 8],

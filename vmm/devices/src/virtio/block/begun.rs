@@ -18,7 +18,8 @@ const ZERO_PIECE: u64 = 8 << 20;
 /// Bytes that can be discarded, or have holes made, in the time in which one is copied.
 const DISCARD_SHARE: u64 = 64;
 
-/// Memory of a request that is still to be moved: its start by the device's addresses, and its length in bytes.
+/// Memory of a request that is still to be moved: its start by the device's addresses, and its
+/// length in bytes.
 pub(super) type SavedSegment = (u64, u32);
 
 /// A range of the disk that is still to be zeroed.
@@ -176,9 +177,10 @@ fn moved(segments: &mut VecDeque<SavedSegment>, piece: Segment) {
     }
 }
 
-/// Moves the bytes of `segments` until there are none left or `budget` is spent, by `copy`, which should take a pin of
-/// its own each time: so an invalidation waits for one piece at most, and each piece takes the translation that holds
-/// then. `counts` go on by what was moved. Returns whether it was all.
+/// Moves the bytes of `segments` until there are none left or `budget` is spent, by `copy`, which
+/// should take a pin of its own each time: so an invalidation waits for one piece at most, and each
+/// piece takes the translation that holds then. `counts` go on by what was moved. Returns whether
+/// it was all.
 fn transfer(
     segments: &mut VecDeque<SavedSegment>,
     counts: [&mut u64; 2],
@@ -200,8 +202,8 @@ fn transfer(
 }
 
 impl Block {
-    /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to wait for the host.
-    /// Returns whether it is over.
+    /// Goes on with a request of queue `index` until it is over, `budget` is spent or it has to
+    /// wait for the host. Returns whether it is over.
     pub(super) fn advance(
         &mut self,
         index: usize,
@@ -214,7 +216,8 @@ impl Block {
         match work {
             Work::Nothing => {}
             Work::Read { offset, segments } => {
-                // The position is the disk's, and another queue's request may have moved it since the last turn.
+                // The position is the disk's, and another queue's request may have moved it since
+                // the last turn.
                 storage.seek(*offset)?;
                 let all = transfer(segments, [offset, written], budget, |at, len| {
                     mem.pin().read_exact_volatile_from(at, storage, len)
@@ -258,7 +261,8 @@ impl Block {
             }
             // A piece at a time, so that a range of 128 MiB does not outlast a turn.
             let length = range.length.min(ZERO_PIECE);
-            // What it costs depends on nothing but the request: a replay may have the same disk as an overlay.
+            // What it costs depends on nothing but the request: a replay may have the same disk as
+            // an overlay.
             if discard {
                 storage.discard(range.offset, length)?;
                 budget.spend(length / DISCARD_SHARE);
@@ -341,7 +345,8 @@ impl Begun {
                 After::Nothing => true,
                 After::Flip { data, .. } | After::Again { data, .. } => data.is_possible(),
             };
-        // A request that fails before it has found its work has nothing written, so these bounds hold for all kinds.
+        // A request that fails before it has found its work has nothing written, so these bounds
+        // hold for all kinds.
         possible && *head < QUEUE_SIZE && written <= room && *written <= MAX_REQUEST_BYTES
     }
 }

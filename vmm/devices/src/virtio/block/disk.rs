@@ -46,8 +46,8 @@ pub enum DiskError {
 }
 
 impl Disk {
-    /// Opens the raw image at `path`. Any number may read it at once, or one may write it; the lock is advisory
-    /// (`flock`) and ends with the file descriptor, whatever happens to the process.
+    /// Opens the raw image at `path`. Any number may read it at once, or one may write it; the lock
+    /// is advisory (`flock`) and ends with the file descriptor, whatever happens to the process.
     ///
     /// # Errors
     /// See [`DiskError`].
@@ -69,7 +69,8 @@ impl Disk {
             Access::Read | Access::Overlay => FlockOperation::NonBlockingLockShared,
             Access::Write => FlockOperation::NonBlockingLockExclusive,
         };
-        // Without waiting: the user is to hear who is in the way, not to watch a machine that does not start.
+        // Without waiting: the user is to hear who is in the way, not to watch a machine that does
+        // not start.
         match flock(&file, how) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(DiskError::Locked),
@@ -94,7 +95,8 @@ impl Disk {
         length(self.storage.file())
     }
 
-    /// Returns what other form of disk image than a raw one its file looks like, by the magic numbers of these forms.
+    /// Returns what other form of disk image than a raw one its file looks like, by the magic
+    /// numbers of these forms.
     ///
     /// # Errors
     /// The host refuses.
@@ -119,19 +121,21 @@ impl Disk {
     }
 }
 
-/// Returns a file's length: where its end is, which holds for block devices, too. Their metadata tell no length.
+/// Returns a file's length: where its end is, which holds for block devices, too. Their metadata
+/// tell no length.
 fn length(mut file: &File) -> io::Result<u64> {
     io::Seek::seek(&mut file, io::SeekFrom::End(0))
 }
 
 /// Bytes at the beginning of a file in which forms have their magic numbers.
 const HEAD: usize = 72;
-/// Bytes of the footer of a VHD file, which begins with its magic number; the only one of a file of fixed size.
+/// Bytes of the footer of a VHD file, which begins with its magic number; the only one of a file of
+/// fixed size.
 const VHD_FOOTER: u64 = 512;
 
-/// Returns the form with these bytes at its beginning, or these at the beginning of its last 512. Sources:
-/// QEMU, docs/interop (qcow2.txt, qed_spec.txt, parallels.txt); VMware, Virtual Disk Format 5.0;
-/// Microsoft, VHD and \[MS-VHDX\]; VirtualBox, VDICore.h.
+/// Returns the form with these bytes at its beginning, or these at the beginning of its last 512.
+/// Sources: QEMU, docs/interop (qcow2.txt, qed_spec.txt, parallels.txt); VMware, Virtual Disk
+/// Format 5.0; Microsoft, VHD and \[MS-VHDX\]; VirtualBox, VDICore.h.
 fn format(head: &[u8], foot: &[u8]) -> Option<&'static str> {
     let forms: [(usize, &[u8], &str); 10] = [
         (0, b"QFI\xfb", "qcow2"),

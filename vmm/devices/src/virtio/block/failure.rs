@@ -29,7 +29,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Logs the failure: as an error of the host, which its user has to know of, or as the guest's own mistake.
+    /// Logs the failure: as an error of the host, which its user has to know of, or as the guest's
+    /// own mistake.
     pub fn tell(&self) {
         static LIMITER: Limiter = Limiter::new();
         match self {

@@ -75,7 +75,8 @@ impl Block {
             }
             DiskFault::LateData { delay } if kind == VIRTIO_BLK_T_IN => {
                 let late = self.contents(sector, &rest.writable)?;
-                // The driver is told that all was written, although the data arrives only after the delay.
+                // The driver is told that all was written, although the data arrives only after the
+                // delay.
                 begun.written += total(&rest.writable);
                 faults.access_later(delay.0, late, Vec::new());
                 Ok(())
@@ -119,7 +120,8 @@ impl Block {
         }
     }
 
-    /// Flips bits of one byte of the data: of what was read, in memory, and of what was written, on the disk.
+    /// Flips bits of one byte of the data: of what was read, in memory, and of what was written, on
+    /// the disk.
     fn flip(
         &mut self,
         kind: u32,
@@ -171,7 +173,8 @@ impl Block {
         let mut late = Vec::new();
         for segment in segments {
             let mut bytes = vec![0; (segment.len as usize).min(left)];
-            // Read now, not at the time of the access: a later write must not show in data that is late.
+            // Read now, not at the time of the access: a later write must not show in data that is
+            // late.
             self.disk.storage.read_at(offset, &mut bytes)?;
             left -= bytes.len();
             offset += u64::from(segment.len);
@@ -205,8 +208,8 @@ fn nth(segments: &[Segment], mut n: u64) -> Option<GuestAddress> {
     None
 }
 
-/// The writes and the reads of a device that goes on with buffers it has given back: as much as there is, up to a
-/// limit, of bytes that the seed chose.
+/// The writes and the reads of a device that goes on with buffers it has given back: as much as
+/// there is, up to a limit, of bytes that the seed chose.
 type Accesses = (Vec<(GuestAddress, Vec<u8>)>, Vec<(GuestAddress, u32)>);
 
 #[expect(
@@ -215,7 +218,8 @@ type Accesses = (Vec<(GuestAddress, Vec<u8>)>, Vec<(GuestAddress, u32)>);
 )]
 fn again(data: &Buffers, chosen: u64) -> Accesses {
     let mut left = MAX_LATER;
-    // The limit is shared by all segments: what a plan has remembered does not grow with the guest's request.
+    // The limit is shared by all segments: what a plan has remembered does not grow with the
+    // guest's request.
     let writes = data.writable.iter().map(|segment| {
         let length = (segment.len as usize).min(left);
         left -= length;

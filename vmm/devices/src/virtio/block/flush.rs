@@ -14,8 +14,8 @@ use super::failure::Failure;
 /// The cost of a flush, in bytes, beside the time for which its queue waits.
 const FLUSH_COST: u64 = 1 << 20;
 
-/// A flush under way, on a thread of its own. Whoever drops it does not wait: the request was not answered, so its
-/// driver relies on nothing.
+/// A flush under way, on a thread of its own. Whoever drops it does not wait: the request was not
+/// answered, so its driver relies on nothing.
 pub(super) struct Flight(Arc<Mutex<Option<io::Result<()>>>>);
 
 fn lock(result: &Mutex<Option<io::Result<()>>>) -> MutexGuard<'_, Option<io::Result<()>>> {
@@ -24,8 +24,8 @@ fn lock(result: &Mutex<Option<io::Result<()>>>) -> MutexGuard<'_, Option<io::Res
 }
 
 impl Flight {
-    /// Begins to have the host keep what was written to `file`; `waiting` is told that queue `index` waits, and when it
-    /// can go on.
+    /// Begins to have the host keep what was written to `file`; `waiting` is told that queue
+    /// `index` waits, and when it can go on.
     fn begin(file: Arc<File>, waiting: &Waiting, index: usize) -> Result<Self, ThreadError> {
         let result = Arc::<Mutex<_>>::default();
         let theirs = Arc::clone(&result);
@@ -43,8 +43,9 @@ impl Flight {
 }
 
 impl Block {
-    /// Has what was written survive, for the request of queue `index`, and returns whether that is over. In a machine
-    /// it never is at once, however fast the host is, so that a run does not depend on the host's speed.
+    /// Has what was written survive, for the request of queue `index`, and returns whether that is
+    /// over. In a machine it never is at once, however fast the host is, so that a run does not
+    /// depend on the host's speed.
     pub(super) fn flush(&mut self, index: usize, budget: &mut Budget) -> Result<bool, Failure> {
         let result = match (&self.flights[index], self.disk.storage.to_sync()) {
             // Still under way: the queue is served again when the thread drops its `Wait`.
@@ -62,8 +63,8 @@ impl Block {
                         self.flights[index] = Some(flight);
                         return Ok(false);
                     }
-                    // A host that has no thread to give: then the flush is waited for here, as it is outside of a
-                    // machine.
+                    // A host that has no thread to give: then the flush is waited for here, as it
+                    // is outside of a machine.
                     Some(Err(_)) | None => file.sync_data(),
                 }
             }

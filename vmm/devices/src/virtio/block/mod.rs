@@ -8,8 +8,8 @@
 //! | VIRTIO_BLK_F_MQ | when it has more than one queue |
 //! | geometry, topology, CONFIG_WCE, secure erase, zones, lifetime | not offered |
 //!
-//! What a guest sees when memory is out of reach of the device, through its IOMMU or because the address is unmapped,
-//! as well as the IOMMU's own report:
+//! What a guest sees when memory is out of reach of the device, through its IOMMU or because the
+//! address is unmapped, as well as the IOMMU's own report:
 //!
 //! | out of reach | |
 //! |---|---|
@@ -130,7 +130,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// Creates a device with `queues` queues over `disk`, which calls itself `id` (at most 20 bytes are shown).
+    /// Creates a device with `queues` queues over `disk`, which calls itself `id` (at most 20 bytes
+    /// are shown).
     pub fn new(disk: Disk, id: &str, queues: u16) -> Self {
         let mut name = [0; ID_BYTES];
         for (to, from) in name.iter_mut().zip(id.bytes()) {
@@ -217,7 +218,8 @@ impl VirtioDevice for Block {
             budget,
         } = turn;
         let mut finished = false;
-        // The request that the last turn has left comes first: requests of a queue are answered in their order.
+        // The request that the last turn has left comes first: requests of a queue are answered in
+        // their order.
         if let Some(begun) = self.begun[index].take() {
             // Taken out above, since `go_on` borrows all of the device; that puts it back if it is
             // not over.

@@ -143,7 +143,8 @@ impl Spill {
             slots.next += 1;
             slots.next - 1
         });
-        // Not held while the file is written. Should that fail, dropping the slot gives its number back.
+        // Not held while the file is written. Should that fail, dropping the slot gives its number
+        // back.
         drop(slots);
         let slot = Slot {
             spill: Arc::clone(self),
@@ -247,7 +248,8 @@ impl Changes {
     /// Returns what block `block` holds, to be changed, if it is in memory.
     pub fn in_memory(&mut self, block: u64) -> Option<&mut Bytes> {
         match self.blocks.get_mut(&block)? {
-            // Copies the block if a clone of these changes shares it, so that only this one sees the write.
+            // Copies the block if a clone of these changes shares it, so that only this one sees
+            // the write.
             BlockLocation::Memory(bytes) => Some(Arc::make_mut(bytes)),
             BlockLocation::File(_) => None,
         }
@@ -265,7 +267,8 @@ impl Changes {
                 *Arc::make_mut(old) = *bytes;
                 return Ok(());
             }
-            // A clone may have the slot, too, and must not see the write: then the block gets a place of its own.
+            // A clone may have the slot, too, and must not see the write: then the block gets a
+            // place of its own.
             Some(BlockLocation::File(slot)) if Arc::strong_count(slot) == 1 => {
                 return slot.write(bytes);
             }
@@ -289,13 +292,14 @@ impl Changes {
             };
             BlockLocation::File(Arc::new(spill.put(bytes)?))
         };
-        // It may lie in a range of zeros, which it covers: to cut the range would make two of it, as often as the guest
-        // likes.
+        // It may lie in a range of zeros, which it covers: to cut the range would make two of it,
+        // as often as the guest likes.
         self.blocks.insert(block, place);
         Ok(())
     }
 
-    /// Zeroes all of `blocks`. Returns false, and changes nothing, if there would be too many ranges of zeros.
+    /// Zeroes all of `blocks`. Returns false, and changes nothing, if there would be too many
+    /// ranges of zeros.
     pub fn zero(&mut self, blocks: Range<u64>) -> bool {
         if blocks.is_empty() {
             return true;
@@ -317,8 +321,8 @@ impl Changes {
     /// Takes over the changes of `above`, which lie on top of these.
     pub fn absorb(&mut self, above: &Self) {
         for range in above.zeros.iter() {
-            // Without the limit: each of the two kept to it, and what a guest has zeroed must not be lost when they are
-            // merged.
+            // Without the limit: each of the two kept to it, and what a guest has zeroed must not
+            // be lost when they are merged.
             let limit = std::mem::replace(&mut self.limits.ranges, usize::MAX);
             self.zero(range.clone());
             self.limits.ranges = limit;

@@ -16,8 +16,9 @@ use super::spec::*;
 use super::{Block, count};
 
 impl Block {
-    /// Answers the request of queue `index` whose chain begins at `head`. Returns the number of bytes written to its
-    /// buffers, from the first one on without a gap, or nothing if the request is not over when `budget` is spent.
+    /// Answers the request of queue `index` whose chain begins at `head`. Returns the number of
+    /// bytes written to its buffers, from the first one on without a gap, or nothing if the request
+    /// is not over when `budget` is spent.
     pub(super) fn answer(
         &mut self,
         index: usize,
@@ -105,8 +106,8 @@ impl Block {
         })
     }
 
-    /// Checks what a request asks for, and whether it may; work that takes time is noted in `begun`, and done by
-    /// [`Block::advance`].
+    /// Checks what a request asks for, and whether it may; work that takes time is noted in
+    /// `begun`, and done by [`Block::advance`].
     pub(super) fn begin(
         &mut self,
         mut data: Buffers,
@@ -152,7 +153,8 @@ impl Block {
         Ok(())
     }
 
-    /// Returns the offset in the file of `bytes` bytes from `sector` on, if that is whole sectors of the disk.
+    /// Returns the offset in the file of `bytes` bytes from `sector` on, if that is whole sectors
+    /// of the disk.
     pub(super) fn locate(&self, sector: u64, bytes: u64) -> Result<u64, Failure> {
         if !bytes.is_multiple_of(SECTOR) {
             return Err(Failure::Bad("the data is not a whole number of sectors"));
@@ -183,7 +185,8 @@ impl Block {
         }
     }
 
-    /// Returns what a request discards or zeroes. All ranges are checked before the first is touched.
+    /// Returns what a request discards or zeroes. All ranges are checked before the first is
+    /// touched.
     fn ranges(
         &self,
         kind: u32,
@@ -204,7 +207,8 @@ impl Block {
             let mut raw = [0; RANGE_BYTES];
             data.read(mem, &mut raw)??;
             let range = SectorRange::parse(&raw);
-            // A flag that the device does not know fails the request with UNSUPP (5.2.6.2), as does unmap in a discard.
+            // A flag that the device does not know fails the request with UNSUPP (5.2.6.2), as does
+            // unmap in a discard.
             let allowed = if kind == VIRTIO_BLK_T_DISCARD {
                 0
             } else {

@@ -30,7 +30,8 @@ pub const MAX_RANGES: u32 = 32;
 #[expect(clippy::cast_possible_truncation, reason = "a sector has 512 bytes")]
 pub fn config(sectors: u64, queues: u16, discard: bool) -> Vec<u8> {
     let mut config = vec![0; 60];
-    // Offsets are those of `struct virtio_blk_config`; fields of features that are not offered stay zero.
+    // Offsets are those of `struct virtio_blk_config`; fields of features that are not offered stay
+    // zero.
     let mut put = |at: usize, bytes: &[u8]| config[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &sectors.to_le_bytes());
     put(8, &SIZE_MAX.to_le_bytes());

@@ -73,7 +73,8 @@ impl Storage {
         if overlay.own.is_empty() {
             return Some(Arc::clone(&overlay.shared));
         }
-        // A clone, as other overlays share what lies below. Blocks themselves are shared until written.
+        // A clone, as other overlays share what lies below. Blocks themselves are shared until
+        // written.
         let mut all = (*overlay.shared).clone();
         all.absorb(&overlay.own);
         Some(Arc::new(all))
@@ -102,14 +103,16 @@ impl Storage {
     /// The host refuses.
     pub fn seek(&mut self, offset: u64) -> io::Result<()> {
         self.position = offset;
-        // Only a file that is used directly has its own position moved; overlays share theirs and read at offsets.
+        // Only a file that is used directly has its own position moved; overlays share theirs and
+        // read at offsets.
         if self.overlay.is_none() {
             (&*self.file).seek(SeekFrom::Start(offset))?;
         }
         Ok(())
     }
 
-    /// Fills `data` with what is there from `offset` on, whatever the position; what is beyond the end is zero.
+    /// Fills `data` with what is there from `offset` on, whatever the position; what is beyond the
+    /// end is zero.
     ///
     /// # Errors
     /// The host refuses.
@@ -124,12 +127,14 @@ impl Storage {
         Ok(())
     }
 
-    /// Returns the file that is to be synced for what was written to survive; none for an overlay, which never does.
+    /// Returns the file that is to be synced for what was written to survive; none for an overlay,
+    /// which never does.
     pub fn to_sync(&self) -> Option<&Arc<File>> {
         self.overlay.is_none().then_some(&self.file)
     }
 
-    /// Zeroes `length` bytes from `offset` on; their room is given back if `unmap` allows it and the host can.
+    /// Zeroes `length` bytes from `offset` on; their room is given back if `unmap` allows it and
+    /// the host can.
     ///
     /// # Errors
     /// The host refuses.
@@ -147,8 +152,8 @@ impl Storage {
         file.write_all_zeroes_at(offset, length as usize)
     }
 
-    /// Gives back the room of `length` bytes from `offset` on, which are no longer needed. That is a hint: a file
-    /// system that cannot make holes is no error.
+    /// Gives back the room of `length` bytes from `offset` on, which are no longer needed. That is
+    /// a hint: a file system that cannot make holes is no error.
     ///
     /// # Errors
     /// The host refuses.
@@ -237,8 +242,8 @@ fn read_block(file: &File, block: u64) -> io::Result<[u8; BLOCK]> {
     Ok(bytes)
 }
 
-/// Returns the part of `len` bytes from `position` on that is in one block: the block, the offset in it, and the
-/// length.
+/// Returns the part of `len` bytes from `position` on that is in one block: the block, the offset
+/// in it, and the length.
 #[expect(clippy::cast_possible_truncation, reason = "it is below a block")]
 fn part(position: u64, len: usize) -> (u64, usize, usize) {
     let at = (position % BLOCK as u64) as usize;
@@ -253,7 +258,8 @@ impl ReadVolatile for Storage {
         if self.overlay.is_none() {
             return (&*self.file).read_volatile(buf);
         }
-        // All of it, as a file does: whoever reads into guest memory takes a shorter read for the end.
+        // All of it, as a file does: whoever reads into guest memory takes a shorter read for the
+        // end.
         let mut done = 0;
         while done < buf.len() {
             let (block, at, len) = part(self.position, buf.len() - done);
@@ -430,7 +436,8 @@ mod tests {
         let summary = overlay.summary().unwrap();
         let bytes = (summary.memory_bytes, summary.file_bytes);
         assert_eq!(bytes, (2 * BLOCK as u64, 3 * BLOCK as u64));
-        // One range of zeros is all that there may be; a second one is a block of its own, or stays as it was.
+        // One range of zeros is all that there may be; a second one is a block of its own, or stays
+        // as it was.
         overlay.discard(0, BLOCK as u64).unwrap();
         overlay.discard(2 * BLOCK as u64, BLOCK as u64).unwrap();
         overlay.zero(4 * BLOCK as u64, BLOCK as u64, false).unwrap();

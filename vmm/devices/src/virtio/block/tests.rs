@@ -41,7 +41,8 @@ fn writable_disk() -> (NamedTempFile, Driver, u64) {
     (file, driver, data)
 }
 
-/// Sends a request with its header in buffer 0 and its status in buffer 3; returns (status, used length).
+/// Sends a request with its header in buffer 0 and its status in buffer 3; returns (status, used
+/// length).
 fn send(
     driver: &mut Driver,
     kind: u32,

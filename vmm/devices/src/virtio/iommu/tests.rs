@@ -118,7 +118,8 @@ impl World {
         self.iommu.lock().unwrap().space(7).unwrap()
     }
 
-    /// Maps a page, and asks for it to be unmapped while a device is at work in it, until `meanwhile` is over.
+    /// Maps a page, and asks for it to be unmapped while a device is at work in it, until
+    /// `meanwhile` is over.
     fn unmap_during_an_access<T>(&mut self, meanwhile: impl FnOnce(&mut Self) -> T) -> T {
         self.map_a_page();
         let dma = self.dma();

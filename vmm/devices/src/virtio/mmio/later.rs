@@ -45,8 +45,8 @@ impl VirtioMmio {
         self.pace = Pace::Virtual(schedule);
     }
 
-    /// Returns what the device may do now. A device whose driver spins until it is answered has a turn of its own,
-    /// whatever others do.
+    /// Returns what the device may do now. A device whose driver spins until it is answered has a
+    /// turn of its own, whatever others do.
     pub(super) fn budget(&self) -> Budget {
         if self.device.may_wait() {
             self.pace.budget()
@@ -60,8 +60,8 @@ impl VirtioMmio {
         self.deferred
     }
 
-    /// Returns the queues that are to be served again, and those that wait for the host: all that a machine which goes
-    /// on from a snapshot has to serve.
+    /// Returns the queues that are to be served again, and those that wait for the host: all that a
+    /// machine which goes on from a snapshot has to serve.
     pub(in crate::virtio) fn left_over(&self) -> Option<Deferred> {
         let waiting = (0..self.queues.len()).filter(|index| self.device.waits(*index));
         // What the host does for them is not saved, so these have to ask for it anew.
@@ -89,8 +89,8 @@ impl VirtioMmio {
     /// Has queue `index` served again, in a later turn.
     pub(super) fn go_on_later(&mut self, index: usize) {
         let at_ns = match &self.pace {
-            // A kick to itself, behind those of other queues. Not while the machine is about to be saved: then it is
-            // left over.
+            // A kick to itself, behind those of other queues. Not while the machine is about to be
+            // saved: then it is left over.
             Pace::Host(halts) if !halts.settle.load(Ordering::Acquire) => {
                 self.kick(index);
                 return;

@@ -8,8 +8,8 @@
 //! | VIRTIO_F_ACCESS_PLATFORM | when the configuration says so; then required of the driver |
 //! | packed rings, in-order, notification data, shared memory | not offered |
 //!
-//! Whatever a driver writes, in whatever order, changes this state or is ignored with a warning; nothing it can
-//! write makes the machine fail.
+//! Whatever a driver writes, in whatever order, changes this state or is ignored with a warning;
+//! nothing it can write makes the machine fail.
 
 mod faults;
 mod later;
@@ -83,7 +83,8 @@ pub struct VirtioMmio {
     access_platform: bool,
     pub(super) queues: Vec<Queue>,
     pub(super) regs: Registers,
-    /// One for each queue when another thread serves them; none when they are served at the notification.
+    /// One for each queue when another thread serves them; none when they are served at the
+    /// notification.
     kicks: Vec<Kick>,
     /// Whether the registers show no virtio device.
     broken: bool,
@@ -137,8 +138,9 @@ impl VirtioMmio {
         self.faults = Some(faults);
     }
 
-    /// Lets notifications send a kick for each queue instead of serving it at once, and counts them in `pending`. Who
-    /// holds the kicks takes them and calls [`Self::process_queue`]. Work pauses when `halts` says so.
+    /// Lets notifications send a kick for each queue instead of serving it at once, and counts them
+    /// in `pending`. Who holds the kicks takes them and calls [`Self::process_queue`]. Work pauses
+    /// when `halts` says so.
     ///
     /// # Errors
     /// The host has no file descriptors left.
@@ -148,7 +150,8 @@ impl VirtioMmio {
             .iter()
             .map(|_| Kick::new(Arc::clone(pending)))
             .collect::<io::Result<_>>()?;
-        // The device gets descriptors of its own, as a wait may outlast a call, and end on another thread.
+        // The device gets descriptors of its own, as a wait may outlast a call, and end on another
+        // thread.
         let copies = || self.kicks.iter().map(Kick::try_clone);
         let theirs = copies().collect::<io::Result<_>>()?;
         let waiting = Waiting::kicking(Arc::clone(&self.waits), theirs);
@@ -158,7 +161,8 @@ impl VirtioMmio {
         kicks
     }
 
-    /// Returns the kicks of [`Self::defer`]: what writes to the event of one of them notifies its queue.
+    /// Returns the kicks of [`Self::defer`]: what writes to the event of one of them notifies its
+    /// queue.
     pub fn kicks(&self) -> &[Kick] {
         &self.kicks
     }
@@ -203,7 +207,8 @@ impl VirtioMmio {
             | bit_if(self.access_platform, VIRTIO_F_ACCESS_PLATFORM)
     }
 
-    /// Reads `size` bytes at `offset`. Registers are words; the configuration space has any size up to 8.
+    /// Reads `size` bytes at `offset`. Registers are words; the configuration space has any size up
+    /// to 8.
     pub fn read(&self, offset: u64, size: usize) -> u64 {
         if offset >= u64::from(VIRTIO_MMIO_CONFIG) {
             return self.read_config(offset - u64::from(VIRTIO_MMIO_CONFIG), size);
@@ -259,8 +264,8 @@ impl VirtioMmio {
         u64::from_le_bytes(bytes)
     }
 
-    /// Writes to the configuration space. A change that the driver can read counts the generation up (2.5.1), by which
-    /// it can tell an old value from a new one.
+    /// Writes to the configuration space. A change that the driver can read counts the generation
+    /// up (2.5.1), by which it can tell an old value from a new one.
     fn write_config(&mut self, offset: u64, size: usize, value: u64) {
         let before = self.device.config().to_vec();
         let bytes = value.to_le_bytes();
@@ -306,7 +311,8 @@ impl VirtioMmio {
         let negotiated = self.regs.status & VIRTIO_CONFIG_S_FEATURES_OK != 0;
         let event_idx = self.regs.driver_features & bit(VIRTIO_RING_F_EVENT_IDX) != 0;
         let index = self.regs.queue_sel;
-        // Queues are set up after features were negotiated (3.1.1): what they are may depend on these.
+        // Queues are set up after features were negotiated (3.1.1): what they are may depend on
+        // these.
         let Some(queue) = self.queues.get_mut(index as usize).filter(|_| negotiated) else {
             warn_guest!("virtio-mmio: write {value:#x} to {register:#x} without a queue: ignored");
             return;
@@ -321,7 +327,8 @@ impl VirtioMmio {
             warn_guest!("virtio-mmio: write {value:#x} to {register:#x} of a live queue: ignored");
             return;
         }
-        // virtio-queue itself refuses sizes that are no powers of two and addresses that are not aligned.
+        // virtio-queue itself refuses sizes that are no powers of two and addresses that are not
+        // aligned.
         match register {
             // A size that does not fit becomes 0, which is refused, too.
             VIRTIO_MMIO_QUEUE_NUM => queue.set_size(u16::try_from(value).unwrap_or(0)),
@@ -339,7 +346,8 @@ impl VirtioMmio {
         if self.regs.driver_features & bit(VIRTIO_F_RING_RESET) == 0 {
             warn_guest!("virtio-mmio: queue reset without having negotiated it: ignored");
         } else if let Some(queue) = self.queues.get_mut(self.regs.queue_sel as usize) {
-            // The queue first: the device then forgets requests of which nothing can be answered any more.
+            // The queue first: the device then forgets requests of which nothing can be answered
+            // any more.
             queue.reset();
             self.device.reset_queue(self.regs.queue_sel as usize);
         }
@@ -370,8 +378,8 @@ impl VirtioMmio {
         self.raise(VIRTIO_MMIO_INT_CONFIG);
     }
 
-    /// Serves queue `index`: the one handler, called at the notification or on a device thread. Returns whether the
-    /// turn was too short for what there is.
+    /// Serves queue `index`: the one handler, called at the notification or on a device thread.
+    /// Returns whether the turn was too short for what there is.
     pub fn process_queue(&mut self, index: usize) -> bool {
         if !self.is_live(index) {
             warn_guest!("virtio-mmio: notification of queue {index}, which is not live: ignored");
@@ -421,12 +429,13 @@ impl VirtioMmio {
             && self.queues.get(index).is_some_and(Queue::ready)
     }
 
-    /// Tells the driver the result of serving queue `index`. The used ring is written by then, so its handler finds the
-    /// buffers.
+    /// Tells the driver the result of serving queue `index`. The used ring is written by then, so
+    /// its handler finds the buffers.
     fn finish(&mut self, index: usize, result: Result<Progress, ServeError>) {
         match result {
             Ok(progress) => {
-                // If the driver's wish cannot be read, a needless interrupt harms less than a lost one.
+                // If the driver's wish cannot be read, a needless interrupt harms less than a lost
+                // one.
                 let wanted =
                     |queue: &mut Queue| queue.needs_notification(&self.mem).unwrap_or(true);
                 if progress.used && self.queues.get_mut(index).is_some_and(wanted) {

@@ -7,8 +7,8 @@ use vmm_base::warn_guest;
 use super::{Registers, VirtioMmio, bit};
 
 impl VirtioMmio {
-    /// Writes a word of the features that the driver accepts, which it may do between setting DRIVER and FEATURES_OK
-    /// (3.1.1).
+    /// Writes a word of the features that the driver accepts, which it may do between setting
+    /// DRIVER and FEATURES_OK (3.1.1).
     pub(super) fn set_driver_features(&mut self, value: u32) {
         let regs = &mut self.regs;
         let open = VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK;
@@ -38,7 +38,8 @@ impl VirtioMmio {
             return;
         }
         let status = self.regs.status;
-        // The driver writes back what it read, so the device's own bit may come with it but not be set by it.
+        // The driver writes back what it read, so the device's own bit may come with it but not be
+        // set by it.
         let added = value & !status & !VIRTIO_CONFIG_S_NEEDS_RESET;
         let known = VIRTIO_CONFIG_S_ACKNOWLEDGE
             | VIRTIO_CONFIG_S_DRIVER
@@ -71,7 +72,8 @@ impl VirtioMmio {
         }
     }
 
-    /// Returns whether the driver's features are among those offered, and include those that are required.
+    /// Returns whether the driver's features are among those offered, and include those that are
+    /// required.
     fn acceptable(&self) -> bool {
         let accepted = self.regs.driver_features;
         let offered = self.offered();

@@ -213,7 +213,8 @@ fn odd_accesses_read_zero_and_change_nothing() {
 }
 
 proptest! {
-    /// Checks that whatever a driver writes, there is no panic, and a reset makes the device work again.
+    /// Checks that whatever a driver writes, there is no panic, and a reset makes the device work
+    /// again.
     #[test]
     fn hostile_drivers_do_not_break_it(
         writes in proptest::collection::vec((0_u64..0x120, any::<u32>(), prop::bool::ANY), 0..200),

@@ -1,4 +1,5 @@
-//! The entropy device (5.4), fed by a seeded generator: what the guest takes for noise repeats with the seed.
+//! The entropy device (5.4), fed by a seeded generator: what the guest takes for noise repeats with
+//! the seed.
 
 use crate::ram::DmaSpace;
 use rand_core::{RngCore, SeedableRng};
@@ -16,7 +17,8 @@ use super::{
 const QUEUE_SIZE: u16 = 8;
 /// Most descriptors of one request.
 const MAX_DESCRIPTORS: usize = 64;
-/// Most bytes that one request gets, however long its buffers: it bounds the work for one notification.
+/// Most bytes that one request gets, however long its buffers: it bounds the work for one
+/// notification.
 pub const MAX_ENTROPY_BYTES: usize = 64 << 10;
 /// Bytes made at a time.
 const CHUNK: usize = 256;
@@ -58,7 +60,8 @@ impl Rng {
                 }
                 written += part.len();
                 left -= part.len();
-                // Wraps only behind the last byte of the address space, where nothing is left to be written.
+                // Wraps only behind the last byte of the address space, where nothing is left to be
+                // written.
                 addr.0 = addr.0.wrapping_add(part.len() as u64);
             }
         }

@@ -8,7 +8,8 @@ use crate::probe::outcome::ProbeError;
 use crate::probe::scope::{Scope, ScopeError};
 
 impl Engine {
-    /// Takes probes off the modules that were loaded: these may be gone, and other modules at their addresses.
+    /// Takes probes off the modules that were loaded: these may be gone, and other modules at their
+    /// addresses.
     pub(super) fn withdraw_from_modules(&mut self, cores: &mut Cores<'_>) {
         let gone = self.set.iter().filter(|(_, in_module)| **in_module);
         let gone: Vec<(u64, usize)> = gone.map(|(&key, _)| key).collect();
@@ -41,7 +42,8 @@ impl Engine {
                 Err(why) if self.probes[index].optional => {
                     self.with_outcome(|outcome| drop(outcome.left_out.insert(index, why)));
                 }
-                // In a kernel that can load modules it may come yet; and one that was there may have gone.
+                // In a kernel that can load modules it may come yet; and one that was there may
+                // have gone.
                 Err(ScopeError::NoSymbol(_)) if self.module_ready.is_some() => {
                     if !self.placed.contains(&index) {
                         self.waiting.insert(index);
@@ -72,7 +74,8 @@ impl Engine {
         for va in places {
             let location = kernel.symbols.at(va);
             let in_module = location.is_some_and(|location| location.symbol.module.is_some());
-            // Set before, by an earlier look at the modules: one breakpoint for each probe and address.
+            // Set before, by an earlier look at the modules: one breakpoint for each probe and
+            // address.
             if self.set.insert((va, index), in_module).is_some() {
                 continue;
             }

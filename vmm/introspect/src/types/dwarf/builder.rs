@@ -129,8 +129,8 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Has every declaration lead to the first definition of its name: units that only use pointers to a structure do not
-/// define it.
+/// Has every declaration lead to the first definition of its name: units that only use pointers to
+/// a structure do not define it.
 fn define(records: &mut [Record]) {
     let mut defined = HashMap::new();
     for (id, record) in (0_u32..).zip(records.iter()) {

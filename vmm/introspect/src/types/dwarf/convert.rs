@@ -17,8 +17,8 @@ use crate::types::{
 /// What may be read in the smallest file, in bytes.
 const SPARE: usize = 1 << 16;
 
-/// What makes two named types the same. Their members are not compared: two types of one name, size and line
-/// that differ would be in two files, at the same line by chance.
+/// What makes two named types the same. Their members are not compared: two types of one name, size
+/// and line that differ would be in two files, at the same line by chance.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key<'a> {
     tag: u16,
@@ -47,8 +47,8 @@ struct Converter<'s, 'a> {
     pending: Vec<Pending>,
     /// The unit that is being read, with its number.
     current: (usize, Rc<Unit<'a>>),
-    /// How many bytes of entries may still be read beside the pass over all units: a file may have millions of
-    /// entries refer to a large one.
+    /// How many bytes of entries may still be read beside the pass over all units: a file may have
+    /// millions of entries refer to a large one.
     budget: usize,
 }
 
@@ -195,7 +195,8 @@ impl<'a> Converter<'_, 'a> {
         Ok(ty)
     }
 
-    /// Returns what `die` makes of the type that it is of, the innermost first; `None` if it is a type of its own.
+    /// Returns what `die` makes of the type that it is of, the innermost first; `None` if it is a
+    /// type of its own.
     fn shapes(&mut self, unit: &Unit<'a>, die: &Die<'a>) -> Result<Option<Vec<Shape>>, DwarfError> {
         let one = |shape| Ok(Some(vec![shape]));
         match die.tag {
@@ -291,7 +292,8 @@ impl<'a> Converter<'_, 'a> {
         Ok(ty)
     }
 
-    /// Reads what was put off. That is no recursion: types of a file may contain each other to any depth.
+    /// Reads what was put off. That is no recursion: types of a file may contain each other to any
+    /// depth.
     fn read_pending(&mut self) -> Result<(), DwarfError> {
         while let Some(Pending {
             ty,
@@ -362,7 +364,8 @@ impl<'a> Converter<'_, 'a> {
             let name = self.builder.name(name)?;
             values.push(RawValue { name, value });
         }
-        // Those that are only declared have no size: on ARM an `int` is what they will be (AAPCS32 8.1.3).
+        // Those that are only declared have no size: on ARM an `int` is what they will be (AAPCS32
+        // 8.1.3).
         let size = die.size.unwrap_or(4);
         Ok(Kind::Enum {
             size: u32::try_from(size).map_err(|_| DwarfError::TooMany)?,
@@ -446,7 +449,8 @@ fn bits(member: &Die<'_>) -> Result<(u32, u8), DwarfError> {
     };
     let at = match (member.data_bit_offset, member.bit_offset, member.size) {
         (Some(at), ..) => bytes.checked_add(at),
-        // Counted from the most significant bit, which is the last one in little-endian storage (DWARF 3, 5.5.6).
+        // Counted from the most significant bit, which is the last one in little-endian storage
+        // (DWARF 3, 5.5.6).
         (None, Some(above), Some(storage)) => storage
             .checked_mul(8)
             .and_then(|bits| bytes.checked_add(bits)?.checked_sub(size))

@@ -47,7 +47,8 @@ pub(super) struct Die<'a> {
     /// The offset of a member, in bytes.
     pub location: u64,
     pub bit_size: Option<u64>,
-    /// The position of a bit-field from the most significant bit of its storage, which may be negative.
+    /// The position of a bit-field from the most significant bit of its storage, which may be
+    /// negative.
     pub bit_offset: Option<i64>,
     /// The position of a bit-field from the beginning of the structure.
     pub data_bit_offset: Option<u64>,

@@ -1,8 +1,8 @@
 //! From debug information (DWARF 2 to 5) to [`Types`].
 //!
-//! Every unit of a kernel repeats the types of the headers that it includes. Only the first definition
-//! of each is taken: types are the same if name, kind, size and line are. So the result is about as large
-//! as BTF, and the work is one pass over the top level of all units.
+//! Every unit of a kernel repeats the types of the headers that it includes. Only the first
+//! definition of each is taken: types are the same if name, kind, size and line are. So the result
+//! is about as large as BTF, and the work is one pass over the top level of all units.
 
 mod builder;
 mod convert;

@@ -70,7 +70,8 @@ pub(super) struct Units<'a> {
     tables: BTreeMap<usize, usize>,
     kept: BTreeMap<usize, Rc<Abbreviations>>,
     kept_bytes: usize,
-    /// How many bytes of tables may still be read: a file may have each of millions of units name the same ones.
+    /// How many bytes of tables may still be read: a file may have each of millions of units name
+    /// the same ones.
     budget: usize,
 }
 
@@ -85,7 +86,8 @@ impl<'a> Units<'a> {
             tables.insert(header.debug_abbrev_offset().0, sections.abbreviations.len());
             headers.push(header);
         }
-        // Tables do not overlap. A bound for each keeps the work in proportion to the section, not to its square.
+        // Tables do not overlap. A bound for each keeps the work in proportion to the section, not
+        // to its square.
         let mut next = sections.abbreviations.len();
         for (start, end) in tables.iter_mut().rev() {
             *end = next;
@@ -114,7 +116,8 @@ impl<'a> Units<'a> {
             header,
             abbreviations,
             start: header.offset().0,
-            // Behind the header of a section of 32-bit DWARF, which is where it begins if there is one part only.
+            // Behind the header of a section of 32-bit DWARF, which is where it begins if there is
+            // one part only.
             strings_base: 8,
             contents: Contents::C,
         };

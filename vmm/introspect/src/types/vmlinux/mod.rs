@@ -1,8 +1,9 @@
-//! A kernel's `vmlinux` as a user keeps it: the linked program with debug information, from which the types come of a
-//! kernel that carries none in its image.
+//! A kernel's `vmlinux` as a user keeps it: the linked program with debug information, from which
+//! the types come of a kernel that carries none in its image.
 //!
-//! The file must be of the build that runs: the same source with another configuration has other offsets.
-//! [`Vmlinux::check`] tells by the build ID that the linker left in both, or else by the kernel's banner.
+//! The file must be of the build that runs: the same source with another configuration has other
+//! offsets. [`Vmlinux::check`] tells by the build ID that the linker left in both, or else by the
+//! kernel's banner.
 
 mod elf;
 mod error;
@@ -21,8 +22,8 @@ use super::{Types, TypesError, dwarf};
 pub use super::dwarf::DwarfError;
 pub use error::{MismatchError, VmlinuxError};
 
-/// The header of a GNU build ID without the length of the ID: the length of the name, and type and name
-/// (NT_GNU_BUILD_ID of elf.h).
+/// The header of a GNU build ID without the length of the ID: the length of the name, and type and
+/// name (NT_GNU_BUILD_ID of elf.h).
 const NOTE_TAIL: [u8; 8] = [3, 0, 0, 0, b'G', b'N', b'U', 0];
 /// The longest build ID, in bytes: SHA-256 has 32.
 const MAX_ID: usize = 64;
@@ -138,7 +139,8 @@ impl Vmlinux {
         }
     }
 
-    /// Checks a kernel's file before it runs, as far as it shows what it is: a compressed one does not.
+    /// Checks a kernel's file before it runs, as far as it shows what it is: a compressed one does
+    /// not.
     ///
     /// # Errors
     /// It is of another build.

@@ -293,7 +293,8 @@ fn unit(version: u16) -> Unit {
     unit
 }
 
-/// Returns something like the kernel's `struct device`, as in the blob of BTF that other tests read.
+/// Returns something like the kernel's `struct device`, as in the blob of BTF that other tests
+/// read.
 pub(crate) fn device_like(version: u16) -> Dwarf {
     let mut d = Dwarf::new(version);
     let int = d.base("int", 4, DW_ATE_signed);
@@ -390,7 +391,8 @@ pub(crate) fn enumeration(
     id
 }
 
-/// Adds a bit-field, in the manner of the version: bits are counted from the lowest one of the word at `offset`.
+/// Adds a bit-field, in the manner of the version: bits are counted from the lowest one of the word
+/// at `offset`.
 pub(crate) fn bit_field(
     d: &mut Dwarf,
     (of, name, ty): (UnitEntryId, &str, UnitEntryId),

@@ -1,4 +1,5 @@
-//! The memory map and the interrupt map of `virt`: the numbers from which everything else is generated.
+//! The memory map and the interrupt map of `virt`: the numbers from which everything else is
+//! generated.
 //!
 //! Devices lie below where RAM may begin (`BoardFacts::ram_min`).
 
@@ -28,8 +29,9 @@ pub const CLKGEN_STRIDE: u64 = 0x1000;
 pub const SREGS: Range = Range::new(0x0903_0000, 0x1000);
 /// Coherency fabric of Marvell's SoCs: its node has a window, and nothing is there.
 pub const COHERENCY_FABRIC: Range = Range::new(0x0904_0000, 0x1000);
-/// The IOMMUs of the configuration. Addresses, interrupts and the connection of masters to micro-TLBs are this
-/// machine's own: those of an R-Car SoC lie where RAM is here, and no mainline device tree connects a master.
+/// The IOMMUs of the configuration. Addresses, interrupts and the connection of masters to
+/// micro-TLBs are this machine's own: those of an R-Car SoC lie where RAM is here, and no mainline
+/// device tree connects a master.
 pub const IOMMUS: IommuWindows = IommuWindows {
     first: 0x0980_0000,
     stride: 0x1000,
@@ -41,7 +43,8 @@ pub const IOMMUS: IommuWindows = IommuWindows {
 };
 /// First virtio-mmio slot.
 pub const VIRTIO: Range = Range::new(0x0a00_0000, 0x200);
-/// Distance between virtio-mmio slots: one page each, so that an IOMMU or a hypervisor could protect them singly.
+/// Distance between virtio-mmio slots: one page each, so that an IOMMU or a hypervisor could
+/// protect them singly.
 pub const VIRTIO_STRIDE: u64 = 0x1000;
 
 /// Shared peripheral interrupt of the console.

@@ -23,8 +23,8 @@ pub fn world(time: TimeMode, cpus: u8, program: &[u32]) -> World {
 /// mov r1, #0x08000000 (the distributor); str r0, [r1, #0x100]; b back
 pub const GIC: &[u32] = &[0xe3a0_1302, 0xe581_0100, 0xeaff_fffd];
 
-/// GICD_CTLR = GICC_CTLR = 1, GICC_PMR = 0xff; again: GICD_SGIR = to oneself, 0; r0 = GICC_IAR; GICC_EOIR = r0;
-/// add r6, r1, #0x400 (priorities); ldm r6, {r7-r12}; stm r6, {r7-r12}; b again
+/// GICD_CTLR = GICC_CTLR = 1, GICC_PMR = 0xff; again: GICD_SGIR = to oneself, 0; r0 = GICC_IAR;
+/// GICC_EOIR = r0; add r6, r1, #0x400 (priorities); ldm r6, {r7-r12}; stm r6, {r7-r12}; b again
 pub const SGI: &[u32] = &[
     0xe3a0_1302,
     0xe3a0_0001,
@@ -63,9 +63,10 @@ pub const OUTPUT: &[u32] = &[0xe3a0_1409, 0xe3a0_0078, 0xe5c1_0000, 0xeaff_fffd]
 /// mov r1, #0x09000000 (the UART); ldm r1, {r2-r12}; b back
 pub const MULTIPLE: &[u32] = &[0xe3a0_1409, 0xe891_1ffc, 0xeaff_fffd];
 
-/// CPACR = 0xf00000; FPEXC = 0x40000000; mov r1, #0x09000000 (the UART); mov r2, #0x40000000 (RAM); again:
-/// vldmia r2, {d0-d15}; vldmia r1, {d0-d15}; vstmia r2, {d16-d31}; vld4.8 {d0-d3}, [r1]; vst4.8 {d0-d3}, [r2]; b again.
-/// Those at the UART may well abort: then the vector, which holds nothing, is the loop.
+/// CPACR = 0xf00000; FPEXC = 0x40000000; mov r1, #0x09000000 (the UART); mov r2, #0x40000000 (RAM);
+/// again: vldmia r2, {d0-d15}; vldmia r1, {d0-d15}; vstmia r2, {d16-d31}; vld4.8 {d0-d3}, [r1];
+/// vst4.8 {d0-d3}, [r2]; b again. Those at the UART may well abort: then the vector, which holds
+/// nothing, is the loop.
 pub const VECTORS: &[u32] = &[
     0xe3a0_060f,
     0xee01_0f50,
@@ -81,7 +82,8 @@ pub const VECTORS: &[u32] = &[
     0xeaff_fff9,
 ];
 
-/// ldr r3, =0xe1a00000; add r1, pc, #8; again: str r3, [r1]; ICIALLU; eor r3, r3, #1; mov r0, r0; b again
+/// ldr r3, =0xe1a00000; add r1, pc, #8; again: str r3, [r1]; ICIALLU; eor r3, r3, #1; mov r0, r0; b
+/// again
 pub const MODIFYING: &[u32] = &[
     0xe59f_3014,
     0xe28f_1008,
@@ -123,7 +125,8 @@ pub const SUSPENDS: &[u32] = &[
     0xeaff_fff7,
 ];
 
-/// add r5, pc, #28; again: CPU_ON of core 1 at r5; b again; two nops; CPU_OFF, which is what core 1 does
+/// add r5, pc, #28; again: CPU_ON of core 1 at r5; b again; two nops; CPU_OFF, which is what core 1
+/// does
 pub const SWITCHES: &[u32] = &[
     0xe28f_501c,
     0xe3a0_0484,
@@ -157,7 +160,8 @@ pub const SLEEPS: &[u32] = &[
     0xeaff_fffb,
 ];
 
-/// mov r0, #0x09000000 (the UART); TTBR0 = r0; mvn r0, #0; DACR = r0; SCTLR.M = 1: tables in device registers
+/// mov r0, #0x09000000 (the UART); TTBR0 = r0; mvn r0, #0; DACR = r0; SCTLR.M = 1: tables in device
+/// registers
 pub const TABLES: &[u32] = &[
     0xe3a0_0409,
     0xee02_0f10,

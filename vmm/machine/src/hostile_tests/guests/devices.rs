@@ -62,15 +62,16 @@ pub fn zeroes(time: TimeMode, overlay: bool) -> World {
     world
 }
 
-/// Creates a guest that makes requests of as many parts as there can be, all refused: they are no whole sectors.
+/// Creates a guest that makes requests of as many parts as there can be, all refused: they are no
+/// whole sectors.
 pub fn crumbs(time: TimeMode) -> World {
     let world = disk_of(&[&POKE[..9], &AGAIN], 1, at(time, false));
     world.requests(VIRTIO_BLK_T_IN, &vec![(DATA, 1); 254], RING);
     world
 }
 
-/// Creates a guest that asks for as much noise as a request gets, in each entry of the ring, again as soon as it is
-/// there.
+/// Creates a guest that asks for as much noise as a request gets, in each entry of the ring, again
+/// as soon as it is there.
 pub fn entropy(time: TimeMode) -> World {
     const ENTRIES: u16 = 8;
     let mut again = AGAIN;
@@ -90,7 +91,8 @@ pub fn entropy(time: TimeMode) -> World {
 
 /// Reads and writes many registers of a clock generator with each instruction.
 pub fn clocks(time: TimeMode) -> World {
-    // mov r1, #0x09000000; add r1, r1, #0x20000; add r2, r1, #0x100; again: ldm r1, {r3-r10}; stm r2, {r3-r10}; b again
+    // mov r1, #0x09000000; add r1, r1, #0x20000; add r2, r1, #0x100; again: ldm r1, {r3-r10}; stm
+    // r2, {r3-r10}; b again
     let program: &[u32] = &[
         0xe3a0_1409,
         0xe281_1802,

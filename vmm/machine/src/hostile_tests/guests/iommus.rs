@@ -18,8 +18,8 @@ pub fn map(page: u64) -> Vec<u8> {
     request(3, &[words, more].concat())
 }
 
-/// Returns a ring of requests, answered and made again: to attach, to unmap everything, and to map as many pages as
-/// there are requests left.
+/// Returns a ring of requests, answered and made again: to attach, to unmap everything, and to map
+/// as many pages as there are requests left.
 pub fn requests(time: TimeMode) -> World {
     let change = |config: &mut Config| {
         config.time = time;

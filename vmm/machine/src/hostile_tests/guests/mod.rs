@@ -1,4 +1,5 @@
-//! The worst guest of each device, and of the cores: what does the most with one instruction, again and again.
+//! The worst guest of each device, and of the cores: what does the most with one instruction, again
+//! and again.
 //!
 //! Shared by tests and by the example `stop_latency`, so it uses what is public only.
 
@@ -144,7 +145,8 @@ pub fn config(kernel: &NamedTempFile) -> Config {
     }
 }
 
-/// Writes words to addresses as a table says that lies 0xf8000 bytes behind, and then the last of them for ever.
+/// Writes words to addresses as a table says that lies 0xf8000 bytes behind, and then the last of
+/// them for ever.
 /// ```text
 ///       sub r2, pc, #8
 ///       add r2, r2, #0xf8000
@@ -188,9 +190,10 @@ pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 pub const INDIRECT_TABLE: u16 = 4;
 
-/// The last instructions of one that makes as many requests again as there are answers: bic r8, pc, #0xff;
-/// add r8, r8, #0x1fc000 (the ring of what is available); add r10, r8, #0x4000 (that of what is used);
-/// again: ldrh r9, [r10, #2]; add r9, r9, #RING; strh r9, [r8, #2]; str r6, [r5]; b again.
+/// The last instructions of one that makes as many requests again as there are answers:
+/// bic r8, pc, #0xff; add r8, r8, #0x1fc000 (the ring of what is available);
+/// add r10, r8, #0x4000 (that of what is used); again: ldrh r9, [r10, #2]; add r9, r9, #RING;
+/// strh r9, [r8, #2]; str r6, [r5]; b again.
 pub const AGAIN: [u32; 8] = [
     0xe3cf_80ff,
     0xe288_897f,
@@ -274,13 +277,15 @@ impl World {
         entry.ranges[0].base as u32
     }
 
-    /// Makes the guest set queue 0 of `device` up, with all of its ring available, and notify it for ever.
+    /// Makes the guest set queue 0 of `device` up, with all of its ring available, and notify it
+    /// for ever.
     pub fn set_up(&self, device: &str, requests: u16) {
         let ring = (0..RING).collect::<Vec<_>>();
         self.set_up_with(device, &ring, requests, &[]);
     }
 
-    /// Does the same with `ring` as the available one, and then `more` registers written, the last of them for ever.
+    /// Does the same with `ring` as the available one, and then `more` registers written, the last
+    /// of them for ever.
     pub fn set_up_with(&self, device: &str, ring: &[u16], requests: u16, more: &[(u32, u32)]) {
         let registers = self.registers(device);
         let at = |offset: u64| (self.base + offset) as u32;
@@ -324,7 +329,8 @@ impl World {
         self.put(TABLE, &table);
     }
 
-    /// Makes all descriptors of the ring describe the same request: `kind`, at sector 0, with `segments` of data.
+    /// Makes all descriptors of the ring describe the same request: `kind`, at sector 0, with
+    /// `segments` of data.
     pub fn requests(&self, kind: u32, segments: &[(u64, u32)], requests: u16) {
         self.put(HEADER, &[&kind.to_le_bytes()[..], &[0; 12]].concat());
         let writable = if kind == VIRTIO_BLK_T_IN { WRITE } else { 0 };

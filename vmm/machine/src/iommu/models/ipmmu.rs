@@ -53,7 +53,8 @@ impl Model for Gen2 {
     }
 }
 
-/// The IPMMU of R-Car Gen3: instances are caches in front of one main IPMMU, which has the contexts and the interrupt.
+/// The IPMMU of R-Car Gen3: instances are caches in front of one main IPMMU, which has the contexts
+/// and the interrupt.
 pub(super) struct Gen3;
 
 impl Model for Gen3 {
@@ -75,8 +76,9 @@ impl Model for Gen3 {
         std::iter::once(main).chain(caches).collect()
     }
 
-    /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml). The power domain that it asks for on
-    /// Gen3 is left out: nothing switches this machine's devices off, and the driver needs none.
+    /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml). The power domain
+    /// that it asks for on Gen3 is left out: nothing switches this machine's devices off, and the
+    /// driver needs none.
     fn compatible(&self) -> &'static [&'static str] {
         &["renesas,ipmmu-r8a7795"]
     }
@@ -205,7 +207,8 @@ impl IommuDevice for Unit {
         instance.space(utlb)
     }
 
-    /// Returns what prints the status of the context that the port is attached to, or else of the first.
+    /// Returns what prints the status of the context that the port is attached to, or else of the
+    /// first.
     fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {
         let (instance, utlb) = self.instance(port)?;
         // On Gen3 contexts and interrupt are the main IPMMU's, wherever the port is.
@@ -250,8 +253,8 @@ impl IommuDevice for Unit {
         Ok(())
     }
 
-    /// Returns the summaries of all instances. Contexts and the cache are the first one's: those of Gen3 are the main
-    /// IPMMU's.
+    /// Returns the summaries of all instances. Contexts and the cache are the first one's: those of
+    /// Gen3 are the main IPMMU's.
     fn summaries(&self) -> Vec<IommuSummary> {
         let summary = |(_, tally): &(Option<Role>, Arc<Tally>)| IommuSummary {
             model: self.model.name().into(),

@@ -1,4 +1,5 @@
-//! The models of IOMMUs that a machine can have, and what each of them has to be: a new one gets its lines here.
+//! The models of IOMMUs that a machine can have, and what each of them has to be: a new one gets
+//! its lines here.
 
 mod ipmmu;
 mod registers;
@@ -141,20 +142,23 @@ pub struct SavedUnit<R> {
     pub tally: TallyState,
 }
 
-/// A model of IOMMU: where its instances stand on a board, what they are in a device tree, and how they are made.
+/// A model of IOMMU: where its instances stand on a board, what they are in a device tree, and how
+/// they are made.
 pub(crate) trait Model: Sync {
     /// Returns which model it is.
     fn model(&self) -> IommuModel;
 
-    /// Returns the board entries, in `windows`, of these instances: their indices in the configuration, and names.
-    /// What they share comes before them, so that a guest's driver finds it first.
+    /// Returns the board entries, in `windows`, of these instances: their indices in the
+    /// configuration, and names. What they share comes before them, so that a guest's driver finds
+    /// it first.
     fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry>;
 
     /// Returns what a device tree says that it is compatible with, the most exact first.
     fn compatible(&self) -> &'static [&'static str];
 
-    /// Writes what else is special to the model in the device-tree node of `part`. Registers, interrupt, phandle and
-    /// `#iommu-cells` are written for it; `shared` is the phandle of the shared part.
+    /// Writes what else is special to the model in the device-tree node of `part`. Registers,
+    /// interrupt, phandle and `#iommu-cells` are written for it; `shared` is the phandle of the
+    /// shared part.
     ///
     /// # Errors
     /// Those of `fdt`.
@@ -198,8 +202,8 @@ pub(crate) trait IommuDevice: Send + Sync {
     /// Returns its state, apart from that of its virtio slot if it has one.
     fn save(&self) -> UnitState;
 
-    /// Takes over a saved state; what stands in a virtio slot is restored already. Observers are told of the
-    /// attachments.
+    /// Takes over a saved state; what stands in a virtio slot is restored already. Observers are
+    /// told of the attachments.
     ///
     /// # Errors
     /// If it does not fit.

@@ -43,7 +43,8 @@ struct Connections {
 }
 
 impl Connections {
-    /// Connects the instance that is `entry` on the board, which has as many ports as its model's facts say.
+    /// Connects the instance that is `entry` on the board, which has as many ports as its model's
+    /// facts say.
     fn new(model: IommuModel, entry: &Entry, context: &IommuContext<'_>) -> Result<Self, Error> {
         let info = IommuInfo {
             name: entry.name.clone(),
@@ -74,7 +75,8 @@ impl Connections {
 struct Watch(Tally);
 
 impl Watch {
-    /// Returns what happened so far at an IOMMU of `model`, with what only its translation path and its tables know.
+    /// Returns what happened so far at an IOMMU of `model`, with what only its translation path and
+    /// its tables know.
     fn summary(&self, model: IommuModel, counters: Counters, mappings: u64) -> IommuSummary {
         IommuSummary {
             model: model.name().into(),
@@ -151,7 +153,8 @@ pub(super) struct Unit<I> {
 }
 
 impl<I> Unit<I> {
-    /// Creates IOMMU `index` of the configuration, which is `entry` on the board, with `iommu` out of reset.
+    /// Creates IOMMU `index` of the configuration, which is `entry` on the board, with `iommu` out
+    /// of reset.
     pub(super) fn new(
         model: IommuModel,
         (entry, index): (&Entry, usize),

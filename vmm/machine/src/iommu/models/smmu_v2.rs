@@ -18,8 +18,9 @@ pub(super) struct Smmu;
 
 const MODEL: IommuModel = IommuModel::SmmuV2;
 
-/// The outputs for which the driver demands an interrupt each (6.1, `arm_smmu_device_probe`): the one of global faults,
-/// and one of each context bank. A board has one line for an IOMMU, which all of them share.
+/// The outputs for which the driver demands an interrupt each (6.1, `arm_smmu_device_probe`): the
+/// one of global faults, and one of each context bank. A board has one line for an IOMMU, which all
+/// of them share.
 const GLOBAL_INTERRUPTS: u32 = 1;
 
 impl Model for Smmu {

@@ -17,7 +17,8 @@ use crate::config::{ConfigError, IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
 
-/// Size in bytes of a virtio-mmio transport: its registers and room for a configuration (virtio 1.2, 4.2.2).
+/// Size in bytes of a virtio-mmio transport: its registers and room for a configuration (virtio
+/// 1.2, 4.2.2).
 const WINDOW: u64 = 0x200;
 
 /// The model virtio-iommu.
@@ -140,7 +141,8 @@ impl IommuDevice for VirtioUnit {
         if port.iommu != self.index {
             return None;
         }
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
         iommu.space(port.utlb)
     }

@@ -19,13 +19,15 @@ struct Device {
     part: Arc<dyn Part>,
 }
 
-/// Writes what is the same of all of them (Linux, bindings/virtio/mmio.yaml), and what one is compatible with besides.
+/// Writes what is the same of all of them (Linux, bindings/virtio/mmio.yaml), and what one is
+/// compatible with besides.
 fn describe(node: &mut FdtWriter, besides: Option<&str>) -> Result<(), vm_fdt::Error> {
     let compatible = std::iter::once("virtio,mmio").chain(besides);
     node.property_string_list("compatible", compatible.map(Into::into).collect())
 }
 
-/// Returns the devices of `config`, in the order of [`Config::ports`]. Disks are compatible with `disks_are` besides.
+/// Returns the devices of `config`, in the order of [`Config::ports`]. Disks are compatible with
+/// `disks_are` besides.
 fn devices(config: &Config, disks_are: Option<&'static str>) -> Vec<Device> {
     let disks = (0..config.disks.len()).map(|index| disk::device(index, disks_are));
     let rng = config.rng.then(rng::device);

@@ -42,7 +42,8 @@ impl Snapshot {
     }
 }
 
-/// Returns what can be said of a snapshot, all of which is read and checked; its disks are left alone.
+/// Returns what can be said of a snapshot, all of which is read and checked; its disks are left
+/// alone.
 ///
 /// # Errors
 /// As [`Snapshot::read`].

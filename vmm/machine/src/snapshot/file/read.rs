@@ -1,5 +1,5 @@
-//! Reads a snapshot. Whatever the bytes are, the answer is a snapshot or a sentence: nothing is allocated that the file
-//! does not hold, and nothing is believed that was not looked at.
+//! Reads a snapshot. Whatever the bytes are, the answer is a snapshot or a sentence: nothing is
+//! allocated that the file does not hold, and nothing is believed that was not looked at.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -124,7 +124,8 @@ fn pages(blank: &Blank, contents: &[u8], filled: u64, size: u64) -> Result<u64, 
     Ok(end)
 }
 
-/// The part of a section that follows the number of a disk, that disk's changes, and how many blocks it has.
+/// The part of a section that follows the number of a disk, that disk's changes, and how many
+/// blocks it has.
 type OfDisk<'a> = (&'a [u8], &'a mut DiskChanges, u64);
 
 /// Returns what a section is about whose first word names a disk, if there is that disk.
@@ -201,7 +202,8 @@ struct DiskChanges {
     zero_end: Option<u64>,
 }
 
-/// Opens the file of the disk of this number, which must be what it was; `named` if the user said where it is.
+/// Opens the file of the disk of this number, which must be what it was; `named` if the user said
+/// where it is.
 fn open(
     config: &DiskConfig,
     header: &DiskHeader,

@@ -1,7 +1,7 @@
 //! What a snapshot's file holds: sections as [`sections`](crate::sections) has them.
 //!
-//! The first one is the header, the second the state; both are JSON, so that a file can be looked at with
-//! ordinary tools. Memory and disks are whole pages.
+//! The first one is the header, the second the state; both are JSON, so that a file can be looked
+//! at with ordinary tools. Memory and disks are whole pages.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,8 @@ pub static FORM: Form = Form {
 pub const HEADER: u32 = 1;
 /// A [`MachineState`](crate::MachineState).
 pub const STATE: u32 = 2;
-/// `u64`: an offset in RAM, a multiple of 4096; then the pages from there on. RAM that is in no such section is zero.
+/// `u64`: an offset in RAM, a multiple of 4096; then the pages from there on. RAM that is in no
+/// such section is zero.
 pub const PAGES: u32 = 3;
 /// `u32`: the number of a disk; `u64`: the number of a block of 4096 bytes; then the blocks from
 /// there on, which differ from the disk's file.
@@ -32,7 +33,8 @@ pub const ZEROS: u32 = 5;
 
 /// Bytes of memory or of a disk in a section at most.
 pub const RUN: usize = 1 << 20;
-/// Bytes of the state at most: those of four cores and eight IOMMUs with full caches are a tenth of that.
+/// Bytes of the state at most: those of four cores and eight IOMMUs with full caches are a tenth of
+/// that.
 const MAX_STATE: u32 = 256 << 20;
 
 #[expect(clippy::cast_possible_truncation, reason = "a run is far below 4 GiB")]

@@ -109,8 +109,8 @@ impl Aarch64Cores {
         })
     }
 
-    /// Makes the run stop before any core executes the instruction at `va`. What is inserted twice must be removed
-    /// twice.
+    /// Makes the run stop before any core executes the instruction at `va`. What is inserted twice
+    /// must be removed twice.
     pub fn insert_breakpoint(&mut self, va: u64) {
         // Instructions of A64 are aligned to words, so no core ever comes to another address.
         *self.breakpoints.entry(va & !3).or_default() += 1;
@@ -158,7 +158,8 @@ impl Aarch64Cores {
         self.members.get(core).is_some_and(|member| member.held)
     }
 
-    /// Translates `va` for core `core`; to itself while the core maps nothing, `None` where nothing is mapped.
+    /// Translates `va` for core `core`; to itself while the core maps nothing, `None` where nothing
+    /// is mapped.
     pub fn translate(&self, core: usize, va: u64) -> Option<u64> {
         walk::translate(&self.members.get(core)?.state, &self.ram, va)
     }
@@ -186,8 +187,8 @@ impl Aarch64Core<'_> {
         self.cluster.state_mut(self.index)
     }
 
-    /// Returns, at the first instruction of a function, its argument `n`, from 0, where each takes one register or one
-    /// slot of the stack (AAPCS64 6.8.2).
+    /// Returns, at the first instruction of a function, its argument `n`, from 0, where each takes
+    /// one register or one slot of the stack (AAPCS64 6.8.2).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.
@@ -254,8 +255,8 @@ impl Aarch64Core<'_> {
     }
 }
 
-/// Returns the parts of `len` bytes from `va`, each in one page: their addresses, and which bytes they are. Addresses
-/// wrap.
+/// Returns the parts of `len` bytes from `va`, each in one page: their addresses, and which bytes
+/// they are. Addresses wrap.
 fn pages(va: u64, len: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

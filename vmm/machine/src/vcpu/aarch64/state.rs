@@ -1,4 +1,5 @@
-//! Registers of a core in AArch64, as far as observers see them (Arm ARM DDI 0487, D19 for system registers).
+//! Registers of a core in AArch64, as far as observers see them (Arm ARM DDI 0487, D19 for system
+//! registers).
 
 use bitfield_struct::bitfield;
 

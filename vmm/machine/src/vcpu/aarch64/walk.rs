@@ -11,7 +11,8 @@ use vmm_devices::ram::GuestRam;
 const SCTLR_M: u64 = 1;
 /// Which half of the address space an address is of, when the bits above are not part of it.
 const HALF: u32 = 55;
-/// Addresses in table base registers and descriptors, without those above 2^48, where no RAM of ours lies.
+/// Addresses in table base registers and descriptors, without those above 2^48, where no RAM of
+/// ours lies.
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
 /// One half of the address space, as TCR_EL1 has it.
@@ -41,7 +42,8 @@ impl Half {
         let size = tcr >> if upper { 16 } else { 0 } & 0x3f;
         Self {
             table: if upper { state.ttbr1 } else { state.ttbr0 },
-            // Larger spaces than the architecture has, and smaller ones, are treated as its largest and smallest.
+            // Larger spaces than the architecture has, and smaller ones, are treated as its largest
+            // and smallest.
             bits: 64 - size.clamp(12, 48) as u32,
             granule,
             tagged: bit(if upper { 38 } else { 37 }),
@@ -77,15 +79,16 @@ pub fn translate(state: &Aarch64State, ram: &GuestRam, va: u64) -> Option<u64> {
     // Levels that are left, as many as it takes.
     let mut left = (half.bits - half.granule).div_ceil(stride).max(1);
     let entries = |left: u32| (half.bits - half.granule - stride * (left - 1)).min(stride);
-    // A table is aligned to its size, and to 64 bytes at least; bit 0 of its register is CnP, not address (Arm ARM DDI
-    // 0487, TTBR0_EL1).
+    // A table is aligned to its size, and to 64 bytes at least; bit 0 of its register is CnP, not
+    // address (Arm ARM DDI 0487, TTBR0_EL1).
     let aligned = !((8 << entries(left)) - 1_u64).max(0x3f);
     let mut table = half.table & 0x0000_ffff_ffff_fffe & aligned;
     loop {
         let shift = half.granule + stride * (left - 1);
         let index = va >> shift & ((1 << entries(left)) - 1);
         let descriptor: u64 = ram.read_obj(GuestAddress(table + 8 * index)).ok()?;
-        // Bit 1 tells tables from blocks, and must be set at the last level (Arm ARM DDI 0487, VMSAv8-64 descriptors).
+        // Bit 1 tells tables from blocks, and must be set at the last level (Arm ARM DDI 0487,
+        // VMSAv8-64 descriptors).
         let is_table = descriptor & 2 != 0;
         if descriptor & 1 == 0 || left == 1 && !is_table {
             return None;

@@ -8,7 +8,8 @@
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 use vmm_devices::ram::GuestRam;
 
-/// Bytes from one place of which a data or instruction cache may hold parts: no processor has shorter lines.
+/// Bytes from one place of which a data or instruction cache may hold parts: no processor has
+/// shorter lines.
 const LINE: usize = 16;
 
 /// Returns the bytes at physical address `pa`, if there is RAM.
@@ -24,7 +25,8 @@ pub(super) fn write(ram: &GuestRam, pa: u64, bytes: &[u8]) -> Option<()> {
     let first = host as usize & !(LINE - 1);
     let lines = (first..host as usize + bytes.len()).step_by(LINE);
     for line in lines.clone() {
-        // SAFETY: this cleans a line of a mapping of ours to where instructions are fetched from; it changes no value.
+        // SAFETY: this cleans a line of a mapping of ours to where instructions are fetched from;
+        // it changes no value.
         unsafe {
             std::arch::asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags));
         }
@@ -33,7 +35,8 @@ pub(super) fn write(ram: &GuestRam, pa: u64, bytes: &[u8]) -> Option<()> {
     // SAFETY: a barrier.
     unsafe { std::arch::asm!("dsb ish", options(nostack, preserves_flags)) };
     for line in lines {
-        // SAFETY: this drops copies of instructions from instruction caches, which are fetched again when needed.
+        // SAFETY: this drops copies of instructions from instruction caches, which are fetched
+        // again when needed.
         unsafe {
             std::arch::asm!("ic ivau, {}", in(reg) line, options(nostack, preserves_flags));
         }

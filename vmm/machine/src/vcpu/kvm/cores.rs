@@ -106,7 +106,8 @@ struct Watched {
 }
 
 impl Started {
-    /// Returns whether all cores sleep and no timer will ever wake one. What other devices may do is not known here.
+    /// Returns whether all cores sleep and no timer will ever wake one. What other devices may do
+    /// is not known here.
     fn is_dead(&mut self) -> bool {
         let sleepers = &self.watched.sleepers;
         let sleepers = sleepers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +188,8 @@ impl Vcpus for Cores {
         let Some(first) = self.shared.first() else {
             return Ok(());
         };
-        // Reset leaves a core as the boot protocols want it: interrupts masked, MMU off, in the kernel's mode.
+        // Reset leaves a core as the boot protocols want it: interrupts masked, MMU off, in the
+        // kernel's mode.
         let registers = match self.vm.platform().width {
             Width::Bits32 => [0, u64::from(u32::MAX), u64::from(boot.dtb)],
             Width::Bits64 => [u64::from(boot.dtb), 0, 0],
@@ -214,7 +216,8 @@ impl Vcpus for Cores {
         }
         let held = self.debugger.as_ref().map_or(0, Debugger::held);
         self.start()?.gate.start(held);
-        // Whoever looks at what woke it does so after this returns, so what comes later wakes the next call.
+        // Whoever looks at what woke it does so after this returns, so what comes later wakes the
+        // next call.
         self.waker.wait(self.seen, Some(SLICE));
         self.seen = self.waker.ticket();
         let debugged = held != 0 || self.debugger.as_ref().is_some_and(|d| !d.is_idle());
@@ -270,7 +273,8 @@ fn lost(error: KvmError) -> Reason {
 }
 
 impl Cores {
-    /// Returns what a debugger has to do before the cores run: those that were stopped execute their instruction.
+    /// Returns what a debugger has to do before the cores run: those that were stopped execute
+    /// their instruction.
     fn before(&mut self) -> Result<Option<Stop>, Reason> {
         self.start()?;
         // Someone may have looked since the last run.
@@ -373,8 +377,9 @@ impl Core {
                 gate.end(end);
                 self.waker.wake();
             }
-            // An access that was served is completed when KVM is entered again (Linux, Documentation/virt/kvm/api.rst,
-            // "The kvm_run structure"). The guest does not run: this ends with EINTR.
+            // An access that was served is completed when KVM is entered again (Linux,
+            // Documentation/virt/kvm/api.rst, "The kvm_run structure"). The guest does not run:
+            // this ends with EINTR.
             fd.set_kvm_immediate_exit(1);
             let _ = fd.run();
             fd.set_kvm_immediate_exit(0);

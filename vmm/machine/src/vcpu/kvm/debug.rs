@@ -29,9 +29,9 @@ use super::spec as numbers;
 use super::traps::Traps;
 use vmm_devices::ram::GuestRam;
 
-/// How long one core may take for one instruction before the others run, too: it may wait for an interrupt or an event
-/// of theirs. While they do, they miss the breakpoint that was taken away for it, so this is longer than a busy host
-/// keeps a thread from running.
+/// How long one core may take for one instruction before the others run, too: it may wait for an
+/// interrupt or an event of theirs. While they do, they miss the breakpoint that was taken away for
+/// it, so this is longer than a busy host keeps a thread from running.
 pub(super) const ALONE: Duration = Duration::from_secs(1);
 
 /// The exits from KVM for a debugger.
@@ -55,7 +55,8 @@ impl Exits {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(usize, u32)>> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,7 +99,8 @@ pub(super) struct Debugger {
     room: usize,
     /// All breakpoints that are wanted.
     wanted: BTreeSet<u64>,
-    /// Where the kernel's image is, by virtual and by physical address, as long as nothing is mapped.
+    /// Where the kernel's image is, by virtual and by physical address, as long as nothing is
+    /// mapped.
     image: Option<(u64, u64)>,
     /// The breakpoint of which observers were told, by core: its instruction comes next.
     told: Vec<Option<u64>>,
@@ -108,8 +110,8 @@ pub(super) struct Debugger {
 }
 
 impl Debugger {
-    /// Creates a debugger for these cores, of which `mirror` has copies; `room` is how many breakpoints the processor
-    /// has registers for.
+    /// Creates a debugger for these cores, of which `mirror` has copies; `room` is how many
+    /// breakpoints the processor has registers for.
     pub fn new(
         cores: Vec<Shared>,
         ram: Arc<GuestRam>,
@@ -205,8 +207,8 @@ impl Debugger {
         Ok(self.mirror.shown())
     }
 
-    /// Applies what observers changed: registers, breakpoints. `image` is where the kernel's image lies, if one found
-    /// out.
+    /// Applies what observers changed: registers, breakpoints. `image` is where the kernel's image
+    /// lies, if one found out.
     ///
     /// # Errors
     /// KVM does not take a core's state or its breakpoints.
@@ -232,11 +234,12 @@ impl Debugger {
         self.ask_all()
     }
 
-    /// Sets the breakpoint at `va`: in memory, if it is known where, and it is not about to be written only.
+    /// Sets the breakpoint at `va`: in memory, if it is known where, and it is not about to be
+    /// written only.
     ///
-    /// A kernel frees the memory of its initial code and of modules. What it keeps there later would be damaged: where
-    /// there is something else than at first, and once addresses are mapped but not this one, the processor compares
-    /// addresses, as long as it has registers for that.
+    /// A kernel frees the memory of its initial code and of modules. What it keeps there later
+    /// would be damaged: where there is something else than at first, and once addresses are mapped
+    /// but not this one, the processor compares addresses, as long as it has registers for that.
     fn plant(&mut self, va: u64) {
         let cores = 0..self.cores.len();
         let mapped = cores.clone().any(|core| self.mirror.maps(core));
@@ -252,7 +255,8 @@ impl Debugger {
         let place = place.or(image);
         let place = place.map(|(core, pa)| (pa, self.mirror.trap(core, va)));
         let has_room = self.registers.len() < self.room;
-        // What the guest patched, such as the first instruction of a function that it traces, is code all the same.
+        // What the guest patched, such as the first instruction of a function that it traces, is
+        // code all the same.
         let usual = place.filter(|(pa, bytes)| {
             let same = self.traps.is_as_first(&self.ram, va, *pa, bytes.len());
             same || !has_room
@@ -313,8 +317,9 @@ impl Debugger {
         (0..self.cores.len()).any(|core| self.mirror.request(core).step)
     }
 
-    /// Returns the cores that shall not run, a bit for each: an observer does not want it, or they stand at a
-    /// breakpoint and must wait for another one that has not executed its instruction yet.
+    /// Returns the cores that shall not run, a bit for each: an observer does not want it, or they
+    /// stand at a breakpoint and must wait for another one that has not executed its instruction
+    /// yet.
     pub fn held(&self) -> u64 {
         let waits = |core: &usize| self.single.is_some() && self.told[*core].is_some();
         let cores = 0..self.cores.len();
@@ -342,7 +347,8 @@ impl Debugger {
         Ok(None)
     }
 
-    /// Handles core `core`'s arrival at a breakpoint, or at an instruction of the guest's that is one.
+    /// Handles core `core`'s arrival at a breakpoint, or at an instruction of the guest's that is
+    /// one.
     fn met(&mut self, core: usize) -> Result<Option<Stop>, KvmError> {
         self.load(core)?;
         let pc = self.mirror.pc(core);
@@ -365,8 +371,8 @@ impl Debugger {
         Ok(wished.then_some(Stop::Step { core }))
     }
 
-    /// Returns where the breakpoint was set that core `core` meets at `pc`: there, or where the same memory lies by
-    /// another address.
+    /// Returns where the breakpoint was set that core `core` meets at `pc`: there, or where the
+    /// same memory lies by another address.
     fn breakpoint(&self, core: usize, pc: u64) -> Option<u64> {
         if self.wanted.contains(&pc) {
             return Some(pc);
@@ -396,8 +402,8 @@ impl Debugger {
         Ok(wished.then_some(Stop::Step { core }))
     }
 
-    /// Takes back what was done for the one instruction that `core`, whose registers were loaded, was to execute by
-    /// itself; `None` when it was not.
+    /// Takes back what was done for the one instruction that `core`, whose registers were loaded,
+    /// was to execute by itself; `None` when it was not.
     fn end_single(&mut self, core: usize) -> Result<Option<Single>, KvmError> {
         let Some(single) = self.single.take_if(|single| single.core == core) else {
             return Ok(None);
@@ -457,7 +463,8 @@ impl Debugger {
         self.ask(core)
     }
 
-    /// Lets the one core run that [`Debugger::begin_single`] was called for, until it is done or takes too long.
+    /// Lets the one core run that [`Debugger::begin_single`] was called for, until it is done or
+    /// takes too long.
     pub fn run_single(&self, core: usize, gate: &VcpuBarrier) {
         // All others are held; bits of cores that do not exist mean nothing.
         gate.start(!(1 << core));

@@ -1,4 +1,5 @@
-//! KVM's interrupt controller (Linux, Documentation/virt/kvm/devices/arm-vgic.rst and arm-vgic-v3.rst).
+//! KVM's interrupt controller (Linux, Documentation/virt/kvm/devices/arm-vgic.rst and
+//! arm-vgic-v3.rst).
 
 use kvm_bindings::{
     KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CTRL,

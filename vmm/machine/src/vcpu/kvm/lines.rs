@@ -1,5 +1,5 @@
-//! Interrupt lines by `irqfd` (Linux, Documentation/virt/kvm/api.rst, 4.75 KVM_IRQFD): whoever raises one writes to an
-//! `EventFd`, and the host's kernel brings the interrupt to a core.
+//! Interrupt lines by `irqfd` (Linux, Documentation/virt/kvm/api.rst, 4.75 KVM_IRQFD): whoever
+//! raises one writes to an `EventFd`, and the host's kernel brings the interrupt to a core.
 //!
 //! A line that stays high while its cause lasts is *resampled*: KVM lowers it when the guest ends
 //! the interrupt and writes to a second `EventFd`; the device thread, which is told, raises it
@@ -23,8 +23,8 @@ use super::call::failed;
 use crate::entry::Irq;
 use crate::layout;
 
-/// Makes the "global interrupt" of each number the shared peripheral interrupt of that number, of `irqs` with the
-/// private ones.
+/// Makes the "global interrupt" of each number the shared peripheral interrupt of that number, of
+/// `irqs` with the private ones.
 ///
 /// # Errors
 /// When KVM refuses.
@@ -97,7 +97,8 @@ impl Line {
 
     /// Returns whether its cause is there.
     pub fn is_high(&self) -> bool {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         *self.high.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -123,7 +124,8 @@ impl Interrupt for Line {
         let mut high = self.high.lock().unwrap_or_else(PoisonError::into_inner);
         match (*high, level) {
             (false, true) => self.raise(),
-            // KVM's thread may raise it after this: then the guest is interrupted for nothing, and its end lowers it.
+            // KVM's thread may raise it after this: then the guest is interrupted for nothing, and
+            // its end lowers it.
             (true, false) => self.lower(),
             _ => {}
         }

@@ -1,8 +1,9 @@
 //! Cores by KVM of an arm64 host: the host's own processor executes the guest.
 //!
-//! The same machine as with emulated cores, apart from what KVM has in the kernel: the interrupt controller (GICv2 or
-//! GICv3, whichever the host has), the generic timer and PSCI. Devices and IOMMUs are the same code; each core is a
-//! thread that serves its accesses to registers, and the device thread serves queues, so that all of them work at once.
+//! The same machine as with emulated cores, apart from what KVM has in the kernel: the interrupt
+//! controller (GICv2 or GICv3, whichever the host has), the generic timer and PSCI. Devices and
+//! IOMMUs are the same code; each core is a thread that serves its accesses to registers, and the
+//! device thread serves queues, so that all of them work at once.
 //!
 //! | not here | why |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Numbers of KVM's interface for arm64 and of the architecture that kvm-bindings has no constants for.
+//! Numbers of KVM's interface for arm64 and of the architecture that kvm-bindings has no constants
+//! for.
 
 use super::super::mirror::spec::system;
 pub use super::super::mirror::spec::{PC, encoding, x};
@@ -7,11 +8,12 @@ pub use super::super::mirror::spec::{PC, encoding, x};
 /// lower exception level).
 pub const EC_STEP: u32 = 0x32;
 
-/// DBGBCR of a breakpoint on one instruction in the guest's kernel or in a program (D17.3.2): BAS, PMC, E.
+/// DBGBCR of a breakpoint on one instruction in the guest's kernel or in a program (D17.3.2): BAS,
+/// PMC, E.
 pub const BREAKPOINT_CONTROL: u64 = 0xf << 5 | 3 << 1 | 1;
 
-/// Controls of the virtual and of the physical timer, CNTV_CTL_EL0 and CNTP_CTL_EL0 (KVM_REG_ARM_TIMER_CTL,
-/// KVM_REG_ARM_PTIMER_CTL), of 32-bit guests too.
+/// Controls of the virtual and of the physical timer, CNTV_CTL_EL0 and CNTP_CTL_EL0
+/// (KVM_REG_ARM_TIMER_CTL, KVM_REG_ARM_PTIMER_CTL), of 32-bit guests too.
 pub const TIMERS: [u64; 2] = [system(3, 3, 14, 3, 1), system(3, 3, 14, 2, 1)];
 
 /// Bits of a timer's control (ARM ARM DDI 0487, CNTV_CTL_EL0): it runs.

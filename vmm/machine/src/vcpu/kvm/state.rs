@@ -14,7 +14,8 @@ use super::debug::Shared;
 use super::spec;
 use super::vm::Vm;
 
-/// The most registers that a core may have: as many as kvm-bindings lists. Those with SVE have some 350.
+/// The most registers that a core may have: as many as kvm-bindings lists. Those with SVE have some
+/// 350.
 const MAX_REGISTERS: usize = 500;
 /// The widest one, in bytes: 2048 bits.
 const WIDEST: usize = 256;
@@ -33,8 +34,8 @@ fn read(fd: &VcpuFd, id: u64) -> Result<Vec<u8>, KvmError> {
     Ok(bytes[..size(id)].to_vec())
 }
 
-/// Returns the system error that a core is about to take. An abort that a core is to take for an access is in its
-/// registers already.
+/// Returns the system error that a core is about to take. An abort that a core is to take for an
+/// access is in its registers already.
 fn system_error(fd: &VcpuFd) -> Result<Option<SystemError>, KvmError> {
     let events = fd
         .get_vcpu_events()
@@ -133,7 +134,8 @@ pub(super) fn restore(vm: &Vm, cores: &[Shared], saved: &KvmState) -> Result<(),
     for (core, saved) in cores.iter().zip(&saved.cores) {
         restore_core(&lock(core), saved)?;
     }
-    // A counter is the same for all: the one that was read last went on for longest, and none may go back.
+    // A counter is the same for all: the one that was read last went on for longest, and none may
+    // go back.
     if let (Some(last), Some(core)) = (saved.cores.last(), cores.first()) {
         let counters = last.registers.iter();
         for (id, count) in counters.filter(|(id, _)| spec::COUNTERS.contains(id)) {

@@ -29,8 +29,8 @@ use crate::{
 };
 use vmm_devices::ram::GuestRam;
 
-/// Returns whether this host's KVM runs guests of that width. Everything but that it has no KVM, or no 32-bit guests,
-/// is an error.
+/// Returns whether this host's KVM runs guests of that width. Everything but that it has no KVM, or
+/// no 32-bit guests, is an error.
 fn runs(width: Width) -> bool {
     match Vm::open(width) {
         Ok(_) => true,
@@ -213,8 +213,8 @@ fn owned() -> [usize; 2] {
     ["/proc/self/task", "/proc/self/fd"].map(|list| std::fs::read_dir(list).unwrap().count())
 }
 
-/// Returns whether this process comes to have no more than `before`: a thread that was joined is listed for a moment
-/// yet.
+/// Returns whether this process comes to have no more than `before`: a thread that was joined is
+/// listed for a moment yet.
 fn settles(before: [usize; 2]) -> bool {
     (0..1000).any(|_| {
         let settled = owned() == before;
@@ -309,7 +309,8 @@ fn stir(state: &mut KvmState) {
     for (attr, value) in shared {
         register(state, SHARED, attr).value = value;
     }
-    // The second core has all of the interrupts that cores send each other disabled but one, which is on its way.
+    // The second core has all of the interrupts that cores send each other disabled but one, which
+    // is on its way.
     let core = 1 << 32;
     let (own, frame) = match state.irqchip {
         Irqchip::GicV2 => (SHARED, core),

@@ -24,8 +24,9 @@ pub(super) struct Traps {
 }
 
 impl Traps {
-    /// Returns whether there is at `pa` what was there when the one at `va` was planted for the first time, or that is
-    /// now. Otherwise the guest has patched its code, or freed the memory and keeps something else there.
+    /// Returns whether there is at `pa` what was there when the one at `va` was planted for the
+    /// first time, or that is now. Otherwise the guest has patched its code, or freed the memory
+    /// and keeps something else there.
     pub fn is_as_first(&mut self, ram: &GuestRam, va: u64, pa: u64, len: usize) -> bool {
         let mut now = [0; 4];
         code::read(ram, pa, &mut now[..len]).is_some()

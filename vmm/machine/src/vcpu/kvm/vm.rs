@@ -199,7 +199,8 @@ impl Vm {
             .map_err(failed("watch a queue's notifications"))
     }
 
-    /// Returns the state of the interrupt controller of a machine of so many cores, which stand still.
+    /// Returns the state of the interrupt controller of a machine of so many cores, which stand
+    /// still.
     pub(super) fn save_gic(&self, cores: u64) -> Result<Vec<GicRegister>, KvmError> {
         gic_state::save(&self.gic, self.platform.irqchip, (cores, self.irqs.into()))
     }
@@ -230,7 +231,8 @@ impl Vm {
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Arc<Line>>> {
-        // Poisoned only by a panic that its own thread has reported; another one here would hide it.
+        // Poisoned only by a panic that its own thread has reported; another one here would hide
+        // it.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,7 +22,8 @@ const SCTLR_M: u32 = 1;
 /// FPSCR bits that AArch64 has in FPSR: flags and cumulative exceptions.
 const FPSR_BITS: u32 = 0xf800_009f;
 
-/// General-purpose registers that are those of a mode, as AArch64 numbers them (Arm ARM DDI 0487 G1.12).
+/// General-purpose registers that are those of a mode, as AArch64 numbers them (Arm ARM DDI 0487
+/// G1.12).
 const BANKED: [(u64, u8, Mode); 22] = [
     (8, 8, Mode::Usr),
     (9, 9, Mode::Usr),
@@ -143,7 +144,8 @@ impl Mirror for Aarch32 {
             (register.set)(s, get(register.id) as u64);
         }
         let (far, mair) = (get(spec::FAR) as u64, get(spec::MAIR) as u64);
-        // FAR_EL1 and MAIR_EL1 hold two registers of AArch32 each, the first in the lower half (Arm ARM DDI 0487).
+        // FAR_EL1 and MAIR_EL1 hold two registers of AArch32 each, the first in the lower half (Arm
+        // ARM DDI 0487).
         (s.cp15.dfar, s.cp15.ifar) = (far as u32, (far >> 32) as u32);
         (s.cp15.prrr_mair0, s.cp15.nmrr_mair1) = (mair as u32, (mair >> 32) as u32);
         for (n, pair) in (0..).zip(s.fp.d.chunks_exact_mut(2)) {
@@ -265,8 +267,8 @@ impl Mirror for Aarch32 {
     }
 }
 
-/// Returns whether an instruction reads, writes or restores the program status as a whole, or may: MRS, MSR, CPS, RFE,
-/// SRS, and returns from exceptions (Arm ARM DDI 0406C A8.8, B9.3).
+/// Returns whether an instruction reads, writes or restores the program status as a whole, or may:
+/// MRS, MSR, CPS, RFE, SRS, and returns from exceptions (Arm ARM DDI 0406C A8.8, B9.3).
 const fn concerns_status(code: u32, thumb: bool) -> bool {
     if thumb {
         // Rather too many: one that is not masked may only see an interrupt first. CPS; all of 32

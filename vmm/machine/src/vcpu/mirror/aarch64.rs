@@ -157,7 +157,8 @@ impl Mirror for Aarch64Cores {
         }
     }
 
-    /// Takes an exception as AArch64.TakeException does (Arm ARM DDI 0487, shared/exceptions), to EL1.
+    /// Takes an exception as AArch64.TakeException does (Arm ARM DDI 0487, shared/exceptions), to
+    /// EL1.
     fn take_own_trap(&mut self, core: usize, code: [u8; 4]) {
         let s = self.state_mut(core);
         let code = u32::from_le_bytes(code);
@@ -168,7 +169,8 @@ impl Mirror for Aarch64Cores {
             (true, false) => EC_BKPT | ESR_IL | number(0xfff0, 0xf),
             (true, true) => EC_BKPT | number(0, 0xff),
         };
-        // By where it comes from: this level with SP_EL1, with SP_EL0, a program in AArch64, one in AArch32.
+        // By where it comes from: this level with SP_EL1, with SP_EL0, a program in AArch64, one in
+        // AArch32.
         let vector = match (s.in_kernel(), s.pstate.aarch32()) {
             (true, _) if s.pstate.mode() == EL1H => 4,
             (true, _) => 0,
@@ -226,8 +228,8 @@ impl Mirror for Aarch64Cores {
     }
 }
 
-/// Returns whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of DAIF, DAIFSet,
-/// DAIFClr, and ERET with or without authentication (Arm ARM DDI 0487 C6.2).
+/// Returns whether an instruction of AArch64 reads, writes or restores the masks: MRS and MSR of
+/// DAIF, DAIFSet, DAIFClr, and ERET with or without authentication (Arm ARM DDI 0487 C6.2).
 const fn concerns_masks(code: u32) -> bool {
     // In this order: MRS and MSR of DAIF, which differ in bit 21; DAIFSet and
     // DAIFClr; ERET; ERETAA and ERETAB.

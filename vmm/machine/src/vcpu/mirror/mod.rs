@@ -1,5 +1,5 @@
-//! What observers see of cores that the host's processor runs: a copy of their registers, taken while they stand still,
-//! and brought back where it was changed.
+//! What observers see of cores that the host's processor runs: a copy of their registers, taken
+//! while they stand still, and brought back where it was changed.
 //!
 //! Nothing here calls KVM: registers come and go by KVM's numbers for them (`spec`).
 
@@ -56,20 +56,25 @@ pub trait Mirror: Send {
     /// Returns whether core `core` maps addresses.
     fn maps(&self, core: usize) -> bool;
 
-    /// Translates virtual address `va` for core `core`; `None` where nothing is mapped, and while it maps nothing.
+    /// Translates virtual address `va` for core `core`; `None` where nothing is mapped, and while
+    /// it maps nothing.
     fn locate(&self, core: usize, va: u64) -> Option<u64>;
 
-    /// Returns the bytes to write to `va` so that a core that executes what is there stops, for a core such as `core`.
+    /// Returns the bytes to write to `va` so that a core that executes what is there stops, for a
+    /// core such as `core`.
     fn trap(&self, core: usize, va: u64) -> &'static [u8];
 
-    /// Returns whether `code`, at the program counter of core `core`, is a guest's own breakpoint instruction.
+    /// Returns whether `code`, at the program counter of core `core`, is a guest's own breakpoint
+    /// instruction.
     fn is_trap(&self, core: usize, code: [u8; 4]) -> bool;
 
-    /// Makes core `core` take the exception that its own breakpoint instruction at the program counter makes.
+    /// Makes core `core` take the exception that its own breakpoint instruction at the program
+    /// counter makes.
     fn take_own_trap(&mut self, core: usize, code: [u8; 4]);
 
-    /// Masks interrupts on core `core` for the instruction `code`, so that no handler runs before it; returns what
-    /// [`Mirror::unmask`] is to be told. `None` where the instruction looks at the mask or changes it.
+    /// Masks interrupts on core `core` for the instruction `code`, so that no handler runs before
+    /// it; returns what [`Mirror::unmask`] is to be told. `None` where the instruction looks at the
+    /// mask or changes it.
     fn mask(&mut self, core: usize, code: [u8; 4]) -> Option<Masked>;
 
     /// Takes that back, also where the instruction made an exception, which has saved the mask.

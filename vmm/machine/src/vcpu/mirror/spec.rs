@@ -13,7 +13,8 @@ const CORE: u64 = 0x0010 << 16;
 /// KVM_REG_ARM64_SYSREG.
 const SYSTEM: u64 = 0x0013 << 16;
 
-/// Returns the core register at byte `offset` of `struct kvm_regs`; register numbers count words of 32 bits.
+/// Returns the core register at byte `offset` of `struct kvm_regs`; register numbers count words of
+/// 32 bits.
 const fn core(offset: u64) -> u64 {
     ARM64_U64 | CORE | (offset / 4)
 }
@@ -36,8 +37,8 @@ pub const PC: u64 = core(8 * 32);
 /// PSTATE, or CPSR.
 pub const PSTATE: u64 = core(8 * 33);
 
-/// Returns the identifier of saved program status register `n`: 0 of EL1 and of Supervisor mode, then of Abort,
-/// Undefined, IRQ and FIQ mode.
+/// Returns the identifier of saved program status register `n`: 0 of EL1 and of Supervisor mode,
+/// then of Abort, Undefined, IRQ and FIQ mode.
 pub const fn spsr(n: u64) -> u64 {
     core(8 * (36 + n))
 }

@@ -72,7 +72,8 @@ fn wishes_are_passed_on() {
     assert_passes_on(&mut copy, 0xc000_8000);
 }
 
-/// Asserts what is told of a breakpoint, and of two cores of which the first is held and the second steps.
+/// Asserts what is told of a breakpoint, and of two cores of which the first is held and the second
+/// steps.
 pub(super) fn assert_passes_on(copies: &mut impl Mirror, breakpoint: u64) {
     copies.set_current(1);
     assert_eq!(copies.shown().current(), 1);

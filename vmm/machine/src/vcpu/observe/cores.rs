@@ -131,7 +131,8 @@ impl Core<'_> {
         }
     }
 
-    /// Returns general register `n`: of R0 to R15, modulo 16; or X0 to X30, and the stack pointer for all above.
+    /// Returns general register `n`: of R0 to R15, modulo 16; or X0 to X30, and the stack pointer
+    /// for all above.
     pub fn reg(&self, n: u8) -> u64 {
         match self {
             Self::Aarch32(core) => core.reg(n).into(),
@@ -151,7 +152,8 @@ impl Core<'_> {
         }
     }
 
-    /// Continues at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT block.
+    /// Continues at `target`; for 32 bits its bit 0 says whether that is T32 code, outside any IT
+    /// block.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "one of 32 bits takes the low half"
@@ -163,8 +165,8 @@ impl Core<'_> {
         }
     }
 
-    /// Makes the core return at once from the function at whose first instruction it is, with `value` if it shall
-    /// return one (in R0 or X0, to LR or X30: AAPCS, AAPCS64).
+    /// Makes the core return at once from the function at whose first instruction it is, with
+    /// `value` if it shall return one (in R0 or X0, to LR or X30: AAPCS, AAPCS64).
     pub fn return_at_once(&mut self, value: Option<u64>) {
         if let Some(value) = value {
             self.set_reg(0, value);
@@ -177,8 +179,8 @@ impl Core<'_> {
         self.branch(self.reg(link));
     }
 
-    /// Returns, at the first instruction of a function, its argument `n`, from 0, where each takes one register or one
-    /// slot of the stack (AAPCS 5.5; AAPCS64 6.8.2).
+    /// Returns, at the first instruction of a function, its argument `n`, from 0, where each takes
+    /// one register or one slot of the stack (AAPCS 5.5; AAPCS64 6.8.2).
     ///
     /// # Errors
     /// [`NoMemory`] when it should lie on the stack and there is none.
@@ -189,8 +191,8 @@ impl Core<'_> {
         }
     }
 
-    /// Returns the physical address of `va` in the core's present address space, whatever its permissions; `None` when
-    /// nothing is mapped. Nothing notices.
+    /// Returns the physical address of `va` in the core's present address space, whatever its
+    /// permissions; `None` when nothing is mapped. Nothing notices.
     pub fn translate(&self, va: u64) -> Option<u64> {
         match self {
             Self::Aarch32(core) => core.translate(u32::try_from(va).ok()?),
@@ -213,8 +215,8 @@ impl Core<'_> {
         }
     }
 
-    /// Writes memory by virtual address, whatever the permissions; all of it or none. Code that is changed so runs as
-    /// changed on all cores.
+    /// Writes memory by virtual address, whatever the permissions; all of it or none. Code that is
+    /// changed so runs as changed on all cores.
     ///
     /// # Errors
     /// [`NoMemory`] with the first address that has no writable RAM.
@@ -233,8 +235,8 @@ impl Core<'_> {
         both!(self, core => core.read_phys(pa, bytes))
     }
 
-    /// Writes RAM by physical address; `None` when some of it is no RAM. Code that is changed so runs as changed on all
-    /// cores.
+    /// Writes RAM by physical address; `None` when some of it is no RAM. Code that is changed so
+    /// runs as changed on all cores.
     pub fn write_phys(&mut self, pa: u64, bytes: &[u8]) -> Option<()> {
         both!(self, core => core.write_phys(pa, bytes))
     }

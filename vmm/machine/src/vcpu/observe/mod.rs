@@ -1,4 +1,5 @@
-//! Observers of a run: who is told when a core stops at a breakpoint, at a watched access or after a step.
+//! Observers of a run: who is told when a core stops at a breakpoint, at a watched access or after
+//! a step.
 //!
 //! An observer sets breakpoints and watchpoints in the [`Cores`] it is shown and is then called at
 //! each stop. It may look at cores and memory, change them, and say whether the run goes on. A run
@@ -43,8 +44,8 @@ impl Halted<'_> {
         self.cores.core(core)
     }
 
-    /// Returns whether someone wants the run to end, or its limit of wall time has passed: an observer that waits for
-    /// something else shall give up and return.
+    /// Returns whether someone wants the run to end, or its limit of wall time has passed: an
+    /// observer that waits for something else shall give up and return.
     pub fn must_end(&self) -> bool {
         (self.must_end)()
     }
@@ -55,8 +56,8 @@ impl Halted<'_> {
     }
 }
 
-/// Someone who is told of stops. Several may be: each is told of every stop, in the order in which they were
-/// installed, and leaves alone what it did not ask for.
+/// Someone who is told of stops. Several may be: each is told of every stop, in the order in which
+/// they were installed, and leaves alone what it did not ask for.
 pub trait StopHandler {
     /// Handles a stop of a core: `stop` is a breakpoint, a watchpoint or a step.
     fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume;

@@ -8,8 +8,8 @@ use vmm_devices::uart::Attendance;
 
 use super::RunLoop;
 
-/// Nanoseconds of guest time after which a guest that shows nothing, and that nobody can type at any more, is taken to
-/// have nothing to do.
+/// Nanoseconds of guest time after which a guest that shows nothing, and that nobody can type at
+/// any more, is taken to have nothing to do.
 const SILENCE_NS: u64 = 48 * 3_600_000_000_000;
 
 /// Since when the console has shown nothing, as far as the loop has looked.

@@ -1,4 +1,5 @@
-//! What instructions are made of: registers, operands, operations and conditions, by their numbers in encodings.
+//! What instructions are made of: registers, operands, operations and conditions, by their numbers
+//! in encodings.
 
 /// A general register, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,8 +10,8 @@ impl Gpr {
     pub const LR: Self = Self(30);
     /// The register of zeros, where register 31 is that.
     pub const ZERO: Self = Self(31);
-    /// The stack pointer, where register 31 is that: as a base, and in additions and subtractions of a constant that
-    /// set no flags.
+    /// The stack pointer, where register 31 is that: as a base, and in additions and subtractions
+    /// of a constant that set no flags.
     pub const SP: Self = Self(31);
 
     /// Returns register `n`, 0 to 30.
@@ -91,7 +92,8 @@ pub enum Unary {
     LeadingZeros = 4,
 }
 
-/// What happens to the other bits of the register that a field is copied to, by bits 30:29 of the bitfield moves.
+/// What happens to the other bits of the register that a field is copied to, by bits 30:29 of the
+/// bitfield moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Field {
@@ -179,8 +181,8 @@ pub enum Mem {
     Sum(Gpr, Gpr),
 }
 
-/// Where the two words or doublewords of a load or store of a pair are: by a distance from the base that is a small
-/// multiple of their size.
+/// Where the two words or doublewords of a load or store of a pair are: by a distance from the base
+/// that is a small multiple of their size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pair {
     /// At the base plus the distance.

@@ -59,7 +59,8 @@ impl Check {
         self.0.push((text.into(), asm.bytes));
     }
 
-    /// Disassembles all; what is written as several instructions is read with semicolons between them.
+    /// Disassembles all; what is written as several instructions is read with semicolons between
+    /// them.
     fn run(self) {
         let reader = Capstone::new().arm64().mode(ArchMode::Arm).build().unwrap();
         assert!(!self.0.is_empty());

@@ -1,4 +1,5 @@
-//! What instructions are made of: registers, operands, operations and conditions, by their numbers in opcodes.
+//! What instructions are made of: registers, operands, operations and conditions, by their numbers
+//! in opcodes.
 
 /// A general register, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +170,8 @@ pub enum Extend {
 pub enum Mem {
     /// At a register plus a constant.
     Base(Gpr, i32),
-    /// At the sum of two registers and a small constant; the second is not RSP, which no instruction can index by.
+    /// At the sum of two registers and a small constant; the second is not RSP, which no
+    /// instruction can index by.
     Sum(Gpr, Gpr, i8),
 }
 

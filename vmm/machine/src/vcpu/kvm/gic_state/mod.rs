@@ -50,7 +50,8 @@ fn array(base: u64, bits: u64, irqs: (u64, u64)) -> impl Iterator<Item = u64> {
     (irqs.0 / each..irqs.1 / each).map(move |n| base + 4 * n)
 }
 
-/// Returns what both controllers have for each interrupt of `irqs`, in registers at the same places.
+/// Returns what both controllers have for each interrupt of `irqs`, in registers at the same
+/// places.
 fn common(irqs: (u64, u64)) -> impl Iterator<Item = u64> {
     let bits = BITS.into_iter().flat_map(move |base| array(base, 1, irqs));
     array(TRIGGERS, 2, irqs)
@@ -64,7 +65,8 @@ const OWN: (u64, u64) = (0, SPI_BASE as u64);
 /// Numbers of cores and of interrupts.
 type Size = (u64, u64);
 
-/// Returns all registers with state, by group and number, in an order in which they can be restored.
+/// Returns all registers with state, by group and number, in an order in which they can be
+/// restored.
 fn registers(kind: Irqchip, (cores, irqs): Size) -> Vec<(u32, u64)> {
     match kind {
         Irqchip::GicV2 => v2::registers(cores, irqs),
@@ -124,8 +126,9 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// Returns the register that clears what this one can only set, if this is one of enables. All others that only set are
-/// clear in a new controller, but cores' interrupts to each other are enabled.
+/// Returns the register that clears what this one can only set, if this is one of enables. All
+/// others that only set are clear in a new controller, but cores' interrupts to each other are
+/// enabled.
 fn disable(group: u32, attr: u64) -> Option<u64> {
     let has_enables = matches!(
         group,

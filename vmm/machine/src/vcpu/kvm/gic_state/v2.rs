@@ -9,7 +9,8 @@ use crate::layout::SPI_BASE;
 
 /// GICD_ITARGETSR: eight bits for each interrupt. Those of a core's own say which core it is.
 const TARGETS: u64 = 0x800;
-/// GICD_SPENDSGIR: eight bits for each interrupt that cores send each other, one for each core that sent it.
+/// GICD_SPENDSGIR: eight bits for each interrupt that cores send each other, one for each core that
+/// sent it.
 const SENDERS: u64 = 0xf20;
 /// How many of those there are.
 const SENT: u64 = 16;
@@ -38,8 +39,9 @@ pub(super) fn registers(cores: u64, irqs: u64) -> Vec<(u32, u64)> {
     list
 }
 
-/// Returns what to write to a register that had `value`: by a request for an interrupt of those that cores send each
-/// other KVM understands one that the core sent itself. Who did is in [`SENDERS`].
+/// Returns what to write to a register that had `value`: by a request for an interrupt of those
+/// that cores send each other KVM understands one that the core sent itself. Who did is in
+/// [`SENDERS`].
 pub(super) fn restored(group: u32, attr: u64, value: u64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,4 +1,5 @@
-//! The registers of a GICv3 (Arm IHI 0069, 12.2; Linux, Documentation/virt/kvm/devices/arm-vgic-v3.rst).
+//! The registers of a GICv3 (Arm IHI 0069, 12.2; Linux,
+//! Documentation/virt/kvm/devices/arm-vgic-v3.rst).
 
 use kvm_bindings::{
     KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS, KVM_DEV_ARM_VGIC_GRP_DIST_REGS,
@@ -11,7 +12,8 @@ use crate::layout::SPI_BASE;
 
 /// GICD_IROUTER: 64 bits for each interrupt, which KVM gives by halves.
 const ROUTES: u64 = 0x6000;
-/// The second frame of a redistributor, whose registers are those of the distributor for a core's own interrupts.
+/// The second frame of a redistributor, whose registers are those of the distributor for a core's
+/// own interrupts.
 const SGI_FRAME: u64 = 0x1_0000;
 
 /// ICC_SRE_EL1, ICC_CTLR_EL1, ICC_IGRPEN0_EL1, ICC_IGRPEN1_EL1, ICC_PMR_EL1, ICC_BPR0_EL1,

@@ -1,4 +1,5 @@
-//! Breakpoints that several cores come to at once, at instructions that take long, and at ones of the guest's own.
+//! Breakpoints that several cores come to at once, at instructions that take long, and at ones of
+//! the guest's own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ const BODY: u64 = PAGE + 4 * START_OTHERS.len() as u64;
 /// Longer than any of these guests takes, even on an emulated host.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Compares what each core counts with how often it has stopped, and ends the run when all have stopped often enough.
+/// Compares what each core counts with how often it has stopped, and ends the run when all have
+/// stopped often enough.
 struct Counter {
     /// Where the guest's memory begins.
     base: u64,
@@ -43,8 +45,8 @@ impl StopHandler for Counter {
     }
 }
 
-/// Runs a guest whose cores do this in the end, with breakpoints at these words of it, until all have stopped often
-/// enough.
+/// Runs a guest whose cores do this in the end, with breakpoints at these words of it, until all
+/// have stopped often enough.
 fn count(body: &[u32], breakpoints: &[u64], enough: [u64; CORES as usize]) {
     if !runs(Width::Bits64) {
         return;
@@ -97,7 +99,8 @@ fn a_core_that_waits_at_a_breakpoint_goes_on_and_others_stop_meanwhile() {
 #[test]
 fn a_breakpoint_at_a_breakpoint_instruction_of_the_guests_own_stops_once_and_the_guest_has_its_own()
 {
-    /// Words from there to the exceptions of its own level, 0x200 bytes from vectors at a multiple of 0x800.
+    /// Words from there to the exceptions of its own level, 0x200 bytes from vectors at a multiple
+    /// of 0x800.
     const HANDLER: usize = (0xa00 - START_OTHERS.len() * 4) / 4;
     let mut body = vec![
         0xd280_0015, // mov x21, #0

@@ -149,7 +149,8 @@ fn interrupts_wait_while_one_instruction_is_executed() {
     ] {
         assert_eq!(copies.mask(0, masks.to_le_bytes()), None, "{masks:#x}");
     }
-    // stp x29, x30, [sp, #-16]!; and what only looks like the others: mrs x2, nzcv; msr spsel, #1; ret
+    // stp x29, x30, [sp, #-16]!; and what only looks like the others: mrs x2, nzcv; msr spsel, #1;
+    // ret
     for plain in [0xa9bf_7bfd, 0xd53b_4202, 0xd500_41bf, 0xd65f_03c0_u32] {
         let masked = copies.mask(0, plain.to_le_bytes()).unwrap();
         assert_eq!(copies.store(0)[&spec::PSTATE], 0x6000_03c5);
