@@ -162,6 +162,31 @@ fn every_condition_after_every_instruction() {
     }
 }
 
+#[test]
+fn thread_registers_in_every_mode() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
+    for _ in 0..300 {
+        let mut code = Vec::new();
+        for _ in 0..LENGTH {
+            let n = random.next_u32();
+            let (register, thread, cond) = (n >> 4 & 0xf, n >> 8 & 7, n >> 12 & 0xf);
+            let cond = if cond < 14 { cond << 28 } else { 0xe000_0000 };
+            let word = match n % 8 {
+                // mrc and mcr p15, 0, REGISTER, c13, c0, THREAD
+                0..=3 => 0x0e1d_0f10 | register << 12 | thread << 5 | cond,
+                4 => 0x0e0d_0f10 | register << 12 | thread << 5 | cond,
+                // adds, so that conditions differ; to User or System mode; an exception.
+                5 => 0x0290_0001 | (register % 13) << 12 | cond,
+                6 => 0xf102_0010 | if n >> 16 & 1 == 0 { 0 } else { 0xf },
+                _ => 0x0f00_0000 | cond,
+            };
+            code.extend([word as u16, (word >> 16) as u16]);
+        }
+        go_round(&mut code, false);
+        compare(&mut random, &code, false);
+    }
+}
+
 /// A device whose every access is a bug of the machine.
 struct Broken(Arc<FlatBus>);
 

@@ -2,12 +2,13 @@
 
 use arm32_isa::{ExtendOp, RevOp};
 
-use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, TEMPS, Value};
+use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, TEMPS, ThreadRegister, Value};
 use crate::cpu::{Cpu, Flow};
 use crate::exec::Op;
 use crate::exec::access::{read_cached, write_cached};
 use crate::exec::dp::{add_with_carry, shift_c};
 use crate::mmu::Access;
+use crate::state::CpuState;
 
 /// Runs the operations of one instruction; returns what its handler would.
 pub fn run(cpu: &mut Cpu, op: &Op, mops: &[Mop]) -> Flow {
@@ -139,6 +140,10 @@ fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
             return Done::Leave(Flow::Jump);
         }
         Mop::Call => return Done::Leave((op.f)(cpu, op)),
+        Mop::ReadThread { d, register } => match read_thread(cpu, register) {
+            Some(read) => put(cpu, temps, d, read),
+            None => return Done::Leave((op.f)(cpu, op)),
+        },
         Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
             if access(cpu, temps, mop).is_none() {
                 return Done::Leave((op.f)(cpu, op));
@@ -252,6 +257,17 @@ fn bits(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) {
         _ => return,
     };
     put(cpu, temps, d, result);
+}
+
+/// Reads a thread register; `None` if that is not allowed.
+const fn read_thread(cpu: &Cpu, register: ThreadRegister) -> Option<u32> {
+    let CpuState { cp15, psr, .. } = &cpu.s;
+    match register {
+        ThreadRegister::User => Some(cp15.tpidrurw),
+        ThreadRegister::UserReadOnly => Some(cp15.tpidruro),
+        ThreadRegister::Kernel if psr.mode.privileged() => Some(cp15.tpidrprw),
+        ThreadRegister::Kernel => None,
+    }
 }
 
 /// Makes an access as the fast path does; `None` if it cannot, and then nothing was done.

@@ -4,7 +4,7 @@ use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp};
 
 use super::memory;
 use super::operands::{alu, copy, dest, reg, shifted};
-use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, Value};
+use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, ThreadRegister, Value};
 use crate::exec::Op;
 
 /// Adds the micro-operations of `op`, which is not part of big-endian code.
@@ -150,6 +150,22 @@ fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         | Insn::Hint {
             op: HintOp::Nop, ..
         } => {}
+        Insn::Mrc {
+            cp: 15,
+            opc1: 0,
+            rt,
+            crn: 13,
+            crm: 0,
+            opc2,
+        } if rt != 15 => out.push(Mop::ReadThread {
+            d: dest(rt)?,
+            register: match opc2 {
+                2 => ThreadRegister::User,
+                3 => ThreadRegister::UserReadOnly,
+                4 => ThreadRegister::Kernel,
+                _ => return None,
+            },
+        }),
         Insn::Adr { rd, offset } => {
             let value = (op.pc_read() & !3).wrapping_add_signed(offset);
             out.push(copy(dest(rd)?, Value::Imm(value)));

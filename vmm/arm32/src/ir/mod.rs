@@ -263,6 +263,13 @@ pub enum Mop {
         /// Whether the highest bit is a sign.
         sign: bool,
     },
+    /// `d` = a thread register, as MRC reads it.
+    ReadThread {
+        /// The result.
+        d: Dest,
+        /// Which.
+        register: ThreadRegister,
+    },
     /// `size` bytes at `at` become the low ones of `x`.
     Store {
         /// What is stored.
@@ -301,6 +308,18 @@ pub enum Mop {
     },
     /// Has the handler do the whole instruction, its condition included.
     Call,
+}
+
+/// A register that software keeps a thread's or a core's address in (ARM ARM DDI 0406C B4.1.150 to
+/// B4.1.152).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadRegister {
+    /// TPIDRURW.
+    User,
+    /// TPIDRURO.
+    UserReadOnly,
+    /// TPIDRPRW, which user mode may not read.
+    Kernel,
 }
 
 /// A multiplication of two words to a doubleword: `high`:`low` = `x` times `y`, plus what it was
@@ -351,6 +370,7 @@ impl Mop {
             | Self::Extract { d, .. }
             | Self::Reverse { d, .. }
             | Self::LeadingZeros { d, .. }
+            | Self::ReadThread { d, .. }
             | Self::Load { d, .. } => match d {
                 Dest::Temp(n) => Some(n),
                 _ => None,
@@ -364,7 +384,10 @@ impl Mop {
     pub const fn may_leave(&self) -> bool {
         matches!(
             self,
-            Self::Load { .. }
+            Self::ReadThread {
+                register: ThreadRegister::Kernel,
+                ..
+            } | Self::Load { .. }
                 | Self::Store { .. }
                 | Self::LoadList { .. }
                 | Self::StoreList { .. }

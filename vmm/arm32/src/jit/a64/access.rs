@@ -1,10 +1,11 @@
-//! Loads and stores: the look-up in the software TLB, and the access.
+//! Loads and stores: the look-up in the software TLB, and the access. Thread registers.
 
 use super::asm::{Access, Cond, Field, Fixup, Gpr, Logic, Mem, Pair, Sum, Width, mask};
 use super::frame::{self, SCRATCH, TLB, WORK};
 use super::values::Emitter;
 use super::values::place;
-use crate::ir::{Mop, Value};
+use crate::ir::{Mop, ThreadRegister, Value};
+use crate::state::Mode;
 use crate::tlb;
 
 /// Writes an access; branches to `slow` where the fast path does not answer. The address stays in
@@ -24,6 +25,15 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             };
             let to = place(d).unwrap_or(value);
             e.asm.access(access, to, Mem::Sum(page, WORK));
+        }
+        Mop::ReadThread { d, register } => {
+            if register == ThreadRegister::Kernel {
+                e.asm.access(Access::LOAD8, page, frame::MODE);
+                e.asm.compare_imm(Width::Word, page, Mode::Usr as u32);
+                slow.push(e.asm.jump_if(Cond::EQ));
+            }
+            let to = place(d).unwrap_or(value);
+            e.asm.access(Access::LOAD, to, frame::thread(register));
         }
         Mop::Store { x, at, size } => {
             e.load(WORK, at);

@@ -91,9 +91,11 @@ impl Target for Asm {
                 kind, d, x, amount, ..
             } => e.shift_by(kind, d, x, amount),
             Mop::SetCarry { to } => store(e, Access::STORE, to, frame::C),
-            Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
-                access::emit(e, mop, slow);
-            }
+            Mop::ReadThread { .. }
+            | Mop::Load { .. }
+            | Mop::Store { .. }
+            | Mop::LoadList { .. }
+            | Mop::StoreList { .. } => access::emit(e, mop, slow),
             _ => bits::emit(e, mop),
         }
     }

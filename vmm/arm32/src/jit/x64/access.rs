@@ -1,9 +1,10 @@
-//! Loads and stores: the look-up in the software TLB, and the access.
+//! Loads and stores: the look-up in the software TLB, and the access. Thread registers.
 
 use super::asm::{Alu, Cc, Extend, Fixup, Mem, Rm, ShiftOp, Width};
 use super::frame::{self, SECOND, THIRD, TLB, WORK};
 use super::values::Emitter;
-use crate::ir::{Dest, Mop, Value};
+use crate::ir::{Dest, Mop, ThreadRegister, Value};
+use crate::state::Mode;
 use crate::tlb;
 
 /// Writes an access; branches to `slow` where the fast path does not answer. The address stays in
@@ -14,6 +15,15 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             e.load(WORK, at);
             look_up(e, false, size.into(), slow);
             load(e, d, Mem::Sum(THIRD, WORK, 0), size, sign);
+        }
+        Mop::ReadThread { d, register } => {
+            if register == ThreadRegister::Kernel {
+                e.asm.extend(Extend::Zero8, THIRD, Rm::Mem(frame::MODE));
+                e.asm
+                    .alu_imm(Width::Long, Alu::Cmp, Rm::Reg(THIRD), Mode::Usr as i32);
+                slow.push(e.asm.jump_if(Cc::E));
+            }
+            load(e, d, frame::thread(register), 4, false);
         }
         Mop::Store { x, at, size } => {
             e.load(WORK, at);

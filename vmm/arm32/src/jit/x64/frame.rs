@@ -4,8 +4,10 @@
 use std::mem::offset_of;
 
 use super::asm::{Gpr, Mem, Rm};
+use crate::cp15::Cp15;
 use crate::cpu::Cpu;
 use crate::host_code::Context;
+use crate::ir::ThreadRegister;
 use crate::state::{CpuState, Flags, Psr};
 
 /// The core.
@@ -67,6 +69,8 @@ pub const V: Mem = at(FLAGS + offset_of!(Flags, v));
 pub const IT: Mem = at(PSR + offset_of!(Psr, it));
 /// Whether the core executes T32, a byte.
 pub const THUMB: Mem = at(PSR + offset_of!(Psr, thumb));
+/// The processor's mode, a byte.
+pub const MODE: Mem = at(PSR + offset_of!(Psr, mode));
 /// Instructions retired.
 pub const RETIRED: Mem = at(STATE + offset_of!(CpuState, retired));
 /// R15.
@@ -91,6 +95,16 @@ pub const CONTEXT_FLOW: Mem = at(CONTEXT + offset_of!(Context, exit_flow));
 pub const CONTEXT_BLOCK: Mem = at(CONTEXT + offset_of!(Context, exit_block));
 /// [`Context::exit_slot`].
 pub const CONTEXT_SLOT: Mem = at(CONTEXT + offset_of!(Context, exit_slot));
+
+/// Returns where a thread register is kept.
+pub const fn thread(register: ThreadRegister) -> Mem {
+    let of = match register {
+        ThreadRegister::User => offset_of!(Cp15, tpidrurw),
+        ThreadRegister::UserReadOnly => offset_of!(Cp15, tpidruro),
+        ThreadRegister::Kernel => offset_of!(Cp15, tpidrprw),
+    };
+    at(STATE + offset_of!(CpuState, cp15) + of)
+}
 
 /// Returns where guest register `n` is kept.
 pub const fn guest(n: u8) -> Mem {
