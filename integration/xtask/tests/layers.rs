@@ -9,90 +9,46 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Every crate, lowest first, and those that it may know.
-const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("viommu", &[]),
-    ("vmm-base", &[]),
-    ("vmm-files", &[]),
-    ("arm32-isa", &[]),
-    ("arm32-fpu", &["arm32-isa"]),
-    ("guest-images", &[]),
-    ("arm32", &["arm32-fpu", "arm32-isa", "vmm-base"]),
-    ("vmm-faults", &["viommu", "vmm-base", "vmm-files"]),
-    ("vmm-devices", &["viommu", "vmm-base", "vmm-faults"]),
+/// Every crate, lowest first, and those that it may know, with spaces between them.
+const MAY_KNOW: &[(&str, &str)] = &[
+    ("viommu", ""),
+    ("vmm-base", ""),
+    ("vmm-files", ""),
+    ("arm32-isa", ""),
+    ("arm32-fpu", "arm32-isa"),
+    ("guest-images", ""),
+    ("arm32", "arm32-fpu arm32-isa vmm-base"),
+    ("vmm-faults", "viommu vmm-base vmm-files"),
+    ("vmm-devices", "viommu vmm-base vmm-faults"),
     (
         "vmm-machine",
-        &[
-            "arm32",
-            "guest-images",
-            "viommu",
-            "vmm-base",
-            "vmm-devices",
-            "vmm-faults",
-            "vmm-files",
-        ],
+        "arm32 guest-images viommu vmm-base vmm-devices vmm-faults vmm-files",
     ),
-    ("vmm-introspect", &["vmm-base", "vmm-machine"]),
+    ("vmm-introspect", "vmm-base vmm-machine"),
     (
         "vmm-timeline",
-        &[
-            "viommu",
-            "vmm-base",
-            "vmm-devices",
-            "vmm-files",
-            "vmm-introspect",
-            "vmm-machine",
-        ],
+        "viommu vmm-base vmm-devices vmm-files vmm-introspect vmm-machine",
     ),
-    ("vmm-gdb", &["arm32", "vmm-base", "vmm-machine"]),
+    ("vmm-gdb", "arm32 vmm-base vmm-machine"),
     (
         "vmm-lab",
-        &[
-            "guest-images",
-            "viommu",
-            "vmm-base",
-            "vmm-devices",
-            "vmm-files",
-            "vmm-introspect",
-            "vmm-machine",
-            "vmm-timeline",
-        ],
+        "guest-images viommu vmm-base vmm-devices vmm-files vmm-introspect vmm-machine \
+         vmm-timeline",
     ),
     (
         "vmm-campaign",
-        &[
-            "arm32",
-            "guest-images",
-            "vmm-base",
-            "vmm-devices",
-            "vmm-faults",
-            "vmm-files",
-            "vmm-introspect",
-            "vmm-machine",
-            "vmm-timeline",
-        ],
+        "arm32 guest-images vmm-base vmm-devices vmm-faults vmm-files vmm-introspect vmm-machine \
+         vmm-timeline",
     ),
     (
         "vmm",
-        &[
-            "guest-images",
-            "viommu",
-            "vmm-base",
-            "vmm-campaign",
-            "vmm-devices",
-            "vmm-faults",
-            "vmm-files",
-            "vmm-gdb",
-            "vmm-introspect",
-            "vmm-lab",
-            "vmm-machine",
-            "vmm-timeline",
-        ],
+        "guest-images viommu vmm-base vmm-campaign vmm-devices vmm-faults vmm-files vmm-gdb \
+         vmm-introspect vmm-lab vmm-machine vmm-timeline",
     ),
-    ("arm32-difftest", &["arm32", "arm32-isa"]),
-    ("integration", &["guest-images", "viommu", "vmm"]),
-    ("benches", &["guest-images", "viommu", "vmm"]),
-    ("xtask", &[]),
+    ("arm32-difftest", "arm32 arm32-isa"),
+    ("integration", "guest-images viommu vmm"),
+    ("benches", "guest-images viommu vmm"),
+    ("xtask", ""),
 ];
 
 /// An arrow from the crate that knows to the one that is known.
@@ -137,7 +93,7 @@ fn wrong(arrows: &[Arrow]) -> Vec<&Arrow> {
     let may: BTreeMap<_, _> = MAY_KNOW.iter().copied().collect();
     let allowed = |(from, to): &&Arrow| {
         may.get(from.as_str())
-            .is_some_and(|known| known.contains(&to.as_str()))
+            .is_some_and(|known| known.split(' ').any(|known| known == to))
     };
     arrows.iter().filter(|arrow| !allowed(arrow)).collect()
 }
@@ -169,8 +125,8 @@ fn an_arrow_that_is_not_allowed_is_found() {
 #[test]
 fn nobody_may_know_what_is_above() {
     for (place, (name, known)) in MAY_KNOW.iter().enumerate() {
-        for other in *known {
-            let below = MAY_KNOW[..place].iter().any(|(name, _)| name == other);
+        for other in known.split_whitespace() {
+            let below = MAY_KNOW[..place].iter().any(|(name, _)| *name == other);
             assert!(below, "{name} may know {other}, which is not below it");
         }
     }

@@ -44,24 +44,12 @@ fn a_file_expands_to_named_cases() {
 #[test]
 fn mistakes_are_told_with_their_file() {
     for (old, new, words) in [
-        (
-            "title = 'T'",
-            "titel = 'T'",
-            "line 2: unknown field `titel`",
-        ),
+        ("title = 'T'", "t = 'T'", "line 2: unknown field `t`"),
         ("'healthy'", "'well'", "unknown variant `well`"),
         ("'b-bus-error'", "'c-bus-error'", "is no sign"),
-        (
-            "topology = 'alone'",
-            "topology = 'shared'",
-            "no topology \"shared\"",
-        ),
+        ("topology = 'alone'", "topology = 'x'", "no topology \"x\""),
         ("trigger = 'deferral'", "trigger = 'x'", "no trigger \"x\""),
-        (
-            "expect.guard-absent",
-            "expect.no-guard",
-            "no behaviour \"no-guard\"",
-        ),
+        ("expect.guard-absent", "expect.x", "no behaviour \"x\""),
         ("role = 'B'", "role = 'b'", "a capital letter"),
         ("['on', 'off']", "['on', 'on']", "two rows make the case"),
         ("['on', 'off']", "[]", "no fw-devlink"),

@@ -107,9 +107,10 @@ fn chosen(names: &[String], from: Option<&str>) -> Result<Vec<&'static Step>, Er
 
 /// Returns a step's command. Nobody is asked anything: it has no keyboard.
 fn command(step: &Step, install: bool) -> Command {
-    let mut command = Command::new(step.command[0]);
+    let mut words = step.command.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
     command
-        .args(&step.command[1..])
+        .args(words)
         .envs(step.environment.iter().copied())
         .current_dir(crate::workspace())
         .stdin(Stdio::null());

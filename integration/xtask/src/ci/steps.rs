@@ -11,25 +11,15 @@ pub(super) struct Step {
     pub(super) packages: &'static [&'static str],
     /// Parts of the Rust toolchain that it takes.
     pub(super) components: &'static [&'static str],
-    /// The command, run in the workspace's directory.
-    pub(super) command: &'static [&'static str],
+    /// The command, run in the workspace's directory. No word of it has a space in it.
+    pub(super) command: &'static str,
     /// Variables of its environment.
     pub(super) environment: &'static [(&'static str, &'static str)],
 }
 
 /// The tests of how the tree is built.
-pub(crate) const STRUCTURE: [&str; 10] = [
-    "cargo",
-    "test",
-    "--release",
-    "--quiet",
-    "--package",
-    "xtask",
-    "--test",
-    "layers",
-    "--test",
-    "sizes",
-];
+pub(crate) const STRUCTURE: &str =
+    "cargo test --release --quiet --package xtask --test layers --test sizes";
 
 /// All of them, in their order: what answers soon comes first.
 pub(super) const STEPS: &[Step] = &[
@@ -37,29 +27,23 @@ pub(super) const STEPS: &[Step] = &[
         name: "format",
         what: "Format",
         components: &["rustfmt"],
-        ..Step::of(&["cargo", "fmt", "--all", "--check"])
+        ..Step::of("cargo fmt --all --check")
     },
     Step {
         name: "fuzz-format",
         what: "Format of the fuzz targets",
         components: &["rustfmt"],
-        ..Step::of(&[
-            "cargo",
-            "fmt",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-            "--check",
-        ])
+        ..Step::of("cargo fmt --manifest-path fuzz/Cargo.toml --check")
     },
     Step {
         name: "deny",
         what: "Licences, versions and origins of dependencies",
-        ..Step::of(&["cargo", "xtask", "deny"])
+        ..Step::of("cargo xtask deny")
     },
     Step {
         name: "structure",
         what: "Arrows between packages, lengths of lines and files",
-        ..Step::of(&STRUCTURE)
+        ..Step::of(STRUCTURE)
     },
     Step {
         name: "lints",
@@ -67,17 +51,7 @@ pub(super) const STEPS: &[Step] = &[
         // Tests are compiled along, and capstone is C++.
         packages: &["rust", "test"],
         components: &["clippy"],
-        ..Step::of(&[
-            "cargo",
-            "clippy",
-            "--release",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ])
+        ..Step::of("cargo clippy --release --locked --workspace --all-targets -- -D warnings")
     },
     Step {
         name: "fuzz-lints",
@@ -85,92 +59,44 @@ pub(super) const STEPS: &[Step] = &[
         packages: &["rust", "test"],
         components: &["clippy"],
         environment: &[("CARGO_TARGET_DIR", "target/fuzz")],
-        ..Step::of(&[
-            "cargo",
-            "clippy",
-            "--manifest-path",
-            "fuzz/Cargo.toml",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ])
+        ..Step::of("cargo clippy --manifest-path fuzz/Cargo.toml --locked -- -D warnings")
     },
     Step {
         name: "fuzz-seeds",
         what: "Seeds of the fuzz targets",
         packages: &["rust", "test"],
-        ..Step::of(&["cargo", "xtask", "fuzz", "--check"])
+        ..Step::of("cargo xtask fuzz --check")
     },
     Step {
         name: "arm64-lints",
         what: "Lints for arm64 hosts",
         packages: &["rust", "fetch", "cross"],
         components: &["clippy"],
-        ..Step::of(&[
-            "cargo",
-            "run",
-            "--release",
-            "--locked",
-            "-p",
-            "integration",
-            "--",
-            "cross",
-            "clippy",
-        ])
+        ..Step::of("cargo run --release --locked -p integration -- cross clippy")
     },
     Step {
         name: "documentation",
         what: "Documentation",
         environment: &[("RUSTDOCFLAGS", "-D warnings")],
-        ..Step::of(&[
-            "cargo",
-            "doc",
-            "--release",
-            "--locked",
-            "--workspace",
-            "--no-deps",
-        ])
+        ..Step::of("cargo doc --release --locked --workspace --no-deps")
     },
     Step {
         name: "tests",
         what: "Tests, guest boots included: README's second command",
         packages: &["for-test"],
-        ..Step::of(&["bash", ".ci/xtask", "test"])
+        ..Step::of("bash .ci/xtask test")
     },
     Step {
         name: "arm64-tests",
         what: "The translator for arm64 hosts, emulated",
         packages: &["rust", "fetch", "cross"],
-        ..Step::of(&[
-            "cargo",
-            "run",
-            "--release",
-            "--locked",
-            "-p",
-            "integration",
-            "--",
-            "cross",
-            "test",
-        ])
+        ..Step::of("cargo run --release --locked -p integration -- cross test")
     },
     Step {
         name: "kvm",
         what: "Guests on KVM, in an emulated arm64 machine",
         packages: &["for-test", "cross", "qemu"],
-        ..Step::of(&[
-            "cargo",
-            "run",
-            "--release",
-            "--locked",
-            "-p",
-            "integration",
-            "--",
-            "nested-kvm",
-            "--gic",
-            "3",
-            "--quick",
-        ])
+        ..Step::of("cargo run --release --locked -p integration -- nested-kvm --gic 3 --quick")
     },
     Step {
         name: "interleavings",
@@ -179,22 +105,13 @@ pub(super) const STEPS: &[Step] = &[
             ("CARGO_TARGET_DIR", "target/loom"),
             ("RUSTFLAGS", "--cfg loom"),
         ],
-        ..Step::of(&[
-            "cargo",
-            "test",
-            "--release",
-            "--locked",
-            "-p",
-            "viommu",
-            "--lib",
-            "interleavings",
-        ])
+        ..Step::of("cargo test --release --locked -p viommu --lib interleavings")
     },
 ];
 
 impl Step {
     /// Creates a step without a name, that takes no more than a Rust toolchain and a C compiler.
-    const fn of(command: &'static [&'static str]) -> Self {
+    const fn of(command: &'static str) -> Self {
         Self {
             name: "",
             what: "",
@@ -218,7 +135,7 @@ impl Step {
             .environment
             .iter()
             .map(|(name, value)| format!("{name}={}", quoted(value)));
-        let command = self.command.iter().map(|word| quoted(word));
+        let command = std::iter::once(self.command.to_owned());
         environment.chain(command).collect::<Vec<_>>().join(" ")
     }
 }

@@ -27,13 +27,19 @@ fn busy() -> Machine {
     machine
 }
 
+/// Returns another machine with the registers of `machine`, which went through JSON.
+fn copy_of(machine: &Machine) -> Machine {
+    let copy = Machine::new();
+    let saved = through_json(&machine.smmu.save());
+    copy.smmu.restore(&saved).unwrap();
+    copy
+}
+
 #[test]
 fn a_saved_state_goes_through_json_and_back() {
     let machine = busy();
+    let fresh = copy_of(&machine);
     let saved = machine.smmu.save();
-    let back = through_json(&saved);
-    let fresh = Machine::new();
-    fresh.smmu.restore(&back).unwrap();
     assert_eq!(fresh.smmu.save(), saved);
     assert_eq!(
         fresh.log.take(),

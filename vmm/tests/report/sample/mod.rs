@@ -207,20 +207,13 @@ fn decisive(broken: bool, timeline: &Timeline) -> Vec<Decisive> {
 }
 
 fn findings(broken: bool) -> Vec<Finding> {
-    let good: [(&str, &str, &str); 5] = [
-        (
-            "uTLB 3",
-            "enabled on context 0 from 0.402 s to the end",
-            "no message",
-        ),
-        ("A's DMA", "all accesses translated", "dmatest: no failures"),
-        (
-            "B's DMA",
-            "all accesses translated after the second probe",
-            "dmatest: 40 tests, 0 failures",
-        ),
-        ("stray accesses", "none", "no bus errors reported"),
-        ("use after free", "none", "no oops"),
+    // Of each: what it is about, what the hypervisor sees, and what the guest says.
+    let good = [
+        "uTLB 3 | enabled on context 0 from 0.402 s to the end | no message",
+        "A's DMA | all accesses translated | dmatest: no failures",
+        "B's DMA | all accesses translated after the second probe | dmatest: 40 tests, 0 failures",
+        "stray accesses | none | no bus errors reported",
+        "use after free | none | no oops",
     ];
     let bad: [(&str, Mark, &str, Mark, &str); 5] = [
         (
@@ -266,7 +259,10 @@ fn findings(broken: bool) -> Vec<Finding> {
             .collect()
     } else {
         good.iter()
-            .map(|(subject, host, guest)| row(subject, (Mark::Ok, host), (Mark::Ok, guest)))
+            .map(|line| {
+                let [subject, host, guest] = [0, 1, 2].map(|n| line.split(" | ").nth(n).unwrap());
+                row(subject, (Mark::Ok, host), (Mark::Ok, guest))
+            })
             .collect()
     }
 }
