@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, sync_channel};
 
-use arm32::{WatchKind, Watchpoint};
+use arm32::{Cluster, WatchKind, Watchpoint};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
@@ -165,6 +165,20 @@ impl<I: Isa> Target<I> {
             return Err(TargetError::NonFatal);
         }
         self.ask(job).map_err(TargetError::Fatal)
+    }
+
+    /// Changes what the debugger wants to watch, where that can be watched.
+    fn want_watched(
+        &self,
+        watchpoint: Option<Watchpoint>,
+        job: impl FnOnce(Watchpoint, &mut Cluster, &mut StopRequests) -> bool + Send + 'static,
+    ) -> TargetResult<bool, Self> {
+        self.want(
+            move |halted, wanted| match (watchpoint, &mut halted.cores) {
+                (Some(watchpoint), Cores::Aarch32(cluster)) => job(watchpoint, cluster, wanted),
+                _ => false,
+            },
+        )
     }
 
     fn set_action(&mut self, tid: Tid, action: Action) {
@@ -422,20 +436,18 @@ impl<I: Isa> HwWatchpoint for Target<I> {
         len: I::Address,
         kind: Kind,
     ) -> TargetResult<bool, Self> {
-        let watchpoint = watchpoint(addr, len, kind);
-        self.want(move |halted, wanted| {
-            let (Some(watchpoint), Cores::Aarch32(cluster)) = (watchpoint, &mut halted.cores)
-            else {
-                return false;
-            };
-            if wanted.watchpoints.len() >= MAX_WANTED {
-                return false;
-            }
-            if wanted.watchpoints.insert(watchpoint) {
-                cluster.insert_watchpoint(watchpoint);
-            }
-            true
-        })
+        self.want_watched(
+            watchpoint(addr, len, kind),
+            |watchpoint, cluster, wanted| {
+                if wanted.watchpoints.len() >= MAX_WANTED {
+                    return false;
+                }
+                if wanted.watchpoints.insert(watchpoint) {
+                    cluster.insert_watchpoint(watchpoint);
+                }
+                true
+            },
+        )
     }
 
     fn remove_hw_watchpoint(
@@ -444,14 +456,12 @@ impl<I: Isa> HwWatchpoint for Target<I> {
         len: I::Address,
         kind: Kind,
     ) -> TargetResult<bool, Self> {
-        let watchpoint = watchpoint(addr, len, kind);
-        self.want(move |halted, wanted| {
-            let (Some(watchpoint), Cores::Aarch32(cluster)) = (watchpoint, &mut halted.cores)
-            else {
-                return false;
-            };
-            wanted.watchpoints.remove(&watchpoint) && cluster.remove_watchpoint(watchpoint)
-        })
+        self.want_watched(
+            watchpoint(addr, len, kind),
+            |watchpoint, cluster, wanted| {
+                wanted.watchpoints.remove(&watchpoint) && cluster.remove_watchpoint(watchpoint)
+            },
+        )
     }
 }
 

@@ -13,6 +13,7 @@ mod a64;
 mod buffer;
 mod cache;
 mod emit;
+mod places;
 pub mod pool;
 mod translator;
 #[cfg(any(not(target_arch = "aarch64"), test))]

@@ -9,7 +9,7 @@ use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::{Tallies, Tally};
 use super::super::{IommuInfo, IommuSummary};
-use super::registers::window;
+use super::registers::{self, window};
 use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -27,10 +27,7 @@ impl Model for Gen2 {
     }
 
     fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
-        let instances = instances.iter();
-        instances
-            .map(|(index, name)| windows.instance(self.model(), *index, name, WINDOW))
-            .collect()
+        windows.each(self.model(), instances, WINDOW)
     }
 
     /// Returns what Linux matches it by (bindings/iommu/renesas,ipmmu-vmsa.yaml).
@@ -44,12 +41,10 @@ impl Model for Gen2 {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        let unit = |entry: &&Entry| {
+        registers::each(entries, |entry, _| {
             let config = IpmmuConfig::gen2(&entry.name);
-            let unit = Unit::new(self.model(), config, &[entry], context)?;
-            Ok(Box::new(unit) as Box<dyn IommuDevice>)
-        };
-        entries.iter().map(unit).collect()
+            Unit::new(self.model(), config, &[entry], context)
+        })
     }
 }
 

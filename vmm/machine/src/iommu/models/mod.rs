@@ -64,6 +64,12 @@ pub(crate) struct IommuWindows {
 }
 
 impl IommuWindows {
+    /// Returns the entries of instances that each have a window of their own, of `size` bytes.
+    fn each(&self, model: IommuModel, instances: &[(usize, String)], size: u64) -> Vec<Entry> {
+        let entry = |(index, name): &(usize, String)| self.instance(model, *index, name, size);
+        instances.iter().map(entry).collect()
+    }
+
     /// Returns the entry of IOMMU `index` of the configuration; `size` is that of its registers in
     /// bytes.
     #[expect(clippy::cast_possible_truncation, reason = "there are few IOMMUs")]

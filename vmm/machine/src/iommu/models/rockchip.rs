@@ -42,10 +42,7 @@ impl Model for Rockchip {
     }
 
     fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
-        let instances = instances.iter();
-        instances
-            .map(|(index, name)| windows.instance(self.model, *index, name, spec::WINDOW))
-            .collect()
+        windows.each(self.model, instances, spec::WINDOW)
     }
 
     fn compatible(&self) -> &'static [&'static str] {

@@ -12,7 +12,9 @@ use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
-use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
+use super::{
+    Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu, registers,
+};
 use crate::config::{ConfigError, IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
@@ -30,10 +32,7 @@ impl Model for Virtio {
     }
 
     fn place(&self, instances: &[(usize, String)], windows: &IommuWindows) -> Vec<Entry> {
-        let instances = instances.iter();
-        instances
-            .map(|(index, name)| windows.instance(self.model(), *index, name, WINDOW))
-            .collect()
+        windows.each(self.model(), instances, WINDOW)
     }
 
     /// Returns what Linux matches it by (bindings/virtio/mmio.yaml).
@@ -46,13 +45,9 @@ impl Model for Virtio {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
-        let mut units: Vec<Box<dyn IommuDevice>> = Vec::new();
-        for entry in entries {
-            if let Some(index) = entry.iommu_index() {
-                units.push(Box::new(VirtioUnit::new(entry, index, context)?));
-            }
-        }
-        Ok(units)
+        registers::each(entries, |entry, index| {
+            VirtioUnit::new(entry, index, context)
+        })
     }
 }
 

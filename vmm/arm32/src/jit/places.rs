@@ -1,0 +1,68 @@
+//! Where the core keeps what generated code works on, for every back end.
+
+/// Names these places, as operands that `$at` makes of distances from the core's start. `Mem` is
+/// their type.
+macro_rules! places {
+    ($at:ident) => {
+        $crate::jit::places::places! { $at:
+            /// N, in bit 31.
+            N = s.flags.n,
+            /// 0 if Z is set.
+            Z = s.flags.z,
+            /// C: 0 or 1.
+            C = s.flags.c,
+            /// V: 0 or 1.
+            V = s.flags.v,
+            /// The IT state, a byte.
+            IT = s.psr.it,
+            /// Whether the core executes T32, a byte.
+            THUMB = s.psr.thumb,
+            /// The processor's mode, a byte.
+            MODE = s.psr.mode,
+            /// Instructions retired.
+            RETIRED = s.retired,
+            /// TPIDRURW.
+            TPIDRURW = s.cp15.tpidrurw,
+            /// TPIDRURO.
+            TPIDRURO = s.cp15.tpidruro,
+            /// TPIDRPRW.
+            TPIDRPRW = s.cp15.tpidrprw,
+            /// [`Context::tlb`](crate::host_code::Context::tlb).
+            CONTEXT_TLB = jit.tlb,
+            /// [`Context::tags`](crate::host_code::Context::tags).
+            CONTEXT_TAGS = jit.tags,
+            /// [`Context::jumps`](crate::host_code::Context::jumps).
+            CONTEXT_JUMPS = jit.jumps,
+            /// [`Context::end`](crate::host_code::Context::end).
+            CONTEXT_END = jit.end,
+            /// [`Context::left`](crate::host_code::Context::left).
+            CONTEXT_LEFT = jit.left,
+            /// [`Context::call`](crate::host_code::Context::call).
+            CONTEXT_CALL = jit.call,
+            /// [`Context::exit_op`](crate::host_code::Context::exit_op).
+            CONTEXT_OP = jit.exit_op,
+            /// [`Context::exit_flow`](crate::host_code::Context::exit_flow).
+            CONTEXT_FLOW = jit.exit_flow,
+            /// [`Context::exit_block`](crate::host_code::Context::exit_block).
+            CONTEXT_BLOCK = jit.exit_block,
+            /// [`Context::exit_slot`](crate::host_code::Context::exit_slot).
+            CONTEXT_SLOT = jit.exit_slot,
+        }
+        /// R15.
+        pub const PC: Mem = $at(std::mem::offset_of!($crate::cpu::Cpu, s.r) + 4 * 15);
+
+        /// Returns where a thread register is kept.
+        pub const fn thread(register: $crate::ir::ThreadRegister) -> Mem {
+            match register {
+                $crate::ir::ThreadRegister::User => TPIDRURW,
+                $crate::ir::ThreadRegister::UserReadOnly => TPIDRURO,
+                $crate::ir::ThreadRegister::Kernel => TPIDRPRW,
+            }
+        }
+    };
+    ($at:ident: $($(#[$doc:meta])* $name:ident = $($field:ident).+,)*) => {
+        $($(#[$doc])*
+        pub const $name: Mem = $at(std::mem::offset_of!($crate::cpu::Cpu, $($field).+));)*
+    };
+}
+pub(super) use places;
