@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::{TestDirectory, run};
 
 /// Shows the low byte of the host's time 4096 times and powers off: mov r1, #0x09000000;
-/// mov r4, #0x1000; mrrc p15, 1, r2, r3, c14; strb r2, [r1]; subs r4, r4, #1; bne back; then PSCI SYSTEM_OFF.
+/// mov r4, #0x1000; mrrc p15, 1, r2, r3, c14; strb r2, [r1]; subs r4, r4, #1; bne back; then PSCI
+/// SYSTEM_OFF.
 pub const PROGRAM: [u32; 9] = [
     0xe3a0_1409,
     0xe3a0_4a01,
