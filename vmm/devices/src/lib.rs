@@ -11,3 +11,4 @@ pub mod rtc;
 pub mod sregs;
 pub mod uart;
 pub mod virtio;
+mod words;

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
+use crate::words;
+
 use spec::{
     ACCESS_READ, ACCESS_SELECT, ACCESS_VALUE, CLKFB_2, CLKIN_DIV, CLKOUT0_2, CLKSEL, DIVIDE_BY_ONE,
     DRP_CNTRL, DRP_STATUS, INNER_REGISTERS, NO_DIVIDER, RESET, inner_number,
@@ -110,20 +112,13 @@ impl ClockGenerator {
 
 impl DeviceMmio for ClockGenerator {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        // A read that is narrower than the word, or begins inside it, sees its part of it; what
-        // goes beyond reads as zero.
-        let bytes = self.read(offset & !3).to_le_bytes();
-        let skip = (offset & 3) as usize;
-        data.fill(0);
-        for (to, from) in data.iter_mut().zip(bytes.iter().skip(skip)) {
-            *to = *from;
-        }
+        words::read(offset, data, |offset| self.read(offset));
     }
 
     fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
         // The bus of the core is 32 bits wide: narrower writes are not supported.
-        if let (Ok(bytes), 0) = (<[u8; 4]>::try_from(data), offset & 3) {
-            self.write(offset, u32::from_le_bytes(bytes));
+        if let Some(word) = words::written(offset, data) {
+            self.write(offset, word);
         }
     }
 }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
+use crate::words;
+
 use spec::{
     A9_PLL, AT_RESET, BOOT_DATA, BOOT_STATUS, DDR_PLL, EMMC_PLL, HARD_RESET, KEPT, PLL_LOCKED,
     POWER_REQUEST, SHUTDOWN, SOFT_RESET,
@@ -85,11 +87,11 @@ impl SystemRegisters {
     /// Takes over a saved state, and returns whether it could: it has to have as many words as
     /// there are.
     pub fn restore(&self, saved: &SystemRegistersState) -> bool {
-        let fits = saved.words.len() == KEPT;
-        if fits {
-            *self.state() = saved.clone();
+        if saved.words.len() != KEPT {
+            return false;
         }
-        fits
+        *self.state() = saved.clone();
+        true
     }
 
     /// Reads the register at `offset`; others read as zero.
@@ -143,20 +145,13 @@ impl fmt::Debug for SystemRegisters {
 
 impl DeviceMmio for SystemRegisters {
     fn mmio_read(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &mut [u8]) {
-        // A read that is narrower than the word, or begins inside it, sees its part of it; what
-        // goes beyond reads as zero.
-        let bytes = self.read(offset & !3).to_le_bytes();
-        let skip = (offset & 3) as usize;
-        data.fill(0);
-        for (to, from) in data.iter_mut().zip(bytes.iter().skip(skip)) {
-            *to = *from;
-        }
+        words::read(offset, data, |offset| self.read(offset));
     }
 
     fn mmio_write(&self, _base: MmioAddress, offset: MmioAddressOffset, data: &[u8]) {
         // Linux writes words only, and nothing says what a narrower write would do.
-        if let (Ok(bytes), 0) = (<[u8; 4]>::try_from(data), offset & 3) {
-            self.write(offset, u32::from_le_bytes(bytes));
+        if let Some(word) = words::written(offset, data) {
+            self.write(offset, word);
         }
     }
 }

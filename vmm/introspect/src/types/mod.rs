@@ -129,6 +129,23 @@ pub enum Source {
 }
 
 impl Types {
+    /// Returns types of a kernel of this width that has none but `void`.
+    pub(super) fn void(width: Width) -> Self {
+        let void = Record {
+            name: 0,
+            kind: Kind::Void,
+        };
+        Self {
+            width,
+            strings: vec![0],
+            records: vec![void],
+            members: Vec::new(),
+            values: Vec::new(),
+            parameters: Vec::new(),
+            by_name: Vec::new(),
+        }
+    }
+
     /// Finds the types of the kernel whose bytes are `image` (a file or RAM) and whose addresses
     /// are of this width: from its BTF blob, otherwise from the table for its build. Tables are of
     /// 32-bit kernels.

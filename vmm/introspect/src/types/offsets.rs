@@ -163,20 +163,8 @@ struct Builder {
 
 impl Builder {
     fn new() -> Self {
-        let void = Record {
-            name: 0,
-            kind: Kind::Void,
-        };
         Self {
-            types: Types {
-                width: Width::Bits32,
-                strings: vec![0],
-                records: vec![void],
-                members: Vec::new(),
-                values: Vec::new(),
-                parameters: Vec::new(),
-                by_name: Vec::new(),
-            },
+            types: Types::void(Width::Bits32),
             known: HashMap::from([("void".to_owned(), VOID)]),
         }
     }

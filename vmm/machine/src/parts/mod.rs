@@ -5,10 +5,9 @@
 pub(crate) mod clock;
 pub(crate) mod console;
 pub(crate) mod gic;
-pub(crate) mod highbank;
 pub(crate) mod iommu;
-pub(crate) mod mvebu;
 pub(crate) mod rtc;
+pub(crate) mod soc;
 pub(crate) mod virtio;
 
 use std::fmt::Debug;

@@ -36,20 +36,8 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(width: Width) -> Self {
-        let void = Record {
-            name: 0,
-            kind: Kind::Void,
-        };
         Self {
-            types: Types {
-                width,
-                strings: vec![0],
-                records: vec![void],
-                members: Vec::new(),
-                values: Vec::new(),
-                parameters: Vec::new(),
-                by_name: Vec::new(),
-            },
+            types: Types::void(width),
             names: HashMap::new(),
             shapes: HashMap::new(),
         }

@@ -24,8 +24,8 @@ impl Soc {
     /// Returns the device by which the kernel knows the SoC.
     pub fn device(self) -> Placed {
         match self {
-            Self::Mvebu => parts::mvebu::coherency_fabric(layout::COHERENCY_FABRIC),
-            Self::Highbank => parts::highbank::system_registers(layout::SREGS),
+            Self::Mvebu => parts::soc::coherency_fabric(layout::COHERENCY_FABRIC),
+            Self::Highbank => parts::soc::system_registers(layout::SREGS),
         }
     }
 

@@ -10,7 +10,10 @@ use vmm_devices::ram::{DmaSpace, GuestRam};
 use super::super::tally::{Tallies, Tally};
 use super::super::{IommuInfo, IommuSummary};
 use super::registers::{self, window};
-use super::{Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu};
+use super::{
+    Described, Face, IommuContext, IommuDevice, IommuWindows, MadeIommus, Model, UnitState,
+    WrongIommu,
+};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
@@ -36,11 +39,7 @@ impl Model for Gen2 {
         &["renesas,ipmmu-r8a7791", "renesas,ipmmu-vmsa"]
     }
 
-    fn make(
-        &self,
-        entries: &[&Entry],
-        context: &IommuContext<'_>,
-    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+    fn make(&self, entries: &[&Entry], context: &IommuContext<'_>) -> MadeIommus {
         registers::each(entries, |entry, _| {
             let config = IpmmuConfig::gen2(&entry.name);
             Unit::new(self.model(), config, &[entry], context)
@@ -78,12 +77,7 @@ impl Model for Gen3 {
         &["renesas,ipmmu-r8a7795"]
     }
 
-    fn describe(
-        &self,
-        part: IommuPart,
-        shared: u32,
-        fdt: &mut FdtWriter,
-    ) -> Result<(), vm_fdt::Error> {
+    fn describe(&self, part: IommuPart, shared: u32, fdt: &mut FdtWriter) -> Described {
         match part {
             IommuPart::Instance(index) => {
                 // The second cell is the instance's bit in a status register of the main IPMMU.
@@ -95,11 +89,7 @@ impl Model for Gen3 {
         }
     }
 
-    fn make(
-        &self,
-        entries: &[&Entry],
-        context: &IommuContext<'_>,
-    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+    fn make(&self, entries: &[&Entry], context: &IommuContext<'_>) -> MadeIommus {
         // The main one is first, as `place` has it.
         let [main, caches @ ..] = entries else {
             return Ok(Vec::new());

@@ -148,6 +148,12 @@ pub struct SavedUnit<R> {
     pub tally: TallyState,
 }
 
+/// What comes of describing a part of an IOMMU: an error is that of the device tree's writer.
+pub(crate) type Described = Result<(), vm_fdt::Error>;
+
+/// IOMMUs that were made, or a sentence for the user.
+pub(crate) type MadeIommus = Result<Vec<Box<dyn IommuDevice>>, Error>;
+
 /// A model of IOMMU: where its instances stand on a board, what they are in a device tree, and how
 /// they are made.
 pub(crate) trait Model: Sync {
@@ -168,12 +174,7 @@ pub(crate) trait Model: Sync {
     ///
     /// # Errors
     /// Those of `fdt`.
-    fn describe(
-        &self,
-        part: IommuPart,
-        shared: u32,
-        fdt: &mut FdtWriter,
-    ) -> Result<(), vm_fdt::Error> {
+    fn describe(&self, part: IommuPart, shared: u32, fdt: &mut FdtWriter) -> Described {
         let _ = (part, shared, fdt);
         Ok(())
     }
@@ -182,11 +183,7 @@ pub(crate) trait Model: Sync {
     ///
     /// # Errors
     /// A sentence for the user.
-    fn make(
-        &self,
-        entries: &[&Entry],
-        context: &IommuContext<'_>,
-    ) -> Result<Vec<Box<dyn IommuDevice>>, Error>;
+    fn make(&self, entries: &[&Entry], context: &IommuContext<'_>) -> MadeIommus;
 }
 
 /// An IOMMU in a machine, or several that share what they cache.

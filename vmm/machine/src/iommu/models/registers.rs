@@ -12,7 +12,7 @@ use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary};
-use super::{Face, IommuContext, IommuDevice, SavedUnit, UnitState, WrongIommu};
+use super::{Face, IommuContext, IommuDevice, MadeIommus, SavedUnit, UnitState, WrongIommu};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::error::Error;
 pub(super) fn each<U: IommuDevice + 'static>(
     entries: &[&Entry],
     unit: impl Fn(&Entry, usize) -> Result<U, Error>,
-) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+) -> MadeIommus {
     let instances = entries
         .iter()
         .filter_map(|entry| Some((entry, entry.iommu_index()?)));

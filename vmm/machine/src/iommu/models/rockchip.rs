@@ -8,10 +8,9 @@ use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::registers::{self, RegisterIommu, Unit};
-use super::{IommuContext, IommuDevice, IommuWindows, Model, SavedUnit, UnitState, WrongIommu};
+use super::{IommuContext, IommuWindows, MadeIommus, Model, SavedUnit, UnitState, WrongIommu};
 use crate::config::IommuModel;
 use crate::entry::{Entry, IommuPart};
-use crate::error::Error;
 use crate::fdt;
 
 /// A Rockchip IOMMU of one of the formats.
@@ -53,11 +52,7 @@ impl Model for Rockchip {
         clocks(fdt)
     }
 
-    fn make(
-        &self,
-        entries: &[&Entry],
-        context: &IommuContext<'_>,
-    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+    fn make(&self, entries: &[&Entry], context: &IommuContext<'_>) -> MadeIommus {
         registers::each(entries, |entry, index| {
             let mut config = RockchipConfig::new(&entry.name, self.format);
             config.faults = (context.faults)(entry);

@@ -8,10 +8,9 @@ use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::registers::{self, RegisterIommu, Unit};
-use super::{IommuContext, IommuDevice, IommuWindows, Model, SavedUnit, UnitState, WrongIommu};
+use super::{IommuContext, IommuWindows, MadeIommus, Model, SavedUnit, UnitState, WrongIommu};
 use crate::config::IommuModel;
 use crate::entry::{Entry, IommuPart};
-use crate::error::Error;
 
 /// The Arm SMMU of architecture version 2.
 pub(super) struct Smmu;
@@ -48,11 +47,7 @@ impl Model for Smmu {
         fdt.property_u32("#global-interrupts", GLOBAL_INTERRUPTS)
     }
 
-    fn make(
-        &self,
-        entries: &[&Entry],
-        context: &IommuContext<'_>,
-    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+    fn make(&self, entries: &[&Entry], context: &IommuContext<'_>) -> MadeIommus {
         registers::each(entries, |entry, index| {
             let mut config = config(&entry.name);
             config.faults = (context.faults)(entry);

@@ -13,7 +13,8 @@ use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
 use super::{
-    Face, IommuContext, IommuDevice, IommuWindows, Model, UnitState, WrongIommu, registers,
+    Face, IommuContext, IommuDevice, IommuWindows, MadeIommus, Model, UnitState, WrongIommu,
+    registers,
 };
 use crate::config::{ConfigError, IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -40,11 +41,7 @@ impl Model for Virtio {
         &["virtio,mmio"]
     }
 
-    fn make(
-        &self,
-        entries: &[&Entry],
-        context: &IommuContext<'_>,
-    ) -> Result<Vec<Box<dyn IommuDevice>>, Error> {
+    fn make(&self, entries: &[&Entry], context: &IommuContext<'_>) -> MadeIommus {
         registers::each(entries, |entry, index| {
             VirtioUnit::new(entry, index, context)
         })
