@@ -26,6 +26,11 @@ impl TableReader for Counted<'_> {
         self.reads.set(self.reads.get() + 1);
         self.tables.read_descriptor(address)
     }
+
+    fn read_short_descriptor(&self, address: u64) -> std::result::Result<u32, ExternalAbort> {
+        self.reads.set(self.reads.get() + 1);
+        self.tables.read_short_descriptor(address)
+    }
 }
 
 /// Returns the like regime of the format with short descriptors.
