@@ -36,6 +36,8 @@ const PIECE: usize = 1 << 20;
 const PIECES_OF_A_THREAD: usize = 8;
 /// Most threads that copy at once.
 const MOST_THREADS: usize = 8;
+/// How often it is tried to seal memory at most.
+const SEAL_TRIES: usize = 50;
 
 /// The contents of RAM at one moment. Pages that hold zeros only take no room.
 #[derive(Clone, Debug)]
@@ -220,12 +222,24 @@ impl Blank {
         // Mappings show the file's own pages until they are written to: a change
         // to it would reach every machine.
         let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        fcntl_add_seals(&self.file, all)?;
+        while_busy(|| fcntl_add_seals(&self.file, all))?;
         Ok(Memory {
             file: Arc::new(self.file),
             size: self.size,
         })
     }
+}
+
+/// Seals a file that nobody else has. The kernel refuses while it holds a page of it itself, as
+/// when it moves one, and has then waited some time already.
+fn while_busy(mut seal: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
+    for _ in 1..SEAL_TRIES {
+        match seal() {
+            Err(Errno::BUSY) => thread::yield_now(),
+            sealed => return sealed,
+        }
+    }
+    seal()
 }
 
 /// Returns whether a page is not all zeros.
@@ -330,6 +344,21 @@ mod tests {
 
     fn put(memory: &GuestRam, at: u64, value: u8) {
         memory.write_obj(value, GuestAddress(BASE + at)).unwrap();
+    }
+
+    #[test]
+    fn sealing_is_tried_again_while_the_kernel_holds_a_page() {
+        let tries = |busy: usize, then: Result<(), Errno>| {
+            let mut made = 0;
+            let sealed = while_busy(|| {
+                made += 1;
+                if made <= busy { Err(Errno::BUSY) } else { then }
+            });
+            (made, sealed)
+        };
+        assert_eq!(tries(2, Ok(())), (3, Ok(())));
+        assert_eq!(tries(1, Err(Errno::PERM)), (2, Err(Errno::PERM)));
+        assert_eq!(tries(usize::MAX, Ok(())), (SEAL_TRIES, Err(Errno::BUSY)));
     }
 
     #[test]

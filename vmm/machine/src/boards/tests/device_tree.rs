@@ -206,7 +206,12 @@ fn boards_of_socs_are_virt_but_for_what_their_platform_code_looks_for() {
         };
         blob(&config, None)
     };
-    let [virt, mvebu, highbank] = BoardModel::ALL.map(of);
+    let boards = [
+        BoardModel::Virt,
+        BoardModel::VirtMvebu,
+        BoardModel::VirtHighbank,
+    ];
+    let [virt, mvebu, highbank] = boards.map(of);
     let [virt, mvebu, highbank] = [&virt, &mvebu, &highbank].map(|bytes| Fdt::new(bytes).unwrap());
     let fabric = "/coherency-fabric@9040000";
     let expected = vec!["marvell,armada-380-coherency-fabric"];
