@@ -43,23 +43,20 @@ impl BankRegime {
         iova: u64,
         access: Access,
     ) -> Result<Found, Miss> {
-        Ok(match self {
+        let (mapping, size_log2, attr_index) = match self {
             Self::Long(regime) => {
                 let walked = walk(tables, regime, iova, access)?;
-                Found {
-                    mapping: walked.mapping(iova),
-                    size_log2: walked.size_log2,
-                    attr_index: walked.attr_index,
-                }
+                (walked.mapping(iova), walked.size_log2, walked.attr_index)
             }
             Self::Short(regime) => {
                 let walked = walk_short(tables, regime, iova, access)?;
-                Found {
-                    mapping: walked.mapping(iova),
-                    size_log2: walked.size_log2,
-                    attr_index: walked.attr_index,
-                }
+                (walked.mapping(iova), walked.size_log2, walked.attr_index)
             }
+        };
+        Ok(Found {
+            mapping,
+            size_log2,
+            attr_index,
         })
     }
 
