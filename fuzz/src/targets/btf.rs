@@ -109,15 +109,19 @@ fn with_header(types: &[u8], strings: &[u8]) -> Vec<u8> {
 }
 
 fn check(blob: &[u8], path: &str, ram: &[u8]) {
-    let Ok(types) = Types::find(blob) else {
-        return;
-    };
+    if let Ok(types) = Types::find(blob) {
+        ask(&types, path, ram);
+    }
+}
+
+/// Asks all that can be asked of every type, and evaluates `path` from each in `ram`.
+pub(super) fn ask(types: &Types, path: &str, ram: &[u8]) {
     let memory = Image {
         base: 0xc000_0000,
         bytes: ram,
     };
     let reader = Reader {
-        types: &types,
+        types,
         symbols: None,
         memory: &memory,
     };
@@ -139,7 +143,7 @@ fn check(blob: &[u8], path: &str, ram: &[u8]) {
         let plain = types.plain_name(ty);
         if id < 16 && name.starts_with("struct ") {
             let members: Vec<&str> = types.member_names(ty).take(16).collect();
-            let _ = describe(&types, &[(plain, &members)]);
+            let _ = describe(types, &[(plain, &members)]);
         }
     }
     let _ = reader.device_name(0xc000_0000);

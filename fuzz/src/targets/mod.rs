@@ -4,6 +4,7 @@ pub mod btf;
 pub mod config;
 pub mod cpu;
 pub mod decoder;
+pub mod dwarf;
 pub mod fault_plan;
 pub mod firmware;
 pub mod gdb;
@@ -21,6 +22,7 @@ pub mod rockchip;
 pub mod rtc;
 pub mod smmu_v2;
 pub mod snapshot;
+pub mod sregs;
 mod text;
 pub mod uart;
 pub mod virtio_iommu;
@@ -36,6 +38,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("config", config::fuzz),
     ("cpu", cpu::fuzz),
     ("decoder", decoder::fuzz),
+    ("dwarf", dwarf::fuzz),
     ("fault_plan", fault_plan::fuzz),
     ("firmware", firmware::fuzz),
     ("gdb", gdb::fuzz),
@@ -50,6 +53,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("rtc", rtc::fuzz),
     ("smmu_v2", smmu_v2::fuzz),
     ("snapshot", snapshot::fuzz),
+    ("sregs", sregs::fuzz),
     ("uart", uart::fuzz),
     ("virtio_iommu", virtio_iommu::fuzz),
     ("virtio_mmio", virtio_mmio::fuzz),
