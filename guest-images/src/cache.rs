@@ -8,6 +8,7 @@
 //! apt/SUITE/          apt's private directories (apt-ARCHITECTURE/ for what is not armhf)
 //! cross/              a Rust compiler for 64-bit ARM hosts
 //! trees/RECIPE/       packages that are unpacked for guests and for compiling modules
+//! debug/KERNEL.json   which file has the debug information of a stock kernel
 //! downloads/HASH/     downloads under way
 //! work/NAME/          images under way
 //! work/SOURCE/        a kernel source and objects, until all images made from it are here
@@ -28,7 +29,7 @@ use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::source::Source;
 use crate::store::Store;
-use crate::{Error, host};
+use crate::{Error, debug_info, host};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -159,6 +160,56 @@ impl Cache {
             &mut Apt::new(self.store.root(), architecture),
             progress,
         )
+    }
+
+    /// Returns the `vmlinux` with the debug information of an image's kernel, if both are in the
+    /// cache. Of an image that is compiled here it is part of the image; that of a stock kernel
+    /// comes with [`Cache::obtain_debug_info`].
+    ///
+    /// # Errors
+    /// [`Error::UnknownImage`].
+    pub fn debug_info(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+        let manifest = self.store.present(catalog::find(name)?);
+        Ok(manifest.and_then(|manifest| debug_info::stored(&self.store, &manifest.kernel)))
+    }
+
+    /// Returns the `vmlinux` with the debug information of an image's kernel; image and debug
+    /// information are obtained if they are not in the cache. That of a stock kernel is half a
+    /// gigabyte or more to be fetched.
+    ///
+    /// # Errors
+    /// Any of [`Error`]; each says what to do.
+    pub fn obtain_debug_info(
+        &self,
+        name: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, Error> {
+        self.obtain(name, progress)?;
+        if let Some(path) = self.debug_info(name)? {
+            return Ok(path);
+        }
+        self.host_packages(&host::packages("fetch"), progress)?;
+        let architecture = catalog::find(name)?.architecture;
+        let mut source = Apt::new(self.store.root(), architecture);
+        self.debug_info_from(name, &mut source, progress)
+    }
+
+    /// Does what [`Cache::obtain_debug_info`] does for an image in the cache, with packages from
+    /// any source.
+    pub(crate) fn debug_info_from(
+        &self,
+        name: &str,
+        source: &mut dyn Source,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, Error> {
+        let spec = catalog::find(name)?;
+        let _lock = self.lock_image(spec, progress)?;
+        let path = self.store.manifest_path(spec);
+        let manifest = self.store.present(spec).ok_or_else(|| {
+            let missing = std::io::ErrorKind::NotFound;
+            Error::io("read", &path, missing.into())
+        })?;
+        Maker::new(&self.store, spec, source, progress).debug_info(&manifest.kernel)
     }
 
     /// Returns the files of an image in the cache, as a cache of that one image in another machine,

@@ -32,6 +32,7 @@ pub mod catalog;
 mod command;
 mod cpio;
 mod cross;
+mod debug_info;
 mod emulator;
 mod error;
 #[cfg(feature = "fuzzing")]

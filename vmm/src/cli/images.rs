@@ -26,6 +26,10 @@ pub enum Command {
         /// All images that need no build
         #[arg(long, conflicts_with = "names")]
         all: bool,
+        /// The vmlinux with the debug information of their kernels too, for --vmlinux NAME: of a
+        /// stock kernel half a gigabyte or more to be fetched
+        #[arg(long)]
+        debug_info: bool,
         #[command(flatten)]
         install: Install,
     },
@@ -62,6 +66,7 @@ pub fn run(command: Command) -> Result<CommandExit, UserError> {
         Command::Fetch {
             names,
             all,
+            debug_info,
             install,
         } => {
             install.apply();
@@ -71,6 +76,9 @@ pub fn run(command: Command) -> Result<CommandExit, UserError> {
                 find(&names)?
             };
             obtain(&cache, &specs)?;
+            if debug_info {
+                obtain_debug_info(&cache, &specs)?;
+            }
         }
         Command::Build { names, install } => {
             install.apply();
@@ -112,6 +120,18 @@ fn obtain(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), UserError> 
     Ok(())
 }
 
+fn obtain_debug_info(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), UserError> {
+    for spec in specs {
+        let vmlinux = cache.obtain_debug_info(spec.name, &mut install::terminal())?;
+        print(&format!(
+            "{}: its debug information is {}\n",
+            spec.name,
+            vmlinux.display()
+        ));
+    }
+    Ok(())
+}
+
 fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
     let all = names.is_empty();
     for spec in if all { every(|_| true) } else { find(names)? } {
@@ -128,7 +148,13 @@ fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
 fn list(cache: &Cache, json: bool) -> Result<(), UserError> {
     let images: Vec<(&ImageSpec, Option<Image>)> = catalog::all()
         .iter()
-        .map(|spec| Ok((spec, cache.image(spec.name)?)))
+        .map(|spec| {
+            let mut image = cache.image(spec.name)?;
+            if let Some(image) = &mut image {
+                image.vmlinux = cache.debug_info(spec.name)?;
+            }
+            Ok((spec, image))
+        })
         .collect::<Result<_, UserError>>()?;
     if json {
         let entries: Vec<Entry> = images

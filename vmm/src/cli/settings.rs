@@ -147,7 +147,7 @@ pub struct Settings {
     pub probe: Vec<String>,
     /// The vmlinux of this very kernel, from the directory in which it was built: the structures
     /// that probes name are read from its debug information, for kernels without types in their
-    /// images
+    /// images. Or the name of an image, after `vmm images fetch --debug-info NAME`
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub vmlinux: Option<PathBuf>,
     /// Write what happened at IOMMUs, devices, interrupts, probes and on the console to this file,

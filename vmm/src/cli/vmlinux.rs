@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use guest_images::{Cache, catalog};
 use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
 use vmm_files::input;
 
@@ -25,8 +26,9 @@ impl VmlinuxFiles {
     /// One is of no use: why, in a sentence.
     pub fn read<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Self, UserError> {
         let files = paths.into_iter().map(|path| {
-            let vmlinux = read(path)?;
-            Ok((path.clone(), vmlinux))
+            let path = located(path)?;
+            let vmlinux = read(&path)?;
+            Ok((path, vmlinux))
         });
         let files = files.collect::<Result<_, UserError>>()?;
         Ok(Self { files })
@@ -72,6 +74,21 @@ impl VmlinuxFiles {
         let files = self.files.into_iter().map(|(_, vmlinux)| vmlinux);
         TypesFrom::AnyOf(files.collect())
     }
+}
+
+/// Returns the file that is meant: that of this name, or the debug information of the image of this
+/// name.
+fn located(path: &Path) -> Result<PathBuf, UserError> {
+    let image = path.to_str().filter(|_| !path.exists());
+    let Some(spec) = image.and_then(|name| catalog::find(name).ok()) else {
+        return Ok(path.to_owned());
+    };
+    Cache::open()?.debug_info(spec.name)?.ok_or_else(|| {
+        UserError::new(format!(
+            "the debug information of {0} is not here: vmm images fetch --debug-info {0}",
+            spec.name
+        ))
+    })
 }
 
 fn read(path: &Path) -> Result<Vmlinux, UserError> {

@@ -88,6 +88,10 @@ fn mistakes_of_machines_are_told_first() {
         ("--disk @disk,ro,overlay", "both read-only and an overlay"),
         ("--initrd @none", "cannot read the initrd"),
         (
+            "--vmlinux debian-armmp --probe f",
+            "is not here: vmm images fetch --debug-info debian-armmp-6.1",
+        ),
+        (
             "--initrd @initrd --memory 64M",
             "too little for an initrd of 64M",
         ),

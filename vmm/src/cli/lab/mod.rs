@@ -69,7 +69,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     module: Option<PathBuf>,
     /// The vmlinux with debug information of that very kernel, for one without types in its image
-    /// (CONFIG_DEBUG_INFO_BTF)
+    /// (CONFIG_DEBUG_INFO_BTF). Or the name of an image whose debug information was fetched
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
     /// Write a report on each group of cases to this directory
@@ -100,7 +100,8 @@ pub struct MatrixArgs {
     #[arg(long, value_name = "FILE[,MODULE]")]
     kernel: Vec<String>,
     /// The vmlinux with debug information of one of these kernels, for one without types in its
-    /// image; each kernel takes the one of its own build. May be given more than once
+    /// image; each kernel takes the one of its own build. Or the name of an image whose debug
+    /// information was fetched. May be given more than once
     #[arg(long, value_name = "FILE")]
     vmlinux: Vec<PathBuf>,
 }
