@@ -14,17 +14,18 @@ const SHIPPED: &str = include_str!("behaviours.toml");
 
 /// The probes of every run. Those with a question mark are left out of kernels where they do not
 /// fit: static functions may be inlined, and older kernels have no `dma_ops_setup`.
-const LOOKS: [&str; 7] = [
+const LOOKS: [&str; 8] = [
     "?arch_setup_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.mapping) }",
     "?arch_setup_dma_ops@return { print(dev.name, dev.dma_ops) }",
     "?arch_teardown_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.dma_ops_setup) }",
+    "??arch_teardown_dma_ops { print(dev.name, dev.dma_ops) }",
     "?arch_teardown_dma_ops@return { print(dev.name, dev.dma_ops) }",
     "?driver_bound { print(dev.name, dev.driver.name) }",
     "?device_unbind_cleanup { print(dev.name) }",
     "?release_iommu_mapping { print(kref) }",
 ];
 
-/// Returns whether this is the probe by which teardowns are counted.
+/// Returns whether this is a probe by which teardowns are counted.
 pub(super) fn is_of_teardown(probe: &Probe) -> bool {
     probe.site.symbol == "arch_teardown_dma_ops" && !probe.site.at_return
 }

@@ -186,12 +186,18 @@ fn attached(case: &Case, outcome: &Mutex<ProbeResults>, probes: &[Probe]) -> Res
     if !outcome.armed {
         return Err(Undecided::NoKernel);
     }
-    // It is optional, as not every scenario is about teardowns.
-    let is_needed = |index: &usize| {
-        case.trigger.teardowns > 0 && probes.get(*index).is_some_and(is_of_teardown)
-    };
-    let unseen = outcome.left_out.iter().find(|(index, _)| is_needed(index));
-    unseen.map_or(Ok(()), |(_, why)| Err(Undecided::Unseen(why.clone())))
+    // They are optional, as not every scenario is about teardowns, and one is enough.
+    if case.trigger.teardowns == 0 {
+        return Ok(());
+    }
+    let counting = (0..).zip(probes).filter(|(_, probe)| is_of_teardown(probe));
+    let missing: Option<Vec<_>> = counting
+        .map(|(index, _)| outcome.left_out.get(&index))
+        .collect();
+    match missing.as_deref() {
+        Some([.., why]) => Err(Undecided::Unseen((*why).clone())),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the kernel's names of the devices, with those that reports use.

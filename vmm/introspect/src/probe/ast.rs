@@ -9,6 +9,8 @@ pub struct Probe {
     pub text: String,
     /// Whether the probe is left out where it does not fit the kernel.
     pub optional: bool,
+    /// Whether the probe is set only where the one before it does not fit the kernel.
+    pub instead: bool,
     /// The place in the guest's code.
     pub site: Site,
     /// The condition under which it acts; always, if there is none.

@@ -97,6 +97,7 @@ impl Parser {
 
     fn probe(&mut self, text: &str) -> Result<Probe> {
         let optional = self.take("?");
+        let instead = optional && self.take("?");
         let site = self.site()?;
         let condition = if self.take_word("if") {
             Some(self.or()?)
@@ -117,6 +118,7 @@ impl Parser {
         Ok(Probe {
             text: text.trim().into(),
             optional,
+            instead,
             site,
             condition,
             actions,

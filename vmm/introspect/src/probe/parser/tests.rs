@@ -66,7 +66,10 @@ fn numbers_have_64_bits() {
 fn a_question_mark_makes_a_probe_optional() {
     let probe = parse("? f@return { print(retval) }").unwrap();
     assert!(probe.optional && probe.site.at_return);
-    assert!(!parse("f").unwrap().optional);
+    assert!(!probe.instead && !parse("f").unwrap().optional);
+    let probe = parse("?? f").unwrap();
+    assert!(probe.optional && probe.instead);
+    assert!(refused("??? f").contains("name of a guest function"));
     assert!(refused("f ?").contains("should end here"));
 }
 

@@ -73,3 +73,28 @@ fn the_vmlinux_of_another_build_is_refused() {
     let build = MismatchError::Build(BANNER.into());
     assert_eq!(error, Some(ProbeError::Vmlinux(build)));
 }
+
+#[test]
+fn a_probe_is_set_instead_of_one_that_does_not_fit() {
+    let mut guest = guest();
+    let mut engine = guest.engine(&[
+        "?really_probe { print((struct device)x0.archdata.no_such_field) }",
+        "??really_probe { print((struct device)x0.archdata.depth) }",
+        "??really_probe { print((struct device)x0.archdata.mapping) }",
+        "?really_probe { print((struct device)x0.archdata.dma_coherent) }",
+        "??really_probe { print((struct device)x0.archdata.depth) }",
+    ]);
+    engine.use_types(TypesFrom::File(vmlinux(ID)));
+    guest.start(&mut engine);
+    let outcome = engine.outcome();
+    let left_out = outcome.lock().unwrap().left_out.clone();
+    assert_eq!(left_out.keys().collect::<Vec<_>>(), [&0]);
+    guest.call();
+    let hits = guest.come_to(&mut engine, 0x10_0d00);
+    let names: Vec<&str> = hits.iter().map(|hit| &*hit.values[0].0).collect();
+    let fields = ["depth", "dma_coherent"];
+    assert_eq!(
+        names,
+        fields.map(|field| format!("(struct device)x0.archdata.{field}"))
+    );
+}
