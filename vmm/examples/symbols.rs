@@ -1,19 +1,21 @@
-//! Looks into an unpacked kernel image (`Image`), a copy of guest RAM or a BTF blob, and prints
-//! what it finds.
+//! Looks into an unpacked kernel image (`Image`), a copy of guest RAM, a BTF blob or a `vmlinux`
+//! with debug information, and prints what it finds.
 //!
 //! ```sh
 //! cargo run --release -p vmm --example symbols -- Image                      # what is there, and how long it took
 //! cargo run --release -p vmm --example symbols -- Image --list               # all symbols, as in System.map
 //! cargo run --release -p vmm --example symbols -- Image arch_teardown_dma_ops device.archdata.dma_ops_setup
-//! cargo run --release -p vmm --example symbols -- objects.btf --table        # offsets for types/offsets.toml
+//! cargo run --release -p vmm --example symbols -- vmlinux --table            # offsets for types/offsets.toml
 //! ```
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use vmm::introspect::symbols::{Symbols, SymbolsError};
 use vmm::introspect::types::Types;
 use vmm::introspect::types::offsets::{banner, describe};
+use vmm::introspect::types::vmlinux::{Vmlinux, VmlinuxError};
 use vmm::vcpu::Width;
 
 /// What offset tables hold.
@@ -119,7 +121,14 @@ fn symbols_width(symbols: &Result<Symbols, SymbolsError>) -> Width {
 }
 
 fn table(image: &[u8]) -> ExitCode {
-    match Types::find(image) {
+    let types = match Vmlinux::parse(image) {
+        Ok(vmlinux) => Ok(Arc::clone(vmlinux.types())),
+        Err(VmlinuxError::NotElf) => Types::find(image)
+            .map(Arc::new)
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match types {
         Ok(types) => {
             print!("{}", describe(&types, TABLE));
             ExitCode::SUCCESS

@@ -22,7 +22,7 @@ fn types() -> Types {
     let table = "
         [[build]]
         releases = ['1.0']
-        contains = 'x'
+        contains = ['x']
         [build.structures.module]
         size = 128
         members.state = { at = 0, type = 'unsigned int' }

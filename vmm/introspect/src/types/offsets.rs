@@ -48,7 +48,7 @@ struct Build {
     /// The releases, which follow "Linux version " in the banner up to the blank.
     releases: Vec<String>,
     /// A text that is also in the banner, and tells this build from others of the same release.
-    contains: String,
+    contains: Vec<String>,
     /// The structures by name.
     #[serde(default)]
     structures: BTreeMap<String, Structure>,
@@ -126,10 +126,10 @@ impl Tables {
     pub fn types(&self, banner: &str) -> Option<Types> {
         let release = banner.strip_prefix("Linux version ")?;
         let release = release.split_once(' ').map_or(release, |(r, _)| r);
-        let build = self
-            .build
-            .iter()
-            .find(|b| b.releases.iter().any(|r| r == release) && banner.contains(&b.contains))?;
+        let build = self.build.iter().find(|build| {
+            build.releases.iter().any(|r| r == release)
+                && build.contains.iter().any(|part| banner.contains(part))
+        })?;
         build.types().ok()
     }
 }

@@ -348,6 +348,10 @@ fn embedded_tables_are_well_formed() {
             (424, 0),
         ),
         (
+            "Linux version 6.12.117+deb13-armmp (x) # SMP Debian 6.12.117-1 (2026-11-12)",
+            (432, 0),
+        ),
+        (
             "Linux version 7.2.12+deb14-armmp (x) # SMP Debian 7.2.12-1 (2026-10-22)",
             (440, 0),
         ),
@@ -395,7 +399,7 @@ fn a_table_agrees_with_what_it_was_made_from() {
     ];
     let t = types();
     let text = format!(
-        "[[build]]\nreleases = [\"9.9\"]\ncontains = \"\"\n{}",
+        "[[build]]\nreleases = [\"9.9\"]\ncontains = [\"\"]\n{}",
         offsets::describe(&t, &wanted)
     );
     let table = offsets::Tables::parse(&text).unwrap();
@@ -424,7 +428,7 @@ fn a_table_agrees_with_what_it_was_made_from() {
 fn bad_tables_are_explained() {
     let table = |field: &str| {
         let text = format!(
-            "[[build]]\nreleases = []\ncontains = \"\"\n[build.structures.s]\nsize = 4\nmembers.x = {field}"
+            "[[build]]\nreleases = []\ncontains = [\"\"]\n[build.structures.s]\nsize = 4\nmembers.x = {field}"
         );
         offsets::Tables::parse(&text).unwrap_err().to_string()
     };
