@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
 use vmm::lab::{Health, Host, compare};
-use vmm::timeline::VerdictKind;
+use vmm::timeline::{Kind, VerdictKind};
 
 use super::{case, expected, judge};
 
@@ -119,4 +119,35 @@ fn a_kernel_without_types_is_not_judged_and_says_what_to_give() {
     let judged = vmm::lab::run_on(Host::EMULATED, &case, &kernel, &types);
     let judgement = judged.expect("it is judged").judgement;
     assert!(judgement.is_expected(), "{judgement:?}");
+}
+
+/// As before v4.12-rc4: a structure of the same size that has another name for the flag.
+#[test]
+fn teardowns_are_counted_in_a_kernel_that_does_not_record_who_made_the_mapping() {
+    let case = case("deferral.shared.stock.off");
+    let kernel = super::kernel(&case);
+    let file = kernel.image.vmlinux.as_ref().expect("a vmlinux");
+    let mut file = std::fs::read(file).expect("a file");
+    let name = b"\0dma_ops_setup\0";
+    let places: Vec<usize> = (0..file.len() - name.len())
+        .filter(|&at| file[at..].starts_with(name))
+        .collect();
+    assert!(!places.is_empty(), "the file has types");
+    for at in places {
+        file[at + 1] = b'x';
+    }
+    let vmlinux = Vmlinux::parse(&file).expect("types");
+    assert!(
+        vmlinux
+            .types()
+            .resolve("device", "archdata.dma_ops_setup")
+            .is_err()
+    );
+    let types = TypesFrom::File(Arc::new(vmlinux));
+    let judged = vmm::lab::run_on(Host::EMULATED, &case, &kernel, &types).expect("it is judged");
+    assert!(judged.judgement.is_expected(), "{:?}", judged.judgement);
+    let teardowns = judged.run.timeline.events.iter().filter(|event| {
+        matches!(&event.kind, Kind::Probe { function, .. } if function == "arch_teardown_dma_ops")
+    });
+    assert!(teardowns.count() > 0);
 }
