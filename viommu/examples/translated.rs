@@ -98,7 +98,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // Its driver, for which the mock stands here, sets up a queue and a request that crosses pages.
-    let driver = MockSplitQueue::create(&dma, GuestAddress(0), 16);
+    let drivers_view = dma.pin();
+    let driver = MockSplitQueue::create(&drivers_view, GuestAddress(0), 16);
     let (request, answer) = (GuestAddress(4 * PAGE - 3), GuestAddress(6 * PAGE - 3));
     dma.write_slice(b"hello", request)?;
     let write = u16::try_from(VRING_DESC_F_WRITE)?;
@@ -107,6 +108,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         RawDescriptor::from(Descriptor::new(answer.0, 5, write, 0)),
     ])?;
     let mut queue: Queue = driver.create_queue()?;
+    // A pin that is kept would hold up the unmapping below.
+    drop(drivers_view);
     serve(&mut queue, &dma)?;
     println!("used ring at {}", queue.next_used());
     let mut data = [0; 5];

@@ -1,21 +1,24 @@
-//! For VMMs whose devices run on [`vm_memory::IommuMemory`]: a [`DmaSpace`] as its [`Iommu`].
+//! For VMMs whose devices run on [`vm_memory::IommuMemory`]: one that translates as a [`DmaSpace`]
+//! does.
 //!
-//! [`DmaSpace`] is a [`GuestMemory`](vm_memory::GuestMemory) of its own, faster and with a finer
-//! idea of faults; take this only where the type `IommuMemory` cannot be had out of the way.
+//! What [`DmaSpace`] itself gives out is faster and has a finer idea of faults; take this only
+//! where the type `IommuMemory` cannot be had out of the way.
+//!
+//! An `IommuMemory` is had from [`IommuSpace`] only, for one bounded piece of work, and holds a
+//! [pin](DmaSpace#pinning) as long as it lives: slices borrow from it. One that a device keeps
+//! holds up the guest's invalidations.
 //!
 //! # What is better than with an `Iotlb` of one's own
 //! [`vm_memory::iommu::Iotlb`] cannot name the last byte of the address space, overflows for ranges
 //! that wrap, and an empty range is a question it was not made for. None of that is visible here: a
 //! length of 0 is fine anywhere, the last page is a page like others, a range that wraps is an
-//! error. The answer holds a [pin](DmaSpace#pinning), so an access through the iterator of
-//! `IommuMemory::get_slices` is waited for by a grace period.
+//! error. An access through it, slices that are kept included, is waited for by a grace period.
 //!
 //! # What cannot be cured from here
 //! - `IommuMemory::check_range` asks the same question as an access, so it too tells the guest of a
 //!   fault.
 //! - An access that faults anywhere yields nothing, not what is before the fault; the fault's IOVA
 //!   is right.
-//! - Slices kept after their iterator is dropped are not waited for.
 //! - `IommuMemory` marks writes in a dirty bitmap of its own by IOVA, not in that of the memory's
 //!   regions.
 //! - Each access builds a map of the pages it touches: this costs allocations that [`DmaSpace`]
@@ -25,40 +28,87 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use vm_memory::iommu::{Error, Iommu, Iotlb, IotlbIterator, IovaRange};
-use vm_memory::{GuestAddress, GuestMemoryMmap, Permissions};
+use vm_memory::{
+    GuestAddress, GuestAddressSpace, GuestMemoryMmap, GuestMemoryRegion, IommuMemory, Permissions,
+};
 
-use crate::dma::{DmaSpace, Refusal};
+use crate::dma::{DmaSpace, PinnedSpace, Refusal};
 use crate::fault::Access;
-use crate::grace::Pin;
+use crate::host::StableHostMemory;
 
-/// A [`DmaSpace`] as an [`Iommu`] of vm-memory.
+/// The dirty bitmap of an `IommuMemory` over guest memory `M`.
+type Bitmap<M> = <<M as vm_memory::GuestMemoryBackend>::R as GuestMemoryRegion>::B;
+
+/// A [`DmaSpace`] for devices that are written against [`IommuMemory`].
 ///
 /// ```
 /// use std::sync::Arc;
 ///
-/// use viommu::{DmaSpace, vm_memory_iommu::SpaceIommu};
-/// use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, IommuMemory};
+/// use viommu::{DmaSpace, vm_memory_iommu::IommuSpace};
+/// use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 ///
 /// let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x1000)])?;
-/// let space = DmaSpace::pass_through(Arc::new(ram.clone()));
-/// let memory = IommuMemory::new(ram, SpaceIommu::new(space), true, ());
+/// let space = IommuSpace::new(DmaSpace::pass_through(Arc::new(ram)), ());
+/// let memory = space.memory();
 /// memory.write_obj(7u32, GuestAddress(0x10))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+pub struct IommuSpace<M: StableHostMemory = GuestMemoryMmap<()>> {
+    space: DmaSpace<M>,
+    bitmap: Bitmap<M>,
+}
+
+impl<M: StableHostMemory> IommuSpace<M> {
+    /// Creates the address space of `space`, whose `IommuMemory` has clones of `bitmap`: one whose
+    /// clones are the same bitmap collects what is written, by IOVA.
+    pub const fn new(space: DmaSpace<M>, bitmap: Bitmap<M>) -> Self {
+        Self { space, bitmap }
+    }
+}
+
+impl<M: StableHostMemory> Clone for IommuSpace<M>
+where
+    Bitmap<M>: Clone,
+{
+    fn clone(&self) -> Self {
+        Self::new(self.space.clone(), self.bitmap.clone())
+    }
+}
+
+impl<M: StableHostMemory> fmt::Debug for IommuSpace<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IommuSpace")
+            .field("space", &self.space)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every `memory()` is a pin, held until the last clone of the answer is dropped.
+impl<M: StableHostMemory + Clone + fmt::Debug + Send + Sync> GuestAddressSpace for IommuSpace<M>
+where
+    Bitmap<M>: Clone,
+{
+    type M = IommuMemory<M, SpaceIommu<M>>;
+    type T = Arc<Self::M>;
+
+    fn memory(&self) -> Self::T {
+        let pinned = self.space.memory();
+        let backend = M::clone(&self.space.memory);
+        let iommu = SpaceIommu { pinned };
+        Arc::new(IommuMemory::new(backend, iommu, true, self.bitmap.clone()))
+    }
+}
+
+/// A pinned [`DmaSpace`] as the [`Iommu`] of the memory that [`IommuSpace`] gives out.
 #[derive(Debug)]
 pub struct SpaceIommu<M = GuestMemoryMmap<()>> {
-    space: DmaSpace<M>,
+    pinned: Arc<PinnedSpace<M>>,
 }
 
 impl<M> SpaceIommu<M> {
-    /// Creates an [`Iommu`] that translates as `space` does. The memory of the `IommuMemory` must
-    /// be the same guest's.
-    pub fn new(space: DmaSpace<M>) -> Self {
-        Self { space }
-    }
-
     /// Returns the translations of `length` bytes from `iova` on, as an `Iotlb` that maps offsets
     /// from 0 on.
     fn pieces(&self, iova: u64, length: usize, access: Permissions) -> Result<Iotlb, Error> {
@@ -81,7 +131,7 @@ impl<M> SpaceIommu<M> {
             })?;
             let (address, room) = self.resolve(here, access).map_err(|refusal| {
                 // A blocked space has no IOMMU behind it that could report.
-                if let Some(port) = self.space.port() {
+                if let Some(port) = self.pinned.space.port() {
                     port.report(here, access, &refusal);
                 }
                 failed(done, refusal.reason(Access::of(access)))
@@ -98,8 +148,8 @@ impl<M> SpaceIommu<M> {
 
     /// Returns the guest physical address that `iova` leads to, and how far it goes on.
     fn resolve(&self, iova: u64, access: Permissions) -> Result<(GuestAddress, u64), Refusal> {
-        let Some(port) = self.space.port() else {
-            if self.space.is_blocked() {
+        let Some(port) = self.pinned.space.port() else {
+            if self.pinned.space.is_blocked() {
                 return Err(Refusal::blocked());
             }
             // Less than to the end of the address space, which has no length in 64 bits; more is a
@@ -114,31 +164,21 @@ impl<M> SpaceIommu<M> {
     }
 }
 
-/// The translations of one access, and the pin under which they hold.
-pub struct PinnedIotlb<'s> {
-    iotlb: Iotlb,
-    _pin: Option<Pin<'s>>,
-}
+/// The translations of one access.
+#[derive(Debug)]
+pub struct Translations(Iotlb);
 
-impl fmt::Debug for PinnedIotlb<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinnedIotlb")
-            .field("iotlb", &self.iotlb)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Deref for PinnedIotlb<'_> {
+impl Deref for Translations {
     type Target = Iotlb;
 
     fn deref(&self) -> &Iotlb {
-        &self.iotlb
+        &self.0
     }
 }
 
 impl<M: Send + Sync + fmt::Debug> Iommu for SpaceIommu<M> {
     type IotlbGuard<'a>
-        = PinnedIotlb<'a>
+        = Translations
     where
         Self: 'a;
 
@@ -147,18 +187,16 @@ impl<M: Send + Sync + fmt::Debug> Iommu for SpaceIommu<M> {
         iova: GuestAddress,
         length: usize,
         access: Permissions,
-    ) -> Result<IotlbIterator<PinnedIotlb<'_>>, Error> {
-        // Before the first lookup; the answer keeps it.
-        let _pin = self.space.port().map(|port| port.state.pins.pin());
+    ) -> Result<IotlbIterator<Translations>, Error> {
         let mut iotlb = self.pieces(iova.0, length, access)?;
         if length == 0 {
             // The range map has no empty ranges: make one of one byte, and go past it.
             iotlb.set_mapping(GuestAddress(0), GuestAddress(0), 1, access)?;
         }
-        let guard = PinnedIotlb { iotlb, _pin };
         // The answer's own addresses are never seen by the caller, only where they lead.
+        let all = Translations(iotlb);
         let mut answer =
-            Iotlb::lookup(guard, GuestAddress(0), length.max(1), access).map_err(|_| {
+            Iotlb::lookup(all, GuestAddress(0), length.max(1), access).map_err(|_| {
                 Error::IommuMisconfigured {
                     reason: "a translation was lost on the way".to_owned(),
                 }

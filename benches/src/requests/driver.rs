@@ -173,7 +173,9 @@ impl Driver {
     /// succeeded.
     pub fn serve(&mut self, count: u16) -> Duration {
         let start = Instant::now();
-        let served = self.iommu.process_requests(&mut self.queue, &self.own);
+        let served = self
+            .iommu
+            .process_requests(&mut self.queue, &self.own.pin());
         let taken = start.elapsed();
         // The clock has stopped: what follows is the driver's part.
         let served = served.expect("the queue is sound");

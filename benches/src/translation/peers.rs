@@ -82,7 +82,7 @@ impl Viommu {
     pub fn warm_up(&self, world: &World) {
         world
             .each()
-            .visit(world.mappings, |iova| resolve(&self.space, iova));
+            .visit(world.mappings, |iova| resolve(&self.space.pin(), iova));
         world.check(&self.space);
     }
 

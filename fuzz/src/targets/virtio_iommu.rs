@@ -183,8 +183,8 @@ impl Machine {
     /// Does what the device does when it is notified, or polled.
     fn serve(&mut self) {
         let [requests, events] = &mut self.queues;
-        let served = self.iommu.process_requests(requests, &self.own);
-        let events = self.iommu.process_events(events, &self.own);
+        let served = self.iommu.process_requests(requests, &self.own.pin());
+        let events = self.iommu.process_events(events, &self.own.pin());
         if served.is_err() || events.is_err() {
             // A broken queue: the driver has to begin anew.
             self.iommu.reset();

@@ -1,5 +1,6 @@
 //! The memory that one bus master sees.
 
+mod bytes;
 mod connection;
 mod port;
 mod slices;
@@ -24,23 +25,71 @@ use slices::Slices;
 /// The memory that one bus master sees: the only connection from a device to guest memory.
 ///
 /// Addresses are the device's own (IOVA); where no IOMMU stands in between they are guest physical
-/// addresses. `DmaSpace` implements [`GuestMemory`], so `virtio-queue` and other rust-vmm device
-/// code run on it unchanged, and gives no other way to memory: [`GuestMemory::physical_memory`]
-/// answers `None` although a space that passes through could name its memory, so that no device can
-/// come to depend on it.
+/// addresses. `DmaSpace` implements [`Bytes`](vm_memory::Bytes) for single accesses, and
+/// [`GuestAddressSpace`], whose `memory()` is a pinned [`GuestMemory`]: `virtio-queue` and other
+/// rust-vmm device code run on that unchanged. It gives no other way to memory:
+/// [`GuestMemory::physical_memory`] answers `None` although a space that passes through could name
+/// its memory, so that no device can come to depend on it.
 ///
 /// # Pinning
 /// What a bus master does under a *pin*, an invalidation waits for: a [grace
 /// period](crate::GracePeriod) that begins meanwhile ends only after it. Conversely, once a grace
 /// period is over, nothing lands through what was invalidated before it began. A pin is held
-/// - by the iterator of [`GuestMemory::get_slices`], from its creation until it is dropped. All
-///   operations of [`Bytes`](vm_memory::Bytes) (`read_slice`, `write_obj`, `load`,
-///   `read_volatile_from`, ...) do their work while they hold that iterator, so each of them is
-///   covered by itself, and may be used on a `DmaSpace` directly;
-/// - by a [`Pinned`] (or [`PinnedSpace`]) guard, from [`DmaSpace::pin`] until it is dropped. Code
-///   that keeps slices after the iteration, such as `Reader` and `Writer` of virtio-queue or a
-///   vectored read, must run on a guard: its slices borrow from it. Slices kept from a `DmaSpace`
-///   itself remain valid as memory, but no grace period waits for them.
+/// - by each operation of [`Bytes`](vm_memory::Bytes) on a `DmaSpace` (`read_slice`, `write_obj`,
+///   `load`, `read_volatile_from`, ...) while it does its work;
+/// - by a [`Pinned`] (or [`PinnedSpace`]) guard, from [`DmaSpace::pin`] or
+///   [`GuestAddressSpace::memory`] until it is dropped. Slices of memory are to be had from a guard
+///   only, and borrow from it, so whoever keeps one, such as `Reader` and `Writer` of virtio-queue
+///   or a vectored read, keeps the pin.
+///
+/// So no access goes without a pin, and that is checked when device code is compiled. A `DmaSpace`
+/// is no [`GuestMemory`], because vm-memory has every reference to one, plain or counted, and
+/// `GuestMemoryAtomic` pass for a [`GuestAddressSpace`] whose `memory()` pins nothing:
+///
+/// ```compile_fail,E0277
+/// # use vm_memory::{GuestAddress, GuestMemory, Permissions};
+/// fn slices(dma: &viommu::DmaSpace) {
+///     let _ = GuestMemory::get_slices(dma, GuestAddress(0), 4, Permissions::Read);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use std::sync::Arc;
+/// fn device<S: vm_memory::GuestAddressSpace>(memory: S) {}
+/// fn plug(dma: Arc<viommu::DmaSpace>) {
+///     device(dma);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn device<S: vm_memory::GuestAddressSpace>(memory: S) {}
+/// fn plug(dma: &viommu::DmaSpace) {
+///     device(dma);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use std::rc::Rc;
+/// fn device<S: vm_memory::GuestAddressSpace>(memory: S) {}
+/// fn plug(dma: Rc<viommu::DmaSpace>) {
+///     device(dma);
+/// }
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn plug(dma: viommu::DmaSpace) {
+///     let _ = vm_memory::GuestMemoryAtomic::new(dma);
+/// }
+/// ```
+///
+/// What is meant is the space itself:
+///
+/// ```
+/// fn device<S: vm_memory::GuestAddressSpace>(memory: S) {}
+/// fn plug(dma: &viommu::DmaSpace) {
+///     device(dma.clone());
+/// }
+/// ```
 ///
 /// Pin for bounded work only, and never wait under a pin for a grace period or for something that
 /// may wait for one. A guard that is kept, such as a [`GuestAddressSpace::memory`] stored in a
@@ -73,7 +122,7 @@ use slices::Slices;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DmaSpace<M = GuestMemoryMmap<()>> {
-    memory: Arc<M>,
+    pub(crate) memory: Arc<M>,
     connection: Connection<M>,
 }
 
@@ -137,6 +186,7 @@ impl<M> DmaSpace<M> {
     /// Pins the space for one bounded piece of work, such as one descriptor chain. See
     /// [pinning](Self#pinning).
     #[inline]
+    #[must_use = "the pin ends where it is dropped"]
     pub fn pin(&self) -> Pinned<'_, M> {
         let pin = match &self.connection {
             Connection::Port(port) => Some(port.state.pins.pin()),
@@ -194,17 +244,16 @@ impl<M: StableHostMemory> DmaSpace<M> {
     }
 }
 
-/// Implements access to memory through a space, for itself and for what has one, with a pin for
-/// each access or without.
+/// Implements access to memory for what has a pinned space.
 macro_rules! guest_memory {
-    ($type:ty, |$this:ident| $space:expr, pin: $pin:literal) => {
+    ($type:ty) => {
         impl<M: StableHostMemory> GuestMemory for $type {
             type PhysicalMemory = M;
             type Bitmap = <M::R as GuestMemoryRegion>::B;
 
             fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-                let $this = self;
-                slices::check(&*$space.memory, &$space.connection, addr.0, count, access)
+                let space = &self.space;
+                slices::check(&*space.memory, &space.connection, addr.0, count, access)
             }
 
             #[inline]
@@ -214,19 +263,17 @@ macro_rules! guest_memory {
                 count: usize,
                 access: Permissions,
             ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-                let $this = self;
-                Ok($space.slices(addr, count, access, $pin))
+                Ok(self.space.slices(addr, count, access, false))
             }
         }
     };
 }
 
-guest_memory!(DmaSpace<M>, |space| space, pin: true);
-
 /// A [`DmaSpace`] pinned for one bounded piece of work: see [pinning](DmaSpace#pinning).
 ///
 /// A clone is a pin of its own.
 #[derive(Debug)]
+#[must_use = "the pin ends where it is dropped"]
 pub struct Pinned<'s, M = GuestMemoryMmap<()>> {
     space: &'s DmaSpace<M>,
     _pin: Option<Pin<'s>>,
@@ -238,12 +285,13 @@ impl<M> Clone for Pinned<'_, M> {
     }
 }
 
-guest_memory!(Pinned<'_, M>, |pinned| pinned.space, pin: false);
+guest_memory!(Pinned<'_, M>);
 
 /// A pinned [`DmaSpace`] that borrows from nothing: what [`GuestAddressSpace::memory`] gives out.
+#[must_use = "the pin ends where it is dropped"]
 pub struct PinnedSpace<M = GuestMemoryMmap<()>> {
     /// The same handle, which has the pin.
-    space: DmaSpace<M>,
+    pub(crate) space: DmaSpace<M>,
     claim: Option<Claim>,
 }
 
@@ -264,7 +312,7 @@ impl<M> Drop for PinnedSpace<M> {
     }
 }
 
-guest_memory!(PinnedSpace<M>, |pinned| pinned.space, pin: false);
+guest_memory!(PinnedSpace<M>);
 
 /// For device code that is written against [`GuestAddressSpace`]: every `memory()` is a pin, held
 /// until the last clone of the answer is dropped.

@@ -27,7 +27,8 @@ fn space() -> DmaSpace {
 }
 
 fn slice_lengths(dma: &DmaSpace, addr: u64, count: usize) -> Option<Vec<usize>> {
-    dma.get_slices(GuestAddress(addr), count, Permissions::ReadWrite)
+    dma.pin()
+        .get_slices(GuestAddress(addr), count, Permissions::ReadWrite)
         .unwrap()
         .map(|slice| slice.map(|s| s.len()))
         .collect::<std::result::Result<_, _>>()
@@ -64,7 +65,10 @@ fn length_zero_is_fine_anywhere() {
     let dma = space();
     for addr in [BASE, BASE + 4 * PAGE, 0, u64::MAX] {
         assert_eq!(slice_lengths(&dma, addr, 0), Some(vec![]), "{addr:#x}");
-        assert!(dma.check_range(GuestAddress(addr), 0, Permissions::Write));
+        assert!(
+            dma.pin()
+                .check_range(GuestAddress(addr), 0, Permissions::Write)
+        );
     }
 }
 
@@ -72,7 +76,10 @@ fn length_zero_is_fine_anywhere() {
 fn holes_and_the_end_of_memory_are_errors() {
     let dma = space();
     let end = BASE + 6 * PAGE;
-    let ok = |addr, count| dma.check_range(GuestAddress(addr), count, Permissions::Read);
+    let ok = |addr, count| {
+        dma.pin()
+            .check_range(GuestAddress(addr), count, Permissions::Read)
+    };
     assert!(ok(end - 4, 4));
     assert!(!ok(end - 4, 5));
     assert!(!ok(end, 1));
@@ -95,7 +102,8 @@ fn ranges_that_wrap_are_errors() {
         (BASE, usize::MAX),
     ] {
         assert!(
-            !dma.check_range(GuestAddress(addr), count, Permissions::Write),
+            !dma.pin()
+                .check_range(GuestAddress(addr), count, Permissions::Write),
             "{addr:#x}+{count:#x}"
         );
         assert_eq!(slice_lengths(&dma, addr, count), None);
@@ -108,8 +116,14 @@ fn memory_that_ends_with_the_address_space_is_reached() {
     let top = u64::MAX - 0xfff;
     let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(top), 0xfff)]).unwrap();
     let dma = DmaSpace::pass_through(Arc::new(ram));
-    assert!(dma.check_range(GuestAddress(u64::MAX - 1), 1, Permissions::Read));
-    assert!(!dma.check_range(GuestAddress(u64::MAX - 1), 3, Permissions::Read));
+    assert!(
+        dma.pin()
+            .check_range(GuestAddress(u64::MAX - 1), 1, Permissions::Read)
+    );
+    assert!(
+        !dma.pin()
+            .check_range(GuestAddress(u64::MAX - 1), 3, Permissions::Read)
+    );
 }
 
 #[test]
@@ -118,25 +132,26 @@ fn clones_are_the_same_space_and_name_no_memory() {
     let clone = dma.clone();
     clone.write_obj(0x55u8, GuestAddress(BASE)).unwrap();
     assert_eq!(dma.read_obj::<u8>(GuestAddress(BASE)).unwrap(), 0x55);
-    assert!(dma.physical_memory().is_none());
+    assert!(dma.pin().physical_memory().is_none());
 }
 
 #[test]
 fn a_virtio_queue_runs_on_it() {
     let dma = space();
-    let driver = MockSplitQueue::create(&dma, GuestAddress(BASE), 16);
+    let pin = dma.pin();
+    let driver = MockSplitQueue::create(&pin, GuestAddress(BASE), 16);
     let buffer = GuestAddress(BASE + 2 * PAGE - 4);
     let descriptor = Descriptor::new(buffer.0, 8, VRING_DESC_F_WRITE as u16, 0);
     driver
         .build_desc_chain(&[RawDescriptor::from(descriptor)])
         .unwrap();
     let mut queue: Queue = driver.create_queue().unwrap();
-    assert!(queue.is_valid(&dma));
-    let chain = queue.pop_descriptor_chain(&dma).unwrap();
+    assert!(queue.is_valid(&pin));
+    let chain = queue.pop_descriptor_chain(&pin).unwrap();
     let head = chain.head_index();
-    let mut writer = chain.writer(&dma).unwrap();
+    let mut writer = chain.writer(&pin).unwrap();
     std::io::Write::write_all(&mut writer, b"virtio!!").unwrap();
-    queue.add_used(&dma, head, 8).unwrap();
+    queue.add_used(&pin, head, 8).unwrap();
     let mut back = [0; 8];
     dma.read_slice(&mut back, buffer).unwrap();
     assert_eq!(&back, b"virtio!!");

@@ -17,8 +17,8 @@
 //!   just unmapped must be able to come to an end, and it may be waiting for a vCPU.
 //! - Queue [`spec::EVENT_QUEUE`]: call [`VirtioIommu::process_events`] at a notification, and when
 //!   [`ReportsWaiting`] says so, on a thread that is not the device's.
-//! - The memory given to both is what the virtio-iommu itself sees: usually a
-//!   [`DmaSpace`](crate::DmaSpace) that passes through. It must not be one of this device's own
+//! - The memory given to both is what the virtio-iommu itself sees: usually the guest's, as it is,
+//!   or a pinned [`DmaSpace`](crate::DmaSpace). That must not be of one of this device's own
 //!   endpoints.
 //!
 //! ```

@@ -11,7 +11,6 @@ use super::domains::{Effects, Refusal};
 use super::requests::Request;
 use super::spec::{Status, TAIL_SIZE, fault, feature, property, readable_size};
 use crate::attachment::Attachment;
-use crate::dma::DmaSpace;
 use crate::host::StableHostMemory;
 
 /// How often a batch looks whether accesses that were under way have ended, before it is left
@@ -74,14 +73,17 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     /// invalidated at once and waited for at once, then all are answered. No answer is given while
     /// an access that began before may still use what the batch removed. This waits a moment for
     /// that, never longer: then the batch stays pending, and [`VirtioIommu::poll`] is to be called
-    /// until it is not. No lock is held and no memory is pinned meanwhile.
+    /// until it is not. No lock is held meanwhile.
+    ///
+    /// `mem` is plain guest memory, or a pinned [`DmaSpace`](crate::DmaSpace) of another unit: a
+    /// pin of this device's own would be waited for.
     ///
     /// # Errors
     /// If the queue itself is broken. A bad request is answered instead.
     pub fn process_requests(
         &mut self,
         queue: &mut Queue,
-        mem: &DmaSpace<M>,
+        mem: &impl GuestMemory,
     ) -> Result<Served, ServeError> {
         self.process_requests_within(queue, mem, &mut Quota::RING.clone())
     }
@@ -94,7 +96,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     pub fn process_requests_within(
         &mut self,
         queue: &mut Queue,
-        mem: &DmaSpace<M>,
+        mem: &impl GuestMemory,
         quota: &mut Quota,
     ) -> Result<Served, ServeError> {
         if !queue.ready() {
@@ -138,7 +140,11 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     ///
     /// # Errors
     /// As [`VirtioIommu::process_requests`].
-    pub fn poll(&mut self, queue: &mut Queue, mem: &DmaSpace<M>) -> Result<Served, ServeError> {
+    pub fn poll(
+        &mut self,
+        queue: &mut Queue,
+        mem: &impl GuestMemory,
+    ) -> Result<Served, ServeError> {
         if self.is_pending() {
             self.process_requests(queue, mem)
         } else {
@@ -155,7 +161,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     fn settle(
         &mut self,
         queue: &mut Queue,
-        mem: &DmaSpace<M>,
+        mem: &impl GuestMemory,
         served: &mut Served,
     ) -> Result<bool, ServeError> {
         served.pending = !self.batch.is_over(ROUNDS);
@@ -171,8 +177,6 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             // No request was served yet, or a reset has dropped the answers.
             return Ok(true);
         }
-        // Pinned anew for the answers: nothing is waited for under this pin.
-        let pin = mem.pin();
         for Answer {
             head,
             written,
@@ -181,10 +185,10 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         {
             // A tail out of reach: the buffer is given back unwritten.
             let written = match tail {
-                Some((place, status)) if place.write(&pin, [status as u8, 0, 0, 0]) => written,
+                Some((place, status)) if place.write(mem, [status as u8, 0, 0, 0]) => written,
                 _ => 0,
             };
-            queue.add_used(&pin, head, written)?;
+            queue.add_used(mem, head, written)?;
             served.used = true;
         }
         Ok(true)
@@ -195,15 +199,13 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     fn collect(
         &mut self,
         queue: &mut Queue,
-        mem: &DmaSpace<M>,
+        mem: &impl GuestMemory,
         left: &mut u16,
         quota: &mut Quota,
     ) -> Result<bool, ServeError> {
         let longest = readable_size::MAX + TAIL_SIZE;
         let longest = longest + self.config.probe_size.unwrap_or(0) as usize;
-        // Ends with this function: nobody may wait for a grace period while holding a pin.
-        let pin = mem.pin();
-        let mut chains = queue.iter(&pin)?;
+        let mut chains = queue.iter(mem)?;
         while *left > 0 && !quota.is_used_up() {
             let Some(chain) = chains.next() else {
                 break;
@@ -217,7 +219,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 written: 0,
                 tail: None,
             };
-            if sound && let Err(Later) = self.answer(&pin, &mut answer) {
+            if sound && let Err(Later) = self.answer(mem, &mut answer) {
                 // It is fetched again when the batch before it is complete and has given its slots
                 // back.
                 chains.go_to_previous_position();
@@ -413,7 +415,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     pub fn process_events(
         &mut self,
         queue: &mut Queue,
-        mem: &DmaSpace<M>,
+        mem: &impl GuestMemory,
     ) -> Result<Served, ServeError> {
         let mut served = Served::default();
         if !queue.ready() {
@@ -421,27 +423,25 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         }
         // Each round uses up a buffer: at most a ring's worth in one turn.
         for _ in 0..queue.size() {
-            // A pin for each report, so that a grace period waits for one at most.
-            let pin = mem.pin();
             let front = self.shared.reports().waiting.front().copied();
             let Some(report) = front else {
                 break;
             };
-            let Some(chain) = queue.iter(&pin)?.next() else {
+            let Some(chain) = queue.iter(mem)?.next() else {
                 break;
             };
             let head = chain.head_index();
             // The lock is not held here: this very access may be refused, and be reported.
             let sound = self.batch.chain.take(chain, fault::SIZE);
             let fits = sound && self.batch.chain.writable() >= fault::SIZE as u64;
-            let written = fits && self.batch.chain.write(&pin, 0, &report.to_bytes());
+            let written = fits && self.batch.chain.write(mem, 0, &report.to_bytes());
             if written {
                 // Nobody else takes reports out meanwhile: the first is still this one.
                 self.shared.reports().delivered();
             }
             #[expect(clippy::cast_possible_truncation, reason = "a report has a fixed size")]
             let length = if written { fault::SIZE as u32 } else { 0 };
-            queue.add_used(&pin, head, length)?;
+            queue.add_used(mem, head, length)?;
             served.used = true;
         }
         let available = queue.enable_notification(mem)?;

@@ -1,16 +1,19 @@
 //! The adaptor, under the real `IommuMemory` of vm-memory.
 
+use std::sync::Arc;
+
 use super::common::{DOMAIN, ENDPOINT, PAGE, RAM, ram, unit};
-use viommu::vm_memory_iommu::SpaceIommu;
+use viommu::vm_memory_iommu::{IommuSpace, SpaceIommu};
 use viommu::{Access, DmaSpace, FaultReason};
 use vm_memory::Permissions::{Read, ReadWrite, Write};
-use vm_memory::iommu::Iommu;
-use vm_memory::{Bytes, GuestAddress, GuestMemory, GuestMemoryMmap, IommuMemory};
+use vm_memory::{
+    Bytes, GuestAddress, GuestAddressSpace, GuestMemory, GuestMemoryMmap, IommuMemory,
+};
 
 type Memory = IommuMemory<GuestMemoryMmap<()>, SpaceIommu>;
 
-fn over(space: DmaSpace, ram: &GuestMemoryMmap<()>) -> Memory {
-    IommuMemory::new(ram.clone(), SpaceIommu::new(space), true, ())
+fn over(space: DmaSpace) -> Arc<Memory> {
+    IommuSpace::new(space, ()).memory()
 }
 
 fn lengths(memory: &Memory, iova: u64, count: usize) -> Option<Vec<usize>> {
@@ -26,7 +29,7 @@ fn lengths(memory: &Memory, iova: u64, count: usize) -> Option<Vec<usize>> {
 fn translates_across_pages_and_regions() {
     let ram = ram();
     let (unit, model) = unit(&ram, 64, None);
-    let memory = over(unit.space(ENDPOINT), &ram);
+    let memory = over(unit.space(ENDPOINT));
     model.map_page(0x1000, RAM + 0xff000, ReadWrite);
     model.map_page(0x2000, RAM + 0x10_0000, ReadWrite);
     model.map_page(0x3000, RAM, ReadWrite);
@@ -49,7 +52,7 @@ fn translates_across_pages_and_regions() {
 fn length_0_the_last_page_and_ranges_that_wrap() {
     let ram = ram();
     let (unit, model) = unit(&ram, 64, None);
-    let memory = over(unit.space(ENDPOINT), &ram);
+    let memory = over(unit.space(ENDPOINT));
     let top = u64::MAX - (PAGE - 1);
     model.map(DOMAIN, top, u64::MAX, RAM, ReadWrite);
     model.map_page(0, RAM + PAGE, ReadWrite);
@@ -78,7 +81,7 @@ fn length_0_the_last_page_and_ranges_that_wrap() {
 fn faults_are_told_with_the_address_out_of_reach() {
     let ram = ram();
     let (unit, model) = unit(&ram, 64, None);
-    let memory = over(unit.space(ENDPOINT), &ram);
+    let memory = over(unit.space(ENDPOINT));
     model.map_page(0x1000, RAM, Read);
     assert!(memory.read_obj::<u64>(GuestAddress(0x1ff8)).is_ok());
     let error = memory.read_obj::<u64>(GuestAddress(0x1ffc)).unwrap_err();
@@ -96,25 +99,34 @@ fn faults_are_told_with_the_address_out_of_reach() {
 #[test]
 fn spaces_without_a_unit() {
     let ram = ram();
-    let open = over(DmaSpace::pass_through(ram.clone()), &ram);
+    let open = over(DmaSpace::pass_through(ram.clone()));
     open.write_obj(9u8, GuestAddress(RAM)).unwrap();
     assert_eq!(ram.read_obj::<u8>(GuestAddress(RAM)).unwrap(), 9);
     assert_eq!(lengths(&open, u64::MAX, 1), None);
     assert_eq!(lengths(&open, u64::MAX, 2), None);
-    let blocked = over(DmaSpace::blocked(ram.clone()), &ram);
+    let blocked = over(DmaSpace::blocked(ram.clone()));
     assert!(blocked.read_obj::<u8>(GuestAddress(RAM)).is_err());
     assert_eq!(lengths(&blocked, RAM, 0), Some(vec![]));
 }
 
 #[test]
-fn an_answer_holds_a_pin() {
+fn the_memory_holds_a_pin_and_slices_borrow_from_it() {
     let ram = ram();
     let (unit, model) = unit(&ram, 64, None);
     model.map_page(0x1000, RAM, ReadWrite);
-    let iommu = SpaceIommu::new(unit.space(ENDPOINT));
-    let answer = iommu.translate(GuestAddress(0x1000), 4, Read).unwrap();
+    let space = IommuSpace::new(unit.space(ENDPOINT), ());
+    assert!(unit.begin_grace_period().is_over(), "nobody is at work");
+    let memory = space.memory();
+    let slices: Vec<_> = memory
+        .get_slices(GuestAddress(0x1000), 4, Read)
+        .unwrap()
+        .collect();
     let mut grace = unit.begin_grace_period();
     assert!(!grace.is_over());
-    drop(answer);
+    drop(slices);
+    let other = memory.clone();
+    drop(memory);
+    assert!(!grace.is_over());
+    drop(other);
     assert!(grace.is_over());
 }

@@ -8,7 +8,8 @@ use super::common::{PlainModel, Recorder, unit};
 use proptest::prelude::*;
 use viommu::{Access, Attachment, DomainId, EndpointId, Event, FaultReason, Mapping};
 use vm_memory::{
-    GuestAddress, GuestMemory, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, Permissions,
+    GuestAddress, GuestAddressSpace, GuestMemory, GuestMemoryBackend, GuestMemoryMmap,
+    GuestMemoryRegion, Permissions,
 };
 
 const ENDPOINTS: u32 = 3;
@@ -62,7 +63,7 @@ enum Action {
         iova: u64,
         count: usize,
         wanted: Permissions,
-        pinned: bool,
+        borrowed: bool,
     },
 }
 
@@ -154,8 +155,8 @@ fn action() -> impl Strategy<Value = Action> {
             prop_oneof![8 => 0usize..64, 4 => 0usize..0x6000, 1 => 0usize..0x40_0000, 1 => Just(usize::MAX)],
             permissions(),
             any::<bool>(),
-        ).prop_map(|(endpoint, iova, count, wanted, pinned)| Action::Access {
-            endpoint, iova, count, wanted, pinned
+        ).prop_map(|(endpoint, iova, count, wanted, borrowed)| Action::Access {
+            endpoint, iova, count, wanted, borrowed
         }),
     ]
 }
@@ -313,7 +314,7 @@ proptest! {
                                 let attached = unit.attachment(EndpointId(endpoint));
                                 let wanted = mapping.permissions;
                                 let want = expected(&memory, &model, attached, at, count, wanted);
-                                let got = actual(space, &model, &recorder, at, count, wanted);
+                                let got = actual(&space.pin(), &model, &recorder, at, count, wanted);
                                 prop_assert_eq!(got, want);
                             }
                             Ok(())
@@ -330,17 +331,17 @@ proptest! {
                 }
                 Action::Flush { domain, forget } => invalidate(domain, 0, u64::MAX, forget),
                 Action::Attach { endpoint, to } => unit.attach(EndpointId(endpoint), to),
-                Action::Access { endpoint, iova, count, wanted, pinned } => {
+                Action::Access { endpoint, iova, count, wanted, borrowed } => {
                     let attached = unit.attachment(EndpointId(endpoint));
                     let space = &spaces[endpoint as usize];
                     let want = expected(&memory, &model, attached, iova, count, wanted);
-                    let check = space.check_range(GuestAddress(iova), count, wanted);
+                    let check = space.pin().check_range(GuestAddress(iova), count, wanted);
                     prop_assert_eq!(check, want.1 == End::Done);
                     prop_assert!(model.take_faults().is_empty());
-                    let got = if pinned {
+                    let got = if borrowed {
                         actual(&space.pin(), &model, &recorder, iova, count, wanted)
                     } else {
-                        actual(space, &model, &recorder, iova, count, wanted)
+                        actual(&*space.memory(), &model, &recorder, iova, count, wanted)
                     };
                     prop_assert_eq!(got, want);
                 }

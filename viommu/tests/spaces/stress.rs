@@ -7,7 +7,7 @@ use std::thread;
 
 use super::common::{DOMAIN, ENDPOINT, PAGE, RAM, SetOnDrop, ram, unit};
 use viommu::{Attachment, DmaSpace, EndpointId};
-use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemory, Permissions};
 
 const IOVA: GuestAddress = GuestAddress(0x7000);
 const ROUNDS: u64 = 500;
@@ -20,8 +20,17 @@ fn at_once(space: &DmaSpace, value: u64) {
 }
 
 fn under_a_pin(space: &DmaSpace, value: u64) {
-    let pinned = space.pin();
-    let slices: Vec<_> = pinned
+    keeping_slices(&space.pin(), value);
+}
+
+/// As device code does that is generic over where its memory is.
+fn by_an_address_space(space: &impl GuestAddressSpace, value: u64) {
+    keeping_slices(&*space.memory(), value);
+}
+
+/// As `Reader` and `Writer` of virtio-queue do: the slices outlive the iterator.
+fn keeping_slices(memory: &impl GuestMemory, value: u64) {
+    let slices: Vec<_> = memory
         .get_slices(IOVA, 8, Permissions::Write)
         .unwrap()
         .flatten()
@@ -109,6 +118,13 @@ fn direct_accesses() {
 #[test]
 fn pinned_accesses() {
     frames_stay_quiet(&[under_a_pin, nested], false, |unit| {
+        unit.invalidate_range(DOMAIN, IOVA.0, IOVA.0 + 7);
+    });
+}
+
+#[test]
+fn accesses_of_generic_devices() {
+    frames_stay_quiet(&[by_an_address_space, at_once], false, |unit| {
         unit.invalidate_range(DOMAIN, IOVA.0, IOVA.0 + 7);
     });
 }

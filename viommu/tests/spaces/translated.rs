@@ -45,10 +45,10 @@ fn pages_contiguous_in_the_host_are_one_slice() {
     }
     for _ in 0..2 {
         assert_eq!(
-            lengths(&space, 0x10_0000, 0x2_0000, Write),
+            lengths(&space.pin(), 0x10_0000, 0x2_0000, Write),
             (vec![0x2_0000], false)
         );
-        assert_eq!(lengths(&space, 0x10_0ffc, 8, Read), (vec![8], false));
+        assert_eq!(lengths(&space.pin(), 0x10_0ffc, 8, Read), (vec![8], false));
     }
     assert_eq!(model.asked(), 32);
     // Another frame in between, and the border of two regions, which no slice may cross.
@@ -57,7 +57,7 @@ fn pages_contiguous_in_the_host_are_one_slice() {
     model.map_page(0x20_2000, RAM, ReadWrite);
     let split = vec![PAGE as usize, PAGE as usize, PAGE as usize];
     assert_eq!(
-        lengths(&space, 0x20_0000, 3 * PAGE as usize, Read),
+        lengths(&space.pin(), 0x20_0000, 3 * PAGE as usize, Read),
         (split, false)
     );
 }
@@ -68,12 +68,15 @@ fn a_mapping_across_regions_and_holes_is_split_where_they_are() {
     let space = unit.space(ENDPOINT);
     model.map(DOMAIN, 0, 0x3f_ffff, RAM, ReadWrite);
     let all = (vec![0x10_0000, 0x10_0000], true);
-    assert_eq!(lengths(&space, 0, 0x20_1800, Read), all);
+    assert_eq!(lengths(&space.pin(), 0, 0x20_1800, Read), all);
     assert_eq!(
-        lengths(&space, 0x20_1800, 0x800, Read),
+        lengths(&space.pin(), 0x20_1800, 0x800, Read),
         (vec![0x800], false)
     );
-    assert_eq!(lengths(&space, 0x20_1800, 0x801, Read), (vec![0x800], true));
+    assert_eq!(
+        lengths(&space.pin(), 0x20_1800, 0x801, Read),
+        (vec![0x800], true)
+    );
     assert!(model.take_faults().is_empty(), "no memory is no fault");
 }
 
@@ -84,16 +87,19 @@ fn faults_name_the_first_address_out_of_reach_and_come_when_met() {
     model.map_page(0x1000, RAM, ReadWrite);
     model.map_page(0x2000, RAM + PAGE, Read);
     let addr = GuestAddress(0x1800);
-    assert!(space.check_range(addr, 0x1800, Read));
-    assert!(!space.check_range(addr, 0x1800, Write));
-    assert!(!space.check_range(addr, 0x1800, ReadWrite));
-    assert!(!space.check_range(addr, 0x1801, Read));
+    assert!(space.pin().check_range(addr, 0x1800, Read));
+    assert!(!space.pin().check_range(addr, 0x1800, Write));
+    assert!(!space.pin().check_range(addr, 0x1800, ReadWrite));
+    assert!(!space.pin().check_range(addr, 0x1801, Read));
     assert!(model.take_faults().is_empty(), "a question is no access");
     assert_eq!(
-        lengths(&space, 0x1800, 0x1800, ReadWrite),
+        lengths(&space.pin(), 0x1800, 0x1800, ReadWrite),
         (vec![0x800], true)
     );
-    assert_eq!(lengths(&space, 0x1800, 0x1801, Read), (vec![0x1800], true));
+    assert_eq!(
+        lengths(&space.pin(), 0x1800, 0x1801, Read),
+        (vec![0x1800], true)
+    );
     assert_eq!(
         model.take_faults(),
         [
@@ -101,7 +107,8 @@ fn faults_name_the_first_address_out_of_reach_and_come_when_met() {
             (0x3000, Access::Read, FaultReason::Translation)
         ]
     );
-    let mut slices = space.get_slices(addr, 0x1801, Read).unwrap();
+    let pin = space.pin();
+    let mut slices = pin.get_slices(addr, 0x1801, Read).unwrap();
     assert!(slices.next().unwrap().is_ok());
     drop(slices);
     assert!(model.take_faults().is_empty(), "nobody came that far");
@@ -144,28 +151,28 @@ fn the_edges_of_the_address_space() {
     model.map_page(0, RAM + PAGE, ReadWrite);
     for _ in 0..2 {
         assert_eq!(
-            lengths(&space, top, PAGE as usize, Read),
+            lengths(&space.pin(), top, PAGE as usize, Read),
             (vec![PAGE as usize], false)
         );
-        assert_eq!(lengths(&space, u64::MAX, 1, Write), (vec![1], false));
-        assert_eq!(lengths(&space, u64::MAX, 2, Write), (vec![1], true));
+        assert_eq!(lengths(&space.pin(), u64::MAX, 1, Write), (vec![1], false));
+        assert_eq!(lengths(&space.pin(), u64::MAX, 2, Write), (vec![1], true));
         assert_eq!(
-            lengths(&space, u64::MAX - 1, usize::MAX, Write),
+            lengths(&space.pin(), u64::MAX - 1, usize::MAX, Write),
             (vec![2], true)
         );
-        assert!(!space.check_range(GuestAddress(u64::MAX), 2, Read));
-        assert!(space.check_range(GuestAddress(u64::MAX), 1, Read));
+        assert!(!space.pin().check_range(GuestAddress(u64::MAX), 2, Read));
+        assert!(space.pin().check_range(GuestAddress(u64::MAX), 1, Read));
     }
     assert!(model.take_faults().is_empty());
     for iova in [0, 0x7777_7777, top, u64::MAX] {
-        assert_eq!(lengths(&space, iova, 0, ReadWrite), (vec![], false));
-        assert!(space.check_range(GuestAddress(iova), 0, ReadWrite));
+        assert_eq!(lengths(&space.pin(), iova, 0, ReadWrite), (vec![], false));
+        assert!(space.pin().check_range(GuestAddress(iova), 0, ReadWrite));
     }
     // Invalidating the top by range must not wrap either.
     model.unmap(DOMAIN, top);
     unit.invalidate_range(DOMAIN, top, u64::MAX);
-    assert_eq!(lengths(&space, u64::MAX, 1, Write), (vec![], true));
-    assert_eq!(lengths(&space, 0, 1, Write), (vec![1], false));
+    assert_eq!(lengths(&space.pin(), u64::MAX, 1, Write), (vec![], true));
+    assert_eq!(lengths(&space.pin(), 0, 1, Write), (vec![1], false));
 }
 
 #[test]
@@ -200,10 +207,10 @@ fn attachments_decide_per_endpoint() {
 #[test]
 fn a_blocked_space_gives_nothing() {
     let space = DmaSpace::blocked(ram());
-    assert_eq!(lengths(&space, RAM, 4, Read), (vec![], true));
-    assert_eq!(lengths(&space, RAM, 0, Read), (vec![], false));
-    assert!(!space.check_range(GuestAddress(RAM), 1, Read));
-    assert!(space.check_range(GuestAddress(RAM), 0, Read));
+    assert_eq!(lengths(&space.pin(), RAM, 4, Read), (vec![], true));
+    assert_eq!(lengths(&space.pin(), RAM, 0, Read), (vec![], false));
+    assert!(!space.pin().check_range(GuestAddress(RAM), 1, Read));
+    assert!(space.pin().check_range(GuestAddress(RAM), 0, Read));
     let error = space.write_obj(1u8, GuestAddress(RAM)).unwrap_err();
     assert!(error.to_string().contains("blocked"), "{error}");
 }
@@ -381,13 +388,15 @@ fn guards_keep_a_grace_period_waiting_and_accesses_work_through_them() {
     drop(shared);
     assert!(grace.is_over());
 
-    let slices = space.get_slices(GuestAddress(0), 4, Read).unwrap();
+    let pin = space.pin();
+    let slices = pin.get_slices(GuestAddress(0), 4, Read).unwrap();
     let mut grace = unit.begin_grace_period();
-    assert!(!grace.is_over());
     drop(slices);
+    assert!(!grace.is_over(), "they may have been kept");
+    drop(pin);
     assert!(grace.is_over());
     space.read_obj::<u32>(GuestAddress(0)).unwrap();
-    assert!(space.check_range(GuestAddress(0), 1, Read));
+    assert!(space.pin().check_range(GuestAddress(0), 1, Read));
     assert!(unit.begin_grace_period().is_over());
 }
 

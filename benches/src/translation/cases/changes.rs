@@ -93,7 +93,7 @@ pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             each(world.random_iovas(), |iova| {
                 // A random address lies anywhere in its page.
                 viommu.invalidate(iova.0 & !(PAGE - 1));
-                resolve(&viommu.space, iova);
+                resolve(&viommu.space.pin(), iova);
             }),
         )
         .with(
@@ -108,7 +108,7 @@ pub fn pairs<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
         map_and_unmap(
             "map, use, invalidate",
             contenders,
-            |iova| resolve(&viommu.space, iova),
+            |iova| resolve(&viommu.space.pin(), iova),
             |iova| resolve(memory, iova),
         ),
         refill,
@@ -166,7 +166,7 @@ pub fn flushes<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             Peer::Viommu,
             after_refill(
                 world.each(),
-                |iova| resolve(&viommu.space, iova),
+                |iova| resolve(&viommu.space.pin(), iova),
                 || viommu.flush(),
             ),
         )

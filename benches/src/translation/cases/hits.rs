@@ -1,5 +1,6 @@
 //! Accesses to what the cache knows.
 
+use std::fmt::Debug;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -171,7 +172,7 @@ fn read_dependent<M: GuestMemory>(memory: &M, addresses: &[u64]) {
 /// Never inlined, into a buffer of a length that the compiler does not know: as a device's code
 /// calls it, and so that no contender gains or loses by how its loop was optimised.
 #[inline(never)]
-pub fn read<M: GuestMemory>(memory: &M, address: GuestAddress) -> u64 {
+pub fn read<M: Bytes<GuestAddress, E: Debug>>(memory: &M, address: GuestAddress) -> u64 {
     let mut bytes = [0; ACCESS];
     let length = black_box(ACCESS);
     memory

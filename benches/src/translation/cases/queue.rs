@@ -6,6 +6,7 @@
     reason = "addresses and lengths are chosen below 4 GiB"
 )]
 
+use std::fmt::Debug;
 use std::hint::black_box;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -125,7 +126,7 @@ impl<'w> Ring<'w> {
     }
 
     /// Times the device's part of `count` chains.
-    fn run<M: GuestMemory>(
+    fn run<M: Bytes<GuestAddress, E: Debug>>(
         &mut self,
         memory: &M,
         count: u64,
@@ -150,7 +151,7 @@ impl<'w> Ring<'w> {
     }
 
     /// Does the driver's part, unmeasured: makes `chains` with new random buffers available.
-    fn drive<M: GuestMemory>(&mut self, memory: &M, chains: u16) {
+    fn drive<M: Bytes<GuestAddress, E: Debug>>(&mut self, memory: &M, chains: u16) {
         let ring = |page: u64, offset: u64| GuestAddress(self.base + page * PAGE + offset);
         for chain in 0..chains {
             let head = chain * CHAIN;

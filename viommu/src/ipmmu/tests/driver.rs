@@ -21,6 +21,7 @@ const IOVA: u64 = 0x4000_0000;
 /// Returns a request of two buffers, one to be read and one to be written, answered by a device on
 /// `dma`. The rings are at [`IOVA`], which has two pages; the buffers are wherever they are.
 fn virtio_request(dma: &DmaSpace, request: u64, answer: u64) -> Result<(), ()> {
+    let dma = &dma.pin();
     let driver = MockSplitQueue::create(dma, GuestAddress(IOVA), 16);
     let descriptors = [
         RawDescriptor::from(Descriptor::new(request, 8, VRING_DESC_F_NEXT as u16, 1)),

@@ -158,7 +158,8 @@ fn no_write_lands_through_a_translation_that_was_flushed() {
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 // Refused while nothing is mapped. The write comes some time after the translation.
-                let slices = dma
+                let pin = dma.pin();
+                let slices = pin
                     .get_slices(GuestAddress(IOVA), 4, Permissions::Write)
                     .unwrap();
                 for slice in slices.flatten() {

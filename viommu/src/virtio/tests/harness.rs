@@ -284,7 +284,7 @@ impl Machine {
 
     pub(super) fn try_serve(&mut self) -> Result<Served, ServeError> {
         self.iommu
-            .process_requests(&mut self.requests.queue, &self.mem)
+            .process_requests(&mut self.requests.queue, &self.mem.pin())
     }
 
     pub(super) fn serve(&mut self) -> Served {
@@ -293,13 +293,13 @@ impl Machine {
 
     pub(super) fn poll(&mut self) -> Served {
         self.iommu
-            .poll(&mut self.requests.queue, &self.mem)
+            .poll(&mut self.requests.queue, &self.mem.pin())
             .unwrap()
     }
 
     pub(super) fn serve_within(&mut self, quota: &mut Quota) -> Served {
         self.iommu
-            .process_requests_within(&mut self.requests.queue, &self.mem, quota)
+            .process_requests_within(&mut self.requests.queue, &self.mem.pin(), quota)
             .unwrap()
     }
 
@@ -366,7 +366,7 @@ impl Machine {
         for _ in 0..count {
             let (_, writable) = self.events.send(&[Part::Out(fault::SIZE as u32)]);
             self.iommu
-                .process_events(&mut self.events.queue, &self.mem)
+                .process_events(&mut self.events.queue, &self.mem.pin())
                 .unwrap();
             let (_, length) = self.events.take_used().unwrap();
             assert_eq!(length, fault::SIZE as u32);

@@ -77,7 +77,7 @@ fn broken_rings_are_errors() {
     machine.requests.queue.set_ready(false);
     assert!(machine.try_serve().is_err());
     let queue = &mut machine.requests.queue;
-    let served = machine.iommu.process_events(queue, &machine.mem);
+    let served = machine.iommu.process_events(queue, &machine.mem.pin());
     assert_eq!(served.unwrap(), Default::default(), "reports wait");
 }
 
@@ -96,7 +96,7 @@ fn rings_of_the_device_may_be_behind_another_iommu() {
     first.ok(unmap(1, RAM, RAM + RAM_SIZE - 1));
     let served = second
         .iommu
-        .process_requests(&mut second.requests.queue, &second.mem);
+        .process_requests(&mut second.requests.queue, &second.mem.pin());
     assert!(served.is_err());
 }
 
@@ -124,8 +124,8 @@ proptest! {
             machine.requests.offer(head);
         }
         let Machine { iommu, requests, mem, .. } = &mut machine;
-        let _ = iommu.process_requests(&mut requests.queue, mem);
-        let _ = iommu.process_events(&mut requests.queue, mem);
+        let _ = iommu.process_requests(&mut requests.queue, &mem.pin());
+        let _ = iommu.process_events(&mut requests.queue, &mem.pin());
         // No bus master is pinned, so there is nothing to wait for.
         prop_assert!(!iommu.is_pending());
     }

@@ -90,7 +90,7 @@ fn a_report_should_not_use_several_buffers() {
     let large = machine.events.send(&[Part::Out(10), Part::Out(100)]);
     machine
         .iommu
-        .process_events(&mut machine.events.queue, &machine.mem)
+        .process_events(&mut machine.events.queue, &machine.mem.pin())
         .unwrap();
     let mut used = || machine.events.take_used().unwrap();
     assert_eq!(used(), (u32::from(small.0), 0));
@@ -109,7 +109,7 @@ fn reports_wait_for_buffers_and_those_that_are_too_many_are_counted() {
     }
     let served = machine
         .iommu
-        .process_events(&mut machine.events.queue, &machine.mem)
+        .process_events(&mut machine.events.queue, &machine.mem.pin())
         .unwrap();
     assert!(!served.used && !served.more);
     assert_eq!(machine.iommu.waiting_reports(), MAX_WAITING_REPORTS);
@@ -130,14 +130,14 @@ fn buffers_stay_available_while_there_is_nothing_to_report() {
     for _ in 0..2 {
         let served = machine
             .iommu
-            .process_events(&mut machine.events.queue, &machine.mem)
+            .process_events(&mut machine.events.queue, &machine.mem.pin())
             .unwrap();
         assert_eq!(served, Default::default());
     }
     machine.writes(EP, 8);
     machine
         .iommu
-        .process_events(&mut machine.events.queue, &machine.mem)
+        .process_events(&mut machine.events.queue, &machine.mem.pin())
         .unwrap();
     assert_eq!(machine.events.take_used(), Some((u32::from(head), 24)));
     assert_eq!(machine.events.bytes(&writable), report(1, 0x102, EP, 8));

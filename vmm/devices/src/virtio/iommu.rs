@@ -98,13 +98,13 @@ impl Iommu {
             mappings: usize::try_from(budget.left() / MAPPING_COST).unwrap_or(usize::MAX),
         };
         let mut quota = all;
-        let mut served = iommu.process_requests_within(queue, mem, &mut quota)?;
+        let mut served = iommu.process_requests_within(queue, &mem.pin(), &mut quota)?;
         for _ in 0..patience {
             if !served.pending {
                 break;
             }
             std::thread::yield_now();
-            let next = iommu.process_requests_within(queue, mem, &mut quota)?;
+            let next = iommu.process_requests_within(queue, &mem.pin(), &mut quota)?;
             // Buffers that an earlier look used still need an interrupt.
             served = Served {
                 used: served.used || next.used,
@@ -204,7 +204,7 @@ impl VirtioDevice for Iommu {
                 self.observer.event(DriverEvent::Notified);
                 self.serve_requests(turn, PATIENCE)?
             }
-            EVENT_QUEUE => lock(&self.iommu).process_events(turn.queue, turn.mem)?,
+            EVENT_QUEUE => lock(&self.iommu).process_events(turn.queue, &turn.mem.pin())?,
             _ => Served::default(),
         };
         Ok(self.progress(served))
@@ -215,7 +215,7 @@ impl VirtioDevice for Iommu {
             // No patience: this runs again when the access that is waited for has ended.
             REQUEST_QUEUE if self.unfinished => self.serve_requests(turn, 0)?,
             // Whether or not requests are left: faults to be reported are deferred work, too.
-            EVENT_QUEUE => lock(&self.iommu).process_events(turn.queue, turn.mem)?,
+            EVENT_QUEUE => lock(&self.iommu).process_events(turn.queue, &turn.mem.pin())?,
             _ => Served::default(),
         };
         Ok(self.progress(served))

@@ -164,7 +164,7 @@ pub fn serve(
     let mut left = queue.size();
     loop {
         // While buffers are taken the driver need not notify of more: they are found anyway.
-        queue.disable_notification(mem)?;
+        queue.disable_notification(&mem.pin())?;
         let before = left;
         while left > 0 {
             let used = left < queue.size();
@@ -187,7 +187,7 @@ pub fn serve(
         }
         // Looks once more after notifications are on, or a buffer that came in between would wait
         // for the next one.
-        let more = queue.enable_notification(mem)?;
+        let more = queue.enable_notification(&mem.pin())?;
         // The ring announces buffers and none could be fetched: a further round would find the
         // same.
         if more && before == left {

@@ -437,7 +437,7 @@ impl VirtioMmio {
                 // If the driver's wish cannot be read, a needless interrupt harms less than a lost
                 // one.
                 let wanted =
-                    |queue: &mut Queue| queue.needs_notification(&self.mem).unwrap_or(true);
+                    |queue: &mut Queue| queue.needs_notification(&self.mem.pin()).unwrap_or(true);
                 if progress.used && self.queues.get_mut(index).is_some_and(wanted) {
                     self.raise(VIRTIO_MMIO_INT_VRING);
                 }
