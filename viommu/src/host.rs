@@ -114,6 +114,16 @@ impl<M> HostMemory<M> {
         })
     }
 
+    /// Returns how many bytes from the guest physical `address` on there is no memory, if there is
+    /// none at it; never 0. To the end of the address space it is one byte less.
+    pub fn gap(&self, address: u64) -> u64 {
+        let after = self.regions.partition_point(|r| r.start <= address);
+        match self.regions.get(after) {
+            Some(next) => next.start - address,
+            None => (u64::MAX - address).max(1),
+        }
+    }
+
     /// Returns the guest physical address of `place`, if there is such a region.
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn address(&self, place: &RegionExtent) -> Option<u64> {

@@ -31,6 +31,7 @@ pub mod smmu_v2;
 mod sync;
 #[cfg(test)]
 mod test_support;
+mod translation;
 mod unit;
 pub mod virtio;
 pub mod vm_memory_iommu;
@@ -51,6 +52,7 @@ pub use register_event::{
     Effect, Ignored, IgnoredAccess, Observers, Part, RegisterChange, RegisterEvent,
     RegisterObserver, TraceWords,
 };
+pub use translation::{Target, Translation};
 pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
 
 #[cfg(all(test, not(loom)))]

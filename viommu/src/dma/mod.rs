@@ -19,7 +19,7 @@ use crate::grace::{Claim, Pin};
 use crate::host::StableHostMemory;
 use crate::unit::TranslationUnit;
 use connection::Connection;
-pub(crate) use port::{Port, Refusal};
+pub(crate) use port::{Port, Refusal, reach};
 use slices::Slices;
 
 /// The memory that one bus master sees: the only connection from a device to guest memory.
@@ -275,7 +275,7 @@ macro_rules! guest_memory {
 #[derive(Debug)]
 #[must_use = "the pin ends where it is dropped"]
 pub struct Pinned<'s, M = GuestMemoryMmap<()>> {
-    space: &'s DmaSpace<M>,
+    pub(crate) space: &'s DmaSpace<M>,
     _pin: Option<Pin<'s>>,
 }
 

@@ -162,6 +162,15 @@ impl<M> Port<M> {
         Ok(place)
     }
 
+    /// Counts a fault, and reports it to the guest and the observer.
+    #[cold]
+    pub fn report_fault(&self, fault: &Fault) {
+        if self.unit.count {
+            self.state.counters.faults.add_one();
+        }
+        self.unit.report(fault);
+    }
+
     /// Reports a refusal to the guest and the observer.
     #[cold]
     pub fn report(&self, iova: u64, wanted: Permissions, refusal: &Refusal) {
@@ -169,23 +178,15 @@ impl<M> Port<M> {
         let Requester { endpoint, source } = self.requester();
         let access = Access::of(wanted);
         match *refusal {
-            Refusal::Fault(domain, Miss { reason, level }) => {
-                if unit.count {
-                    state.counters.faults.add_one();
-                }
-                let fault = Fault {
-                    endpoint,
-                    source,
-                    domain,
-                    iova,
-                    access,
-                    reason,
-                    level,
-                };
-                // The model first: whoever sees the event finds the fault recorded.
-                unit.model.fault(&fault);
-                unit.emit(&Event::Fault(fault));
-            }
+            Refusal::Fault(domain, Miss { reason, level }) => self.report_fault(&Fault {
+                endpoint,
+                source,
+                domain,
+                iova,
+                access,
+                reason,
+                level,
+            }),
             // It happens behind the IOMMU: no model records it, and the guest sees its device fail.
             Refusal::Bus(address) => {
                 if unit.count {
@@ -235,7 +236,7 @@ impl Refusal {
 /// Returns how many bytes of a model's answer are before `iova`, and its last IOVA, cut where its
 /// physical addresses would wrap. A model that breaks its promises has no answer.
 #[inline]
-fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64), Miss> {
+pub(crate) fn reach(mapping: &Mapping, iova: u64, wanted: Permissions) -> Result<(u64, u64), Miss> {
     let Mapping {
         first,
         last,
