@@ -107,9 +107,21 @@ fn begun(code: &[u16], seed: u64, thumb: bool) -> (Core, Arc<FlatBus>) {
 /// Runs a program by the interpreter and as host code, in pieces, and compares all that there is
 /// after each.
 fn compare(random: &mut impl RngCore, code: &[u16], thumb: bool) {
+    compare_from(random, code, thumb, |_, _| ());
+}
+
+/// Compares as [`compare`] does, from what `prepare` makes of both cores.
+fn compare_from(
+    random: &mut impl RngCore,
+    code: &[u16],
+    thumb: bool,
+    prepare: impl Fn(&mut Core, &FlatBus),
+) {
     let seed = random.next_u64();
     let (mut plain, plain_bus) = begun(code, seed, thumb);
     let (mut translating, bus) = begun(code, seed, thumb);
+    prepare(&mut plain, &plain_bus);
+    prepare(&mut translating, &bus);
     let times = 1 + random.next_u32() % 3;
     translating.translate_code_after(times).unwrap();
     for _ in 0..8 {
@@ -135,6 +147,57 @@ fn random_programs_of_every_encoding() {
         let thumb = random.next_u32().is_multiple_of(3);
         let code = program(&mut random, thumb);
         compare(&mut random, &code, thumb);
+    }
+}
+
+/// Has the TLB hold translations of the code and of the data that the guest's tables do not have
+/// any more, as a guest may that has not invalidated them yet.
+fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus) {
+    /// Loads from r0, stores there, and goes on with the next page, four times; then stays.
+    const TOUCH: [u32; 5] = [
+        0xe590_1000,
+        0xe580_1000,
+        0xe280_0a01,
+        0xe251_1000,
+        0xeaff_fffa,
+    ];
+    const TABLE: u64 = RAM + 0x1_0000;
+    const PROGRAM: u32 = CODE + 0xf00;
+    let section = (BASE >> 20) as usize;
+    let entry = TABLE + 4 * section as u64;
+    // A section that everybody may read and write (DDI 0406C B3.5.1).
+    bus.write_words(entry, &[BASE & 0xfff0_0000 | 0xc02]);
+    bus.write_words(PROGRAM.into(), &TOUCH);
+    let before = core.cpu.s.clone();
+    let s = &mut core.cpu.s;
+    (s.cp15.ttbr0, s.cp15.dacr) = (TABLE, 1);
+    s.cp15.sctlr |= 1;
+    s.psr.thumb = false;
+    (s.r[0], s.r[15]) = (BASE + 0x4000, PROGRAM);
+    core.run(4 * 5);
+    let s = &mut core.cpu.s;
+    let cp15 = s.cp15.clone();
+    // Everything else is as before, and exceptions lead to the page of the program.
+    *s = before;
+    s.cp15 = cp15;
+    s.cp15.vbar = CODE + 0x800;
+    for vector in 0..8 {
+        let target = CODE | u32::from(s.psr.thumb);
+        bus.write_words(u64::from(CODE + 0x800 + 4 * vector), &[0xe59f_f018]);
+        bus.write_words(u64::from(CODE + 0x820 + 4 * vector), &[target]);
+    }
+    bus.write_words(entry, &[0]);
+}
+
+/// Whether an access asks the TLB or the guest's tables shows where these disagree.
+#[test]
+fn translations_that_the_tables_have_no_more() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
+    let cases = if cfg!(debug_assertions) { 100 } else { 3_000 };
+    for _ in 0..cases {
+        let thumb = random.next_u32().is_multiple_of(3);
+        let code = program(&mut random, thumb);
+        compare_from(&mut random, &code, thumb, keep_what_the_tables_lose);
     }
 }
 

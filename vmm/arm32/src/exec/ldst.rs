@@ -201,6 +201,9 @@ impl Cpu {
     }
 
     /// Makes one access of any kind at any privilege, in the current endianness.
+    ///
+    /// At the current one it asks the TLB first, as all handlers do whose instructions host code
+    /// may make in their place: a guest sees which was asked where its tables have changed since.
     fn access_general(
         &mut self,
         mem: MemOp,
@@ -210,16 +213,24 @@ impl Cpu {
         op: &Op,
     ) -> Result<(Option<u32>, Flow), Flow> {
         let size = u32::from(mem.size());
+        let current = privileged == self.s.psr.mode.privileged();
         if !mem.is_load() {
             let value = if rt == 15 { op.pc_read() } else { self.reg(rt) };
-            let value = self.in_memory_order(value.into(), size);
-            return Ok((
-                None,
-                self.store_general(at, size, value, privileged, false, op.idx)?,
-            ));
+            let flow = if current {
+                self.store_element(at, size, value.into(), op)?
+            } else {
+                let value = self.in_memory_order(value.into(), size);
+                self.store_general(at, size, value, privileged, false, op.idx)?
+            };
+            return Ok((None, flow));
         }
-        let (value, flow) = self.load_general(at, size, privileged, false, op.idx)?;
-        let value = self.in_memory_order(value, size) as u32;
+        let (value, flow) = if current {
+            self.load_element(at, size, op)?
+        } else {
+            let (value, flow) = self.load_general(at, size, privileged, false, op.idx)?;
+            (self.in_memory_order(value, size), flow)
+        };
+        let value = value as u32;
         Ok((
             Some(match mem {
                 MemOp::Ldrsb => value as i8 as u32,
