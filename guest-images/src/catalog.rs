@@ -4,7 +4,7 @@ use crate::image_spec::LPAE;
 use crate::recipes;
 use crate::{Error, SourceEdit};
 
-pub use crate::image_spec::{Architecture, Build, ImageSpec, Origin};
+pub use crate::image_spec::{Architecture, Build, ImageSpec, Origin, OwnModule};
 
 /// Packages that depend on a release's current kernel, each with what it is for.
 const ARMMP: (&str, Architecture) = ("linux-image-armmp", Architecture::Armhf);
@@ -39,6 +39,21 @@ const WIDEN_VIRTIO_IOMMU: SourceEdit = SourceEdit {
     new: "\tdepends on (ARM || ARM64 || X86)\n",
 };
 
+/// Lets dmabounce be configured for the generic virtual platform of ARMv7; no code is touched.
+const WIDEN_DMABOUNCE: SourceEdit = SourceEdit {
+    name: "Kconfig widened",
+    path: "arch/arm/Kconfig",
+    section: "config ARCH_VIRT",
+    old: "\tselect ARM_PSCI\n",
+    new: "\tselect ARM_PSCI\n\tselect DMABOUNCE\n",
+};
+
+/// Registers devices with dmabounce, which no platform code of ARMv7 does.
+const BOUNCE_DEVICES: OwnModule = OwnModule {
+    name: "bounce_devices",
+    source: recipes::BOUNCE_DEVICES,
+};
+
 /// Returns an image's entry that is compiled here.
 const fn built(
     name: &'static str,
@@ -59,6 +74,8 @@ const fn built(
             source,
             addition,
             edits,
+            own_modules: &[],
+            late_modules: &[],
         }),
     }
 }
@@ -69,7 +86,7 @@ const BOOKWORM: (&str, &str) = ("bookworm", "linux-source-6.1");
 const TRIXIE: (&str, &str) = ("trixie", "linux-source-6.12");
 const FORKY: (&str, &str) = ("forky", "linux-source-7.2");
 
-static CATALOG: [ImageSpec; 16] = [
+static CATALOG: [ImageSpec; 17] = [
     built(
         "ipmmu",
         "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
@@ -118,6 +135,22 @@ static CATALOG: [ImageSpec; 16] = [
         recipes::VIRTIO_IOMMU_SINCE_6_11_CONFIG,
         &[WIDEN_VIRTIO_IOMMU],
     ),
+    ImageSpec {
+        name: "dmabounce-5.10",
+        aliases: &[],
+        description: "the ipmmu-5.10 kernel with dmabounce: Kconfig widened, and a test module of ours",
+        kernel: "5.10",
+        architecture: Architecture::Armhf,
+        origin: Origin::Built(Build {
+            suite: BULLSEYE.0,
+            source: BULLSEYE.1,
+            addition: recipes::DMABOUNCE_CONFIG,
+            edits: &[WIDEN_DMABOUNCE],
+            own_modules: &[BOUNCE_DEVICES],
+            // The guest decides when devices get their driver: after the other module is there.
+            late_modules: &[BOUNCE_DEVICES.name, "virtio_mmio"],
+        }),
+    },
     stock(
         "debian-armmp-6.1",
         &["debian-armmp"],
@@ -257,6 +290,12 @@ mod tests {
                 .unwrap()
                 .how()
                 .ends_with(", Kconfig dependency widened")
+        );
+        let bounce = find("dmabounce-5.10").unwrap();
+        assert!(
+            bounce
+                .how()
+                .ends_with(", Kconfig widened, test module of ours")
         );
     }
 

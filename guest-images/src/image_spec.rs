@@ -71,6 +71,20 @@ pub struct Build {
     /// What is edited in the source before it is configured. Empty: the source is compiled
     /// unmodified.
     pub edits: &'static [SourceEdit],
+    /// Modules of our own that are compiled for it.
+    pub own_modules: &'static [OwnModule],
+    /// Modules that its initial file system contains for its guest to load, besides those that are
+    /// the same for all images.
+    pub late_modules: &'static [&'static str],
+}
+
+/// A kernel module of our own, of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnModule {
+    /// Its name.
+    pub name: &'static str,
+    /// Its source, in C.
+    pub source: &'static str,
 }
 
 impl ImageSpec {
@@ -89,11 +103,14 @@ impl ImageSpec {
                 suite,
                 source,
                 edits,
+                own_modules,
                 ..
-            }) => edits.iter().fold(
-                format!("built from {source} of Debian {suite}"),
-                |text, edit| format!("{text}, {}", edit.name),
-            ),
+            }) => {
+                let text = format!("built from {source} of Debian {suite}");
+                let own = (!own_modules.is_empty()).then_some("test module of ours");
+                let extras = edits.iter().map(|edit| edit.name).chain(own);
+                extras.fold(text, |text, extra| format!("{text}, {extra}"))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::error::IoContext;
+use crate::image_spec::OwnModule;
 use crate::kernel_source::SourceTree;
 use crate::lock::Lock;
 use crate::maker::Maker;
@@ -38,6 +39,8 @@ pub(crate) struct Plan<'a> {
     pub fragment: &'a str,
     /// Edits of the source.
     pub edits: &'a [SourceEdit],
+    /// Modules of our own.
+    pub own_modules: &'a [OwnModule],
     /// Hash of the recipe.
     pub recipe: String,
 }
@@ -47,7 +50,8 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
     let source = SourceTree::prepare(maker, plan.archive, &plan.package, plan.edits)?;
     configure(maker, &source, plan.fragment)?;
     compile(maker, &source)?;
-    let modules = install_modules(maker, &source)?;
+    let own = compile_own(maker, &source, plan.own_modules)?;
+    let modules = install_modules(maker, &source, own.as_deref())?;
     let tree = source.top();
     let blobs = maker.store.blobs();
     // Copies, as `make` must find its own files where it left them when it builds another image.
@@ -144,15 +148,53 @@ fn quick_make(
     Err(failure(log, &source.top(), text.lines().collect()))
 }
 
-/// Stores all modules that were compiled, without debugging information. `depmod` is kept out of
-/// it: dependencies are read from the modules here, as for stock kernels.
-fn install_modules(maker: &mut Maker<'_>, source: &SourceTree) -> Result<Vec<ModuleFile>, Error> {
-    let place = maker.scratch("modules")?;
+/// Compiles modules of our own for the kernel that is in the tree. Returns where they are, if there
+/// are any.
+fn compile_own(
+    maker: &mut Maker<'_>,
+    source: &SourceTree,
+    modules: &[OwnModule],
+) -> Result<Option<PathBuf>, Error> {
+    if modules.is_empty() {
+        return Ok(None);
+    }
+    // Within the tree, whose place is kept out of the objects. Kbuild looks only where it is told.
+    let place = source.top().join("viommu");
+    fs::create_dir_all(&place).at("created", &place)?;
+    let mut kbuild = String::new();
+    for OwnModule { name, source } in modules {
+        kbuild += &format!("obj-m += {name}.o\n");
+        let file = place.join(format!("{name}.c"));
+        fs::write(&file, source).at("written", &file)?;
+    }
+    let file = place.join("Kbuild");
+    fs::write(&file, kbuild).at("written", &file)?;
     let mut command = make(source);
-    command
-        .arg(format!("INSTALL_MOD_PATH={}", place.display()))
-        .args(["INSTALL_MOD_STRIP=1", "DEPMOD=true", "modules_install"]);
-    quick_make(maker, source, command, "collecting the modules")?;
+    command.arg(format!("M={}", place.display())).arg("modules");
+    quick_make(maker, source, command, "compiling modules of ours")?;
+    Ok(Some(place))
+}
+
+/// Stores all modules that were compiled, those of our own in `own` too, without debugging
+/// information. `depmod` is kept out of it: dependencies are read from the modules here, as for
+/// stock kernels.
+fn install_modules(
+    maker: &mut Maker<'_>,
+    source: &SourceTree,
+    own: Option<&Path>,
+) -> Result<Vec<ModuleFile>, Error> {
+    let place = maker.scratch("modules")?;
+    // The kernel's first: installing them empties the directory.
+    for own in [None].into_iter().chain(own.map(Some)) {
+        let mut command = make(source);
+        if let Some(own) = own {
+            command.arg(format!("M={}", own.display()));
+        }
+        command
+            .arg(format!("INSTALL_MOD_PATH={}", place.display()))
+            .args(["INSTALL_MOD_STRIP=1", "DEPMOD=true", "modules_install"]);
+        quick_make(maker, source, command, "collecting the modules")?;
+    }
     let index = Index::scan(&place)?;
     let store = |(name, path): (&str, &Path)| {
         Ok(ModuleFile {

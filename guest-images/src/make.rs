@@ -128,6 +128,7 @@ impl Maker<'_> {
                     archive: &file,
                     fragment: &recipes::fragment(self.spec.name, build.addition),
                     edits: build.edits,
+                    own_modules: build.own_modules,
                     recipe,
                 };
                 kernel_build::build(self, plan)
@@ -183,7 +184,7 @@ impl Maker<'_> {
     /// Returns the modules for the initial file system in an order in which they can be loaded, and
     /// the names of those among them that its guest loads when it wants.
     fn select_modules(&mut self, kernel: &Kernel) -> Result<(Vec<Module>, Vec<String>), Error> {
-        let late = recipes::module_names(recipes::LATE_MODULES);
+        let late = recipes::late_modules(self.spec);
         let (index, mut wanted) = if self.spec.needs_build() {
             let path = |sha256: &str| self.store.blobs().path(sha256);
             let files = kernel.modules.iter();

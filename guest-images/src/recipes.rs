@@ -40,6 +40,15 @@ pub(crate) const VIRTIO_IOMMU_CONFIG: &str = include_str!("../recipes/virtio-iom
 /// What kernels before 5.18 need besides.
 pub(crate) const BEFORE_5_18_CONFIG: &str = include_str!("../recipes/ipmmu-before-5.18.config");
 
+/// What the `dmabounce` kernel adds to it, with what its kernel needs besides.
+pub(crate) const DMABOUNCE_CONFIG: &str = concat!(
+    include_str!("../recipes/ipmmu-before-5.18.config"),
+    include_str!("../recipes/dmabounce.config")
+);
+
+/// The module that registers devices with dmabounce.
+pub(crate) const BOUNCE_DEVICES: &str = include_str!("../recipes/bounce_devices.c");
+
 /// What kernels since 6.11 need besides, or call otherwise.
 pub(crate) const SINCE_6_11_CONFIG: &str = include_str!("../recipes/ipmmu-since-6.11.config");
 
@@ -141,6 +150,9 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
                 // Without its name, which is for people and changes nothing of the kernel.
                 texts.extend([edit.path, edit.section, edit.old, edit.new]);
             }
+            for module in build.own_modules {
+                texts.extend([module.name, module.source]);
+            }
             hash_texts(texts)
         }
     }
@@ -164,20 +176,35 @@ pub(crate) fn module_recipe(spec: &ImageSpec) -> &'static str {
     }
 }
 
+/// Returns the names of the modules that an image's guest loads when it wants.
+pub(crate) fn late_modules(spec: &ImageSpec) -> Vec<&'static str> {
+    let mut names = module_names(LATE_MODULES);
+    if let Origin::Built(build) = spec.origin {
+        names.extend(build.late_modules);
+    }
+    names
+}
+
 /// Returns the hash of all that decides how an image's initial file system is made, apart from the
 /// packages.
 pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
     let modules = module_recipe(spec);
     let (suite, package) = BUSYBOX;
-    hash_texts([
-        FORMAT.to_string().as_str(),
-        INITRAMFS_FORMAT.to_string().as_str(),
-        &init(spec),
+    let (format, initramfs_format) = (FORMAT.to_string(), INITRAMFS_FORMAT.to_string());
+    let init = init(spec);
+    let mut texts = vec![
+        format.as_str(),
+        initramfs_format.as_str(),
+        &init,
         modules,
         LATE_MODULES,
         suite,
         package,
-    ])
+    ];
+    if let Origin::Built(build) = spec.origin {
+        texts.extend(build.late_modules);
+    }
+    hash_texts(texts)
 }
 
 #[cfg(test)]
@@ -212,6 +239,19 @@ mod tests {
             .collect();
         assert_eq!(modules, ["CONFIG_COMMON_CLK_AXI_CLKGEN=m"]);
         assert_eq!(module_names(LATE_MODULES), ["clk_axi_clkgen"]);
+    }
+
+    #[test]
+    fn an_image_s_own_late_modules_are_compiled_and_change_its_recipe() {
+        let bounce = crate::catalog::find("dmabounce-5.10").unwrap();
+        let late = ["clk_axi_clkgen", "bounce_devices", "virtio_mmio"];
+        assert_eq!(late_modules(bounce), late);
+        assert!(DMABOUNCE_CONFIG.contains("\nCONFIG_VIRTIO_MMIO=m\n"));
+        assert!(BOUNCE_DEVICES.contains("MODULE_LICENSE(\"Dual BSD/GPL\")"));
+        let plain = crate::catalog::find("ipmmu-5.10").unwrap();
+        assert_eq!(late_modules(plain), ["clk_axi_clkgen"]);
+        assert_ne!(initramfs_recipe(bounce), initramfs_recipe(plain));
+        assert_ne!(kernel_recipe(bounce), kernel_recipe(plain));
     }
 
     #[test]

@@ -52,6 +52,10 @@ fn attachment(evidence: &Evidence<'_>, lane: &Lane, event: &Event, end: u64) -> 
     let (Kind::Attachment { to }, Lane::Utlb { unit, utlb, .. }) = (&event.kind, lane) else {
         return None;
     };
+    if !evidence.case.topology.iommu.facts().described {
+        // A bridge's ports lead where they always do.
+        return None;
+    }
     let (key, mark, meaning) = match to {
         Route::Context { context } => {
             let meaning = format!("{lane} translates through context {context}.");
@@ -116,7 +120,7 @@ fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<Meaning> {
         (Kind::Fault { burst, reason, .. }, _) => (
             "fault",
             Mark::Bad,
-            format!("The IOMMU refuses {}: {reason}.", burst.first),
+            format!("{} is refused: {reason}.", burst.first),
         ),
         (Kind::Console { text }, _) => return console_meaning(text),
         _ => return None,

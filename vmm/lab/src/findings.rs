@@ -26,7 +26,7 @@ pub(super) fn run(
     } else {
         VerdictKind::Unexpected
     };
-    let mut sentence = sentence(judgement);
+    let mut sentence = sentence(judgement, case.topology.iommu);
     if !judgement.is_expected() {
         sentence = format!(
             "{sentence} Not as expected: {}.",
@@ -50,8 +50,11 @@ pub(super) fn run(
     }
 }
 
-fn sentence(judgement: &Judgement) -> String {
+fn sentence(judgement: &Judgement, iommu: IommuModel) -> String {
     let what = match judgement.health {
+        Health::Healthy if !iommu.facts().described => {
+            "No DMA was refused, and every byte arrived."
+        }
         Health::Healthy => "All DMA was translated, and every byte arrived.",
         Health::Detached => {
             "Every byte arrived, but translations were torn down under their users."
@@ -147,7 +150,11 @@ fn seconds(ns: u64) -> String {
 }
 
 fn findings(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
-    let mut rows = utlbs(evidence, judgement);
+    // Nothing happens to a bridge's ports.
+    let mut rows = match evidence.case.topology.iommu.facts().described {
+        true => utlbs(evidence, judgement),
+        false => Vec::new(),
+    };
     for device in &evidence.case.topology.device {
         rows.push(dma(evidence, judgement, device.role));
     }
@@ -259,7 +266,11 @@ impl Accesses {
 
 fn dma(evidence: &Evidence<'_>, judgement: &Judgement, role: char) -> Finding {
     let all = Accesses::of(evidence, role);
-    let mut parts = vec![format!("{} accesses translated", all.translated)];
+    let through = match evidence.case.topology.iommu.facts().described {
+        true => "translated",
+        false => "through the bridge",
+    };
+    let mut parts = vec![format!("{} accesses {through}", all.translated)];
     for (count, what) in [
         (all.past, "past the IOMMU"),
         (all.errors, "to where no memory is"),
@@ -362,9 +373,11 @@ fn mapping(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
             left.device, left.iova, left.address
         )
     }));
+    let is_iommu = evidence.case.topology.iommu.facts().described;
     for device in &evidence.case.topology.device {
         let has = |sign: &str| has(&signs::of(device.role, sign));
-        if has("ops-before") {
+        // Where nobody gets a mapping, it is only what the scenario begins with.
+        if has("ops-before") && is_iommu {
             parts.push(format!(
                 "{} got none: its dma_ops were set before",
                 device.role
@@ -375,6 +388,7 @@ fn mapping(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
         }
     }
     let host = match parts.as_slice() {
+        [] if !is_iommu => observed(false, "none: there is no IOMMU"),
         [] if evidence.case.topology.iommu == IommuModel::Virtio => {
             observed(false, "each device's own; what was given back is gone")
         }

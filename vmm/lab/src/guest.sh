@@ -97,6 +97,18 @@ bind() {
 	settle
 }
 
+# bounce_devices MIB: registers all devices with dmabounce, which reach the first MIB of RAM only, before they get
+# their driver, which comes after. The image has both as modules.
+bounce_devices() {
+	names=
+	for role in $ROLES; do
+		eval device=\$$role
+		names=$names${names:+,}$device
+	done
+	modprobe bounce_devices devices=$names window=$1 && modprobe virtio_mmio || echo "lab: no dmabounce"
+	settle
+}
+
 # Both, for each of the devices that it is about.
 rebind() {
 	for subject in $SUBJECTS; do unbind $subject; done

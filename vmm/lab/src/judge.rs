@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::Serialize;
-use vmm_machine::Reason;
+use vmm_machine::{IommuModel, Reason};
 
 use super::evidence::Evidence;
 use super::ops;
@@ -24,9 +24,9 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Compares what was seen with what was expected.
-    pub fn new(signs: Signs, expect: &Expectation) -> Self {
-        let health = health(&signs);
+    /// Compares what was seen behind such an IOMMU with what was expected.
+    pub fn new(signs: Signs, expect: &Expectation, iommu: IommuModel) -> Self {
+        let health = health(&signs, iommu);
         let mut problems = Vec::new();
         if health != expect.verdict {
             problems.push(format!(
@@ -53,8 +53,8 @@ impl Judgement {
     }
 }
 
-/// Returns the worst that a sign means.
-fn health(signs: &Signs) -> Health {
+/// Returns the worst that a sign means behind such an IOMMU.
+fn health(signs: &Signs, iommu: IommuModel) -> Health {
     let worst = signs.iter().map(|sign| match sign.as_str() {
         "oops" => Health::Crashed,
         "hang" => Health::Broken,
@@ -66,6 +66,8 @@ fn health(signs: &Signs) -> Health {
         // accesses.
         other => match other.split_once('-').map(|(_, rest)| rest) {
             Some("untranslated") => Health::Bypassed,
+            // It costs a device its mapping, which it has only behind an IOMMU.
+            Some("ops-before") if !iommu.facts().described => Health::Healthy,
             Some("leftover" | "ops-before" | "other-ops") => Health::Detached,
             _ => Health::Broken,
         },
@@ -98,7 +100,8 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
     // The disks are read by the host: what the guest says of its writes is not taken for granted.
     data(evidence, &mut signs)?;
     messages(evidence, &mut signs);
-    Ok(Judgement::new(signs, &evidence.case.expect))
+    let case = evidence.case;
+    Ok(Judgement::new(signs, &case.expect, case.topology.iommu))
 }
 
 /// Collects the signs of uTLBs and contexts.
@@ -258,7 +261,19 @@ mod tests {
             (&["a-bus-error", "b-untranslated"], Health::Broken),
             (&["a-bus-error", "oops"], Health::Crashed),
         ] {
-            assert_eq!(health(&signs(list)), expected, "{list:?}");
+            let found = health(&signs(list), IommuModel::Rockchip);
+            assert_eq!(found, expected, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn without_an_iommu_operations_of_somebody_else_s_are_no_harm() {
+        for (list, expected) in [
+            (&["a-ops-before"][..], Health::Healthy),
+            (&["a-ops-before", "b-other-ops"], Health::Detached),
+            (&["a-ops-before", "b-fault"], Health::Broken),
+        ] {
+            assert_eq!(health(&signs(list), IommuModel::Bridge), expected);
         }
     }
 
@@ -269,7 +284,7 @@ mod tests {
             see: vec!["attach-failed".into()],
             not: vec!["oops".into()],
         };
-        let judgement = Judgement::new(signs(&["oops"]), &expect);
+        let judgement = Judgement::new(signs(&["oops"]), &expect, IommuModel::Ipmmu);
         assert_eq!(judgement.problems.len(), 3, "{:?}", judgement.problems);
         assert!(!judgement.is_expected());
         let fine = Expectation {
@@ -277,6 +292,6 @@ mod tests {
             see: vec!["oops".into()],
             not: vec!["hang".into()],
         };
-        assert!(Judgement::new(signs(&["oops"]), &fine).is_expected());
+        assert!(Judgement::new(signs(&["oops"]), &fine, IommuModel::Ipmmu).is_expected());
     }
 }

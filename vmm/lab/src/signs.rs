@@ -76,7 +76,7 @@ pub const MACHINE: [Sign; 11] = [
 pub const DEVICE: [Sign; 12] = [
     host("untranslated", "its accesses reached memory past the IOMMU"),
     host("bus-error", "its accesses led to where no memory is"),
-    host("fault", "the IOMMU refused its accesses"),
+    host("fault", "the IOMMU, or a bridge, refused its accesses"),
     host(
         "data-wrong",
         "what the guest wrote is not what is on the disk",
@@ -87,7 +87,7 @@ pub const DEVICE: [Sign; 12] = [
     ),
     host(
         "ops-before",
-        "its dma_ops were set before the kernel came to choose them, so that it got no mapping",
+        "its dma_ops were set before the kernel came to choose them: behind an IOMMU it got no mapping",
     ),
     host(
         "other-ops",

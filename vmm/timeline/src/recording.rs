@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use viommu::{Attachment, DomainId, EndpointId};
 use vmm_devices::uart::{ConsoleSink, Flow};
 use vmm_machine::board::Entry;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
@@ -252,6 +253,15 @@ impl MachineSink {
             true,
             iommu.model.facts().virtio,
         ));
+        if !iommu.model.facts().described {
+            // Nobody attaches a port of it: each leads through its window from the beginning.
+            let to = Attachment::Domain(DomainId(0));
+            for endpoint in (0..endpoints).map(EndpointId) {
+                if !iommu.masters[endpoint.0 as usize].is_empty() {
+                    unit.record(&viommu::Event::Attached { endpoint, to }, None);
+                }
+            }
+        }
         units.insert(iommu.name.clone(), Arc::clone(&unit));
         unit
     }

@@ -3,6 +3,7 @@
 use vm_fdt::{Error, FdtWriter};
 
 use crate::board::{Board, Entry, Role};
+use crate::config::Port;
 use crate::fdt::{self, Chosen};
 use crate::parts::Part;
 
@@ -44,7 +45,11 @@ pub(super) fn generate(
     fdt.end_node(memory)?;
     fdt::cpus(&mut fdt, board.cpus, board.platform)?;
     own(&mut fdt)?;
-    for (entry, part) in board.parts() {
+    let is_described = |entry: &Entry| match entry.role {
+        Some(Role::Iommu(model, _)) => model.facts().described,
+        _ => true,
+    };
+    for (entry, part) in board.parts().filter(|(entry, _)| is_described(entry)) {
         device(&mut fdt, board, entry, part)?;
     }
     let is_clock = |entry: &Entry| matches!(entry.role, Some(Role::ClockGenerator(_)));
@@ -69,7 +74,8 @@ fn aliases(fdt: &mut FdtWriter, board: &Board) -> Result<(), Error> {
 fn device(fdt: &mut FdtWriter, board: &Board, entry: &Entry, part: &dyn Part) -> Result<(), Error> {
     let node = fdt.begin_node(&entry.node_name())?;
     part.describe(entry, fdt)?;
-    if let Some(port) = entry.iommu {
+    let described = |port: &Port| board.iommu_model(port.iommu).facts().described;
+    if let Some(port) = entry.iommu.filter(described) {
         // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator
         // of coherent memory behind an ARM32 IOMMU mistakes one page pointer for an array then, and
         // maps garbage from the second page on (arch/arm/mm/dma-mapping.c, __iommu_alloc_simple).

@@ -33,6 +33,9 @@ pub enum IommuModel {
     SmmuV2,
     /// A virtio-iommu.
     Virtio,
+    /// No IOMMU, but a bus bridge that stands where one would: devices reach the first 64 MiB of
+    /// RAM through it and nothing else, and the kernel is told nothing of it.
+    Bridge,
 }
 
 /// The endpoints that a virtio-iommu can have here, far more than there are devices: their numbers
@@ -64,11 +67,13 @@ pub struct ModelFacts {
     /// for each device with a driver, and takes it down when the driver goes
     /// (arch/arm/mm/dma-mapping.c, `arm_setup_iommu_dma_ops`).
     pub shared_mapping: bool,
+    /// Whether a kernel is told of it. What it is not told of is no IOMMU to it.
+    pub described: bool,
 }
 
 impl IommuModel {
     /// All models, in the order in which they are listed.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::None,
         Self::Ipmmu,
         Self::IpmmuGen3,
@@ -76,6 +81,7 @@ impl IommuModel {
         Self::RockchipV2,
         Self::SmmuV2,
         Self::Virtio,
+        Self::Bridge,
     ];
 
     /// Returns what is the same for all IOMMUs of this model.
@@ -91,6 +97,7 @@ impl IommuModel {
             cells: 1,
             virtio: false,
             shared_mapping: true,
+            described: true,
         };
         let rockchip = ModelFacts {
             name: "rockchip",
@@ -144,6 +151,18 @@ impl IommuModel {
                 cells: 1,
                 virtio: true,
                 shared_mapping: false,
+                described: true,
+            },
+            Self::Bridge => ModelFacts {
+                name: "bridge",
+                hardware: Some("no IOMMU: 64 MiB are in reach"),
+                prefix: "bridge",
+                port_word: "port",
+                domain_word: "window",
+                cells: 0,
+                shared_mapping: false,
+                described: false,
+                ..ipmmu
             },
         }
     }
@@ -178,8 +197,8 @@ impl IommuModel {
 pub struct IommuConfig {
     /// Its kind.
     pub model: IommuModel,
-    /// Its name; `ipmmuN`, `rockchipN`, `smmuN` or `viommuN` by default, where N counts the IOMMUs
-    /// from 0.
+    /// Its name; `ipmmuN`, `rockchipN`, `smmuN`, `viommuN` or `bridgeN` by default, where N counts
+    /// the IOMMUs from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What a virtio-iommu is like, if not as by default.

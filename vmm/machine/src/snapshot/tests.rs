@@ -182,6 +182,7 @@ fn a_machine_that_is_gone_leaves_nothing_but_what_the_next_begins_with() {
         (IommuModel::Ipmmu, true),
         (IommuModel::RockchipV2, true),
         (IommuModel::SmmuV2, true),
+        (IommuModel::Bridge, false),
         (IommuModel::Virtio, false),
         (IommuModel::Virtio, true),
     ] {

@@ -56,7 +56,7 @@ const MACHINES: [(&str, &[&str], &[&str]); 31] = [
     ),
     (
         "--iommu smmu",
-        &["use none, ipmmu, ipmmu-gen3, rockchip, rockchip-v2, smmuv2 or virtio"],
+        &["use none, ipmmu, ipmmu-gen3, rockchip, rockchip-v2, smmuv2, virtio or bridge"],
         &[
             "--iommu none",
             "--iommu ipmmu",
@@ -65,6 +65,7 @@ const MACHINES: [(&str, &[&str], &[&str]); 31] = [
             "--iommu rockchip-v2 --rng iommu=none",
             "--iommu smmuv2",
             "--iommu virtio",
+            "--iommu bridge",
         ],
     ),
     (

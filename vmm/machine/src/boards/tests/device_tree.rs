@@ -159,6 +159,22 @@ fn an_smmu_has_a_large_window_and_names_its_interrupt_for_each_output() {
 }
 
 #[test]
+fn a_kernel_is_told_nothing_of_a_bridge() {
+    let plain = Config {
+        disks: vec!["a".parse().unwrap()],
+        memory_base: Some(ByteSize(0x8000_0000)),
+        ..Config::default()
+    };
+    let bridged = Config {
+        iommus: vec![IommuConfig::new(IommuModel::Bridge)],
+        ..plain.clone()
+    };
+    assert_eq!(blob(&bridged, None), blob(&plain, None));
+    let table = Board::new(&bridged).table();
+    assert!(table.contains("| bridge0, port 0 |"), "{table}");
+}
+
+#[test]
 fn the_largest_machine_of_every_board_fits_its_room() {
     for board in BoardModel::ALL {
         let facts = board.facts();

@@ -1,6 +1,7 @@
 //! The models of IOMMUs that a machine can have, and what each of them has to be: a new one gets
 //! its lines here.
 
+mod bridge;
 mod ipmmu;
 mod registers;
 mod rockchip;
@@ -41,6 +42,7 @@ pub(crate) fn model(model: IommuModel) -> Option<&'static dyn Model> {
         IommuModel::RockchipV2 => Some(&rockchip::V2),
         IommuModel::SmmuV2 => Some(&smmu_v2::Smmu),
         IommuModel::Virtio => Some(&virtio::Virtio),
+        IommuModel::Bridge => Some(&bridge::Bridge),
     }
 }
 
@@ -134,6 +136,13 @@ pub enum UnitState {
         tally: TallyState,
         /// The other counts.
         counts: VirtioIommuSummary,
+    },
+    /// A bridge.
+    Bridge {
+        /// What it has cached.
+        cache: CacheState,
+        /// The counts.
+        tally: TallyState,
     },
 }
 
