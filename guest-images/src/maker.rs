@@ -125,6 +125,8 @@ pub(crate) fn fetch_all(
         return Ok(());
     }
     let hash = hash_texts(missing.iter().map(|package| package.sha256.as_str()));
+    let lock = store.lock_path(&format!("download-{hash}"));
+    let _lock = Lock::acquire(&lock, "downloading packages", progress)?;
     let directory = store.root().join("downloads").join(hash);
     fs::create_dir_all(&directory).at("created", &directory)?;
     source.download_all(&missing, &directory, progress)?;
