@@ -25,7 +25,8 @@ pub enum Error {
     },
     /// The guest that makes a root disk did not do so.
     #[error(
-        "The root disk {name} could not be made: the guest that installs its packages {detail}; its console is in {log}."
+        "The root disk {name} could not be made: the guest that installs its packages {detail}; its console is in \
+         {log}."
     )]
     RootDisk {
         /// The disk's name.

@@ -52,7 +52,8 @@ const WORK: [(&str, &str, &str); 7] = [
     (
         "gcc",
         "integer",
-        "seq 300|sed 's/.*/int f&(int*a){int s=0;for(int i=0;i<&;i++)s+=a[i]*&;return s;}/'|gcc -O2 -S -xc - -o-|cksum",
+        "seq 300|sed 's/.*/int f&(int*a){int s=0;for(int i=0;i<&;i++)s+=a[i]*&;return s;}/'\
+         |gcc -O2 -S -xc - -o-|cksum",
     ),
     (
         "python-float",
@@ -62,7 +63,8 @@ const WORK: [(&str, &str, &str); 7] = [
     (
         "c-double",
         "VFP",
-        "cd tmp;echo 'main(){double s=0;for(int i=1;i<2e7;i++)s+=1./i/i;printf(\"%f\",s);}'|gcc -w -O2 -xc -&&./a.out&&echo",
+        "cd tmp;echo 'main(){double s=0;for(int i=1;i<2e7;i++)s+=1./i/i;printf(\"%f\",s);}'\
+         |gcc -w -O2 -xc -&&./a.out&&echo",
     ),
     (
         "openssl",

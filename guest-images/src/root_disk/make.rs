@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Size of the disk; what is not in use takes no space in the file.
-const SIZE: u64 = 4 << 30;
+pub(super) const SIZE: u64 = 4 << 30;
 /// Free space that making one takes at most: packages twice, and the file system.
 const SPACE: u64 = 2_500_000_000;
 /// The file system's name for itself. Always the same, as is [`HASH_SEED`]: the same packages make
@@ -63,6 +63,8 @@ pub trait Installer {
 pub(super) struct Maker<'a> {
     pub store: &'a Store,
     pub spec: &'static RootSpec,
+    /// Size of the disk in bytes.
+    pub size: u64,
     pub source: &'a mut dyn Source,
     pub installer: &'a mut dyn Installer,
     pub progress: &'a mut dyn Progress,
@@ -145,7 +147,7 @@ impl Maker<'_> {
         let (target, source) = (work.join("disk"), work.join("packages.img"));
         // Half as much again for the file system's own, and then some.
         make_file_system(&source, total + total / 2 + (32 << 20), Some(&tree))?;
-        make_file_system(&target, SIZE, None)?;
+        make_file_system(&target, self.size, None)?;
         let logs = self.store.root().join("logs");
         fs::create_dir_all(&logs).at("created", &logs)?;
         Ok(Job {

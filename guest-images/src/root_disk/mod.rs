@@ -95,7 +95,14 @@ impl Cache {
             return Ok(disk);
         }
         let mut source = Apt::new(self.store().root(), Architecture::Armhf);
-        make_from(self, name, &image, &mut source, installer, progress)
+        make_from(
+            self,
+            (name, make::SIZE),
+            &image,
+            &mut source,
+            installer,
+            progress,
+        )
     }
 
     /// Sees to it, before anything is fetched, that this host has the packages that making this
@@ -151,10 +158,10 @@ impl Cache {
     }
 }
 
-/// Makes a root disk of packages from any source.
+/// Makes a root disk, of that name and size, of packages from any source.
 pub(crate) fn make_from(
     cache: &Cache,
-    name: &str,
+    (name, size): (&str, u64),
     image: &Image,
     source: &mut dyn Source,
     installer: &mut dyn Installer,
@@ -163,6 +170,7 @@ pub(crate) fn make_from(
     let mut maker = Maker {
         store: cache.store(),
         spec: find(name)?,
+        size,
         source,
         installer,
         progress,

@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 const NAME: &str = "debian:bookworm";
+/// Large enough for a journal.
+const SIZE: u64 = 32 << 20;
 
 /// Does not install anything, and prints this.
 struct Says(&'static str);
@@ -37,7 +39,14 @@ fn root(dir: &std::path::Path, source: &Fake) -> Fake {
 
 fn make(cache: &Cache, source: &mut Fake, says: &'static str) -> Result<RootDisk, Error> {
     let image = obtain(cache, source)?;
-    make_from(cache, NAME, &image, source, &mut Says(says), &mut Silent)
+    make_from(
+        cache,
+        (NAME, SIZE),
+        &image,
+        source,
+        &mut Says(says),
+        &mut Silent,
+    )
 }
 
 #[test]
