@@ -52,7 +52,7 @@ const WORK: [(&str, &str, &str); 7] = [
     (
         "gcc",
         "integer",
-        "seq 300|sed 's/.*/int f&(int*a){int s=0;for(int i=0;i<&;i++)s+=a[i]*&;return s;}/'\
+        "seq 60|sed 's/.*/int f&(int*a){int s=0;for(int i=0;i<&;i++)s+=a[i]*&;return s;}/'\
          |gcc -O2 -S -xc - -o-|cksum",
     ),
     (
