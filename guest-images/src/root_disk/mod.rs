@@ -15,7 +15,7 @@ use crate::error::IoContext;
 use crate::image::Image;
 use crate::image_spec::Architecture;
 use crate::lock::Lock;
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::source::Source;
 use crate::store::Store;
 use crate::{Cache, Error, host};
@@ -152,6 +152,12 @@ impl Cache {
             return Ok(blobs.path(&blob.sha256));
         }
         let root = self.store().root();
+        // Another run must not put its own file in the place of one that is in use.
+        let lock = self.store().lock_path("root-initramfs");
+        let _lock = Lock::acquire(&lock, "an initial file system", &mut Silent)?;
+        if let Some(blob) = blobs.checked(&sha256) {
+            return Ok(blobs.path(&blob.sha256));
+        }
         let scratch = tempfile::tempdir_in(root).at("created", root)?;
         let blob = blobs.put(bytes, scratch.path())?;
         Ok(blobs.path(&blob.sha256))
