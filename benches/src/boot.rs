@@ -10,6 +10,7 @@ use guest_images::{Cache, Terminal};
 use serde::Serialize;
 use vmm::ByteSize;
 
+use crate::userland::login;
 use crate::{guest, qemu};
 
 /// What to compare.
@@ -26,6 +27,12 @@ pub struct Args {
     /// Runs on each side
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
+    /// Boot the system on this root disk to its login instead, such as debian:bookworm
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "interpreter"])]
+    rootfs: Option<String>,
+    /// Number of cores
+    #[arg(long, default_value_t = 1, requires = "rootfs", value_parser = clap::value_parser!(u8).range(1..=4))]
+    cores: u8,
     /// Size of RAM
     #[arg(long, default_value = "256M")]
     memory: ByteSize,
@@ -57,6 +64,9 @@ const CMDLINE: &str = "earlycon panic=-1 console=";
 /// # Errors
 /// An image or QEMU cannot be had, or a guest does not come up.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(rootfs) = &args.rootfs {
+        return login::run(rootfs, args.cores, args.memory, args.runs, args.json);
+    }
     let cache = Cache::open()?;
     let image = cache.obtain(&args.image, &mut Terminal::new())?;
     // Before the first run: QEMU may have to be installed.
@@ -68,6 +78,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         cmdline: format!("{CMDLINE}{console}"),
         memory: args.memory,
         console: directory.path().join(name),
+        disk: None,
+        cpus: 1,
         interpreted: false,
     };
     let (ours, theirs) = (side("ttyS0", "ours"), side("ttyAMA0", "theirs"));

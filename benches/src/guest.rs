@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use vmm::machine::code_memory;
-use vmm::{ByteSize, Config, ConsoleSink, Flow, Limits, Machine, Reason};
+use vmm::{ByteSize, Config, ConsoleSink, DiskConfig, Flow, Limits, Machine, Reason};
 
 /// Longest time that a run may take.
 pub const LIMIT: Duration = Duration::from_secs(600);
@@ -28,6 +28,12 @@ pub struct Args {
     pub memory: ByteSize,
     /// The file that takes the console.
     pub console: PathBuf,
+    /// A disk, whose file is not written.
+    #[arg(long)]
+    pub disk: Option<PathBuf>,
+    /// Number of cores.
+    #[arg(long, default_value_t = 1)]
+    pub cpus: u8,
     /// Whether the guest's code is only interpreted.
     #[arg(long)]
     pub interpreted: bool,
@@ -61,11 +67,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         // Before the machine is made, whose cores find no memory for other code then.
         code_memory::seal();
     }
+    let disks = args.disk.iter().map(|path| DiskConfig {
+        overlay: true,
+        ..DiskConfig::new(path)
+    });
     let config = Config {
         kernel: args.kernel.clone(),
         initrd: Some(args.initrd.clone()),
         cmdline: args.cmdline.clone(),
         memory: args.memory,
+        cpus: args.cpus,
+        disks: disks.collect(),
         ..Config::default()
     };
     let console = File::create(&args.console).context("cannot write the console")?;

@@ -7,6 +7,7 @@ mod inject;
 mod qemu;
 mod requests;
 mod snapshot;
+mod userland;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,9 @@ enum Command {
     /// Time DMA through viommu, through vm-memory's IOMMU and without one, doing the same work in
     /// turns
     Translation(translation::Args),
+    /// Run programs in a Debian system here and under QEMU, in turns, and compare the processor
+    /// time
+    Userland(userland::Args),
     /// One run of a guest here; `boot` starts it as a process of its own
     #[command(hide = true)]
     Guest(guest::Args),
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Requests(args) => requests::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Translation(args) => translation::run(&args),
+        Command::Userland(args) => userland::run(&args),
         Command::Guest(args) => guest::run(&args),
     };
     match result {

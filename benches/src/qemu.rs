@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use guest_images::{Terminal, host};
+use vmm::ByteSize;
 
 use crate::guest;
 
@@ -31,11 +32,8 @@ fn ask() -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
-/// Runs the guest to its power-off. The time is from QEMU's start to its end.
-///
-/// # Errors
-/// QEMU cannot be started, or the guest does not power itself off.
-pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
+/// Returns QEMU's command for a machine like ours, which is still to get a console and a kernel.
+pub fn machine(cores: u8, memory: ByteSize) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args([
         "-machine",
@@ -45,21 +43,29 @@ pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
         "cortex-a15",
         "-accel",
         "tcg",
-        "-smp",
-        "1",
     ]);
+    command.args(["-smp", &cores.to_string()]);
     command.args([
         "-m",
-        &args.memory.to_string(),
+        &memory.to_string(),
         "-nodefaults",
         "-display",
         "none",
         "-monitor",
         "none",
     ]);
+    // With panic=-1 a guest that panics asks for a reset, which ends QEMU then.
+    command.arg("-no-reboot");
     command
-        // With panic=-1 a guest that panics asks for a reset, which ends QEMU then.
-        .arg("-no-reboot")
+}
+
+/// Runs the guest to its power-off. The time is from QEMU's start to its end.
+///
+/// # Errors
+/// QEMU cannot be started, or the guest does not power itself off.
+pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
+    let mut command = machine(1, args.memory);
+    command
         .arg("-serial")
         .arg(format!("file:{}", args.console.display()));
     command

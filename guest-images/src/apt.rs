@@ -17,13 +17,13 @@ use crate::lock::Lock;
 use crate::process::{self, ProgramExit};
 use crate::progress::{Progress, Unit};
 use crate::source::{Package, Source};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where Debian is, unless `VIOMMU_DEBIAN_MIRROR` says otherwise.
-const MIRROR: &str = "http://deb.debian.org/debian";
+pub(crate) const MIRROR: &str = "http://deb.debian.org/debian";
 
 /// Names under which Debian's keyring is installed.
 const KEYRINGS: [&str; 2] = [
@@ -280,6 +280,34 @@ impl Apt {
         })
     }
 
+    /// Returns the records of packages that are in the index of a release, in that order.
+    fn look_up_all(
+        &self,
+        suite: &str,
+        names: &[String],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Package>, Error> {
+        let _lock = self.lock(suite, progress)?;
+        let mut command = self.command(suite, "apt-cache");
+        command.args(["show", "--no-all-versions"]).args(names);
+        let (outcome, text) = process::output(&mut command)?;
+        if !outcome.status.success() {
+            return Err(self.failure(&format!("describe packages of Debian {suite}"), &outcome));
+        }
+        let mut found: BTreeMap<String, Package> = parse::packages(suite, &text)
+            .into_iter()
+            .map(|package| (package.name.clone(), package))
+            .collect();
+        let take = |name: &String| {
+            found.remove(name).ok_or_else(|| Error::NoPackage {
+                package: name.clone(),
+                suite: suite.to_owned(),
+                mirror: self.mirror.clone(),
+            })
+        };
+        names.iter().map(take).collect()
+    }
+
     /// Returns the error for a failed apt command.
     fn failure(&self, action: &str, outcome: &ProgramExit) -> Error {
         if outcome.disk_was_full() {
@@ -312,6 +340,52 @@ impl Source for Apt {
         self.look_up(suite, name, progress)
     }
 
+    fn plan(
+        &mut self,
+        suite: &str,
+        wanted: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Package>, Error> {
+        self.refresh(suite, progress)?;
+        let (outcome, text) = {
+            let _lock = self.lock(suite, progress)?;
+            let mut command = self.command(suite, "apt-get");
+            command.args(["--simulate", "--yes", "--no-install-recommends", "install"]);
+            process::output(command.args(wanted))?
+        };
+        if !outcome.status.success() {
+            return Err(self.failure(&format!("choose packages of Debian {suite}"), &outcome));
+        }
+        self.look_up_all(suite, &parse::installed(&text), progress)
+    }
+
+    fn download_all(
+        &mut self,
+        packages: &[&Package],
+        into: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Error> {
+        let Some(suite) = packages.first().map(|package| package.suite.clone()) else {
+            return Ok(());
+        };
+        self.refresh(&suite, progress)?;
+        let _lock = self.lock(&suite, progress)?;
+        let total = packages.iter().map(|package| package.size).sum();
+        let task = format!("downloading {} packages of Debian {suite}", packages.len());
+        progress.start(&task, Some((total, Unit::Bytes)));
+        let mut command = self.command(&suite, "apt-get");
+        command.args(["-o", "APT::Status-Fd=1", "download"]);
+        let named = |package: &&Package| format!("{}={}", package.name, package.version);
+        command.args(packages.iter().map(named)).current_dir(into);
+        let result = process::run(&mut command, &mut |_| progress.advance(size_of_files(into)));
+        progress.finish();
+        let outcome = result?;
+        match outcome.status.success() {
+            true => Ok(()),
+            false => Err(self.failure(&format!("download packages of Debian {suite}"), &outcome)),
+        }
+    }
+
     fn download(
         &mut self,
         package: &Package,
@@ -321,6 +395,13 @@ impl Source for Apt {
         self.refresh(&package.suite, progress)?;
         self.fetch(&package.suite, package, into, progress)
     }
+}
+
+/// Returns how many bytes the files in a directory have.
+fn size_of_files(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+    sizes.map(|metadata| metadata.len()).sum()
 }
 
 /// Returns the file in a directory that has just one.

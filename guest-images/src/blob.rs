@@ -128,6 +128,11 @@ pub fn hash_file(path: &Path) -> Result<String, Error> {
     }
 }
 
+/// Returns the SHA-256 of bytes in lower-case hexadecimal.
+pub(crate) fn hash_bytes(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
 /// Returns the SHA-256 of texts in lower-case hexadecimal, each text kept apart from the next.
 pub(crate) fn hash_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = Sha256::new();

@@ -15,6 +15,27 @@ pub enum Error {
         /// All names that would have been accepted.
         known: Vec<&'static str>,
     },
+    /// No root disk of this name is on offer.
+    #[error("There is no root disk named {name:?}; the known ones are {}.", .known.join(", "))]
+    UnknownRootDisk {
+        /// The name asked for.
+        name: String,
+        /// All names that would have been accepted.
+        known: Vec<&'static str>,
+    },
+    /// The guest that makes a root disk did not do so.
+    #[error(
+        "The root disk {name} could not be made: the guest that installs its packages {detail}; its console is in \
+         {log}."
+    )]
+    RootDisk {
+        /// The disk's name.
+        name: String,
+        /// What the guest did, in words that follow "the guest".
+        detail: String,
+        /// What it printed.
+        log: PathBuf,
+    },
     /// Neither the environment nor the user's home says where the cache may be.
     #[error(
         "There is no place for the image cache: set VIOMMU_CACHE to a directory, or set HOME or XDG_CACHE_HOME to an \

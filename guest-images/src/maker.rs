@@ -2,6 +2,7 @@
 //! work.
 
 use crate::Error;
+use crate::blob::{hash_file, hash_texts};
 use crate::error::IoContext;
 use crate::image_spec::ImageSpec;
 use crate::lock::Lock;
@@ -105,6 +106,46 @@ pub(crate) fn fetch(
     blobs.adopt(&file?)?;
     remove_tree(&directory)?;
     Ok(path)
+}
+
+/// Sees to it that all of these packages, which are of one release, are in the store.
+pub(crate) fn fetch_all(
+    store: &Store,
+    source: &mut dyn Source,
+    packages: &[Package],
+    progress: &mut dyn Progress,
+) -> Result<(), Error> {
+    let blobs = store.blobs();
+    let lacking = || {
+        let lacks = |package: &&Package| blobs.checked(&package.sha256).is_none();
+        packages.iter().filter(lacks).collect::<Vec<_>>()
+    };
+    let missing = lacking();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let hash = hash_texts(missing.iter().map(|package| package.sha256.as_str()));
+    let lock = store.lock_path(&format!("download-{hash}"));
+    let _lock = Lock::acquire(&lock, "downloading packages", progress)?;
+    let directory = store.root().join("downloads").join(hash);
+    fs::create_dir_all(&directory).at("created", &directory)?;
+    source.download_all(&missing, &directory, progress)?;
+    for entry in fs::read_dir(&directory).at("read", &directory)? {
+        let path = entry.at("read", &directory)?.path();
+        let actual = hash_file(&path)?;
+        if missing.iter().any(|package| package.sha256 == actual) {
+            blobs.adopt(&path)?;
+        }
+    }
+    remove_tree(&directory)?;
+    match lacking().first() {
+        None => Ok(()),
+        Some(package) => Err(Error::HashMismatch {
+            file: format!("{} {}", package.name, package.version),
+            expected: package.sha256.clone(),
+            actual: "that of no file that came".to_owned(),
+        }),
+    }
 }
 
 /// Removes a directory and all in it, if it is there.

@@ -31,6 +31,9 @@ pub(crate) const MODULES_ARM64: &str = include_str!("../recipes/modules-arm64");
 /// [`MODULES`].
 pub(crate) const LATE_MODULES: &str = include_str!("../recipes/late-modules");
 
+/// What a guest does to install packages on a root disk.
+pub(crate) const ROOT_DISK: &str = include_str!("../recipes/root-disk");
+
 /// The configuration fragment that all compiled kernels share.
 pub(crate) const IPMMU_CONFIG: &str = include_str!("../recipes/ipmmu.config");
 

@@ -35,6 +35,21 @@ pub(crate) trait Source {
         name: &str,
         progress: &mut dyn Progress,
     ) -> Result<Package, Error>;
+    /// Returns the packages that apt would install for `wanted` (names, or patterns of apt's), with
+    /// all that they depend on, in an order in which they can be installed.
+    fn plan(
+        &mut self,
+        suite: &str,
+        wanted: &[&str],
+        progress: &mut dyn Progress,
+    ) -> Result<Vec<Package>, Error>;
+    /// Downloads packages of one release into a directory, one file each, under any names.
+    fn download_all(
+        &mut self,
+        packages: &[&Package],
+        into: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Error>;
     /// Downloads a package into a directory that may hold the beginning of the same file, and
     /// returns the file's path.
     fn download(

@@ -2,80 +2,22 @@
 
 use crate::manifest::{Initramfs, Kernel, Manifest, ModuleFile};
 use crate::modules::tests::fake_module;
-use crate::progress::{Progress, Silent};
-use crate::source::{Package, Source};
+use crate::progress::Silent;
+use crate::source::Package;
 use crate::{Cache, Error, Image, blob, catalog, recipes};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 mod debug_info;
 mod renewal;
+mod root;
 mod rot;
+mod source;
 
-/// What a fake source does to a download.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// The first so many downloads deliver damaged bytes.
-    Damage(usize),
-    /// The first download fails after half of the file.
-    Interrupt,
-}
-
-/// Packages in a directory.
-#[derive(Clone)]
-struct Fake {
-    packages: Arc<Vec<(Package, PathBuf)>>,
-    downloads: Arc<AtomicUsize>,
-    fault: Arc<Mutex<Option<Fault>>>,
-}
-
-impl Source for Fake {
-    fn package(&mut self, suite: &str, name: &str, _: &mut dyn Progress) -> Result<Package, Error> {
-        let found = self
-            .packages
-            .iter()
-            .find(|(package, _)| package.name == name && package.suite == suite);
-        found
-            .map(|(package, _)| package.clone())
-            .ok_or_else(|| Error::NoPackage {
-                package: name.into(),
-                suite: suite.into(),
-                mirror: "here".into(),
-            })
-    }
-
-    fn download(
-        &mut self,
-        package: &Package,
-        into: &Path,
-        _: &mut dyn Progress,
-    ) -> Result<PathBuf, Error> {
-        let count = self.downloads.fetch_add(1, Ordering::SeqCst);
-        let found = self.packages.iter().find(|(entry, _)| entry == package);
-        let (_, from) = found.ok_or_else(|| Error::Apt {
-            action: "download".into(),
-            detail: "no such version".into(),
-        })?;
-        let mut bytes = fs::read(from).unwrap();
-        let to = into.join("file.deb");
-        match *self.fault.lock().unwrap() {
-            Some(Fault::Damage(times)) if count < times => bytes[100] ^= 1,
-            Some(Fault::Interrupt) if count == 0 => {
-                fs::write(&to, &bytes[..bytes.len() / 2]).unwrap();
-                return Err(Error::Network {
-                    mirror: "here".into(),
-                    detail: "gone".into(),
-                });
-            }
-            _ => {}
-        }
-        fs::write(&to, bytes).unwrap();
-        Ok(to)
-    }
-}
+use source::{Fake, Fault};
 
 /// Builds a Debian package of those files.
 fn package(

@@ -15,6 +15,8 @@
 
 #![deny(missing_docs)]
 
+pub mod root_disk;
+
 pub use vmm_campaign as campaign;
 pub use vmm_devices as devices;
 pub use vmm_devices::irq;

@@ -68,6 +68,22 @@ pub(crate) fn package(suite: &str, text: &str) -> Option<Package> {
     })
 }
 
+/// Returns the packages of records that blank lines divide; those without a hash are left out.
+pub(crate) fn packages(suite: &str, text: &str) -> Vec<Package> {
+    text.split("\n\n")
+        .filter_map(|record| package(suite, record))
+        .collect()
+}
+
+/// Returns the names of the packages that a simulated run of apt-get would install, in its order.
+pub(crate) fn installed(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("Inst "))
+        .filter_map(|rest| rest.split(' ').next())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Returns the packages that a `Depends` field asks for in exactly one version: those built
 /// together with it.
 fn dependencies(field: &str) -> Vec<String> {
@@ -101,6 +117,22 @@ mod tests {
             ["linux-base-armmp", "linux-image-7.2.12+deb14-armmp"]
         );
         assert_eq!(package.size, 1492);
+    }
+
+    #[test]
+    fn a_simulated_run_names_what_it_would_install() {
+        let text = "Reading package lists...\nInst libc6 (2.36-9 Debian:12 [armhf]) []\n\
+                    Inst dash (0.5 Debian:12 [armhf])\nConf libc6 (2.36-9 Debian:12 [armhf])\nInst\n";
+        assert_eq!(installed(text), ["libc6", "dash"]);
+    }
+
+    #[test]
+    fn records_are_divided_by_blank_lines() {
+        let hash = "0".repeat(64);
+        let record = |name: &str| format!("Package: {name}\nVersion: 1\nSize: 2\nSHA256: {hash}\n");
+        let text = format!("{}\n{}\nPackage: c\n", record("a"), record("b"));
+        let names: Vec<_> = packages("s", &text).into_iter().map(|p| p.name).collect();
+        assert_eq!(names, ["a", "b"]);
     }
 
     #[test]

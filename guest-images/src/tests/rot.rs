@@ -1,6 +1,7 @@
 //! Files of the cache whose bytes change.
 
 use super::*;
+use crate::progress::Progress;
 
 /// Flips a bit of a stored file, and leaves its size and time as they were.
 fn rot(path: &Path) {

@@ -6,13 +6,11 @@ use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use guest_images::catalog::Architecture;
-use guest_images::{Cache, catalog};
+use guest_images::catalog;
 use vmm::introspect::probe::Probe;
-use vmm::{Acceleration, Config, IommuSink, KernelFormat, Limits};
+use vmm::{Acceleration, Config, IommuSink, Limits};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
-use vmm_machine::vcpu::Width;
 use vmm_machine::{Recording, Snapshot, check, kernel_width};
 
 use super::console::{Destination, Watched};
@@ -21,7 +19,8 @@ use super::ending::Ending;
 use super::expect::Expect;
 use super::files::Files;
 use super::gdb::GdbAddress;
-use super::install::{self, Install};
+use super::guest::{self, width};
+use super::install::Install;
 use super::origin::{Moment, Origin};
 use super::output::Output;
 use super::probes;
@@ -77,6 +76,7 @@ Examples:
   vmm boot --image debian-armmp --run 'cat /proc/cpuinfo'
   vmm boot --image ipmmu --disk disk.img,ro --run 'sha256sum /dev/vda' --json run.json
   vmm boot --image ipmmu --shell --time host
+  vmm boot --rootfs debian:bookworm
   vmm boot --kernel zImage --initrd initrd.cpio --cmdline 'loglevel=8' --expect 'login: ' --timeout 60
   vmm boot --config machine.toml --seed 7
   vmm boot --image ipmmu --shell --time host --record run.rec; vmm boot --replay run.rec
@@ -128,7 +128,8 @@ fn replay(
     };
     // Before the machines are compared: these flags say where files are, not which machine.
     let moved = moved::take(&mut settings, snapshot)?;
-    if settings.image.is_some() || settings.config() != Settings::default().config() {
+    let image = settings.image.is_some() || settings.rootfs.is_some();
+    if image || settings.config() != Settings::default().config() {
         return Err(UserError::new(
             "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
         ));
@@ -179,7 +180,8 @@ enum Console {
 
 impl Boot {
     /// Finds every mistake that can be found before anything is fetched, created or run.
-    pub fn prepare(settings: Settings) -> Result<Self, UserError> {
+    pub fn prepare(mut settings: Settings) -> Result<Self, UserError> {
+        guest::check_root_disk(&mut settings)?;
         let config = settings.config();
         let image = settings
             .image
@@ -385,9 +387,7 @@ impl Boot {
         let Origin::Power(config) = &mut self.origin else {
             return Ok(());
         };
-        if let Some(name) = &self.settings.image {
-            use_image(config, name)?;
-        }
+        guest::obtain(config, &self.settings)?;
         self.vmlinux.check(&config.kernel)
     }
 
@@ -454,31 +454,4 @@ fn limit_patience(settings: &Settings) {
     if let Some(limit) = settings.wall_timeout {
         patience::end_after(limit.0);
     }
-}
-
-/// Returns the width of the registers of the processor that the kernel of an image is for.
-pub fn width(image: &str) -> Result<Width, UserError> {
-    Ok(match catalog::find(image)?.architecture {
-        Architecture::Armhf => Width::Bits32,
-        Architecture::Arm64 | Architecture::Amd64 => Width::Bits64,
-    })
-}
-
-/// Takes kernel and initial file system, as far as the user names none, from an image, which is
-/// obtained if it is not in the cache.
-pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
-    let image = Cache::open()?.obtain(name, &mut install::terminal())?;
-    let named = !config.kernel.as_os_str().is_empty();
-    // The bare Image starts without uncompressing itself; a user who asks for the other gets it.
-    match (image.raw_kernel, config.kernel_format) {
-        _ if named => {}
-        (Some(raw), KernelFormat::Auto | KernelFormat::Image) => {
-            config.kernel = raw;
-            config.kernel_format = KernelFormat::Image;
-        }
-        (_, _) => config.kernel = image.kernel,
-    }
-    config.initrd.get_or_insert(image.initramfs);
-    config.image = Some(image.spec.name.into());
-    Ok(())
 }

@@ -103,6 +103,7 @@ impl Files {
     pub fn settings(&mut self, settings: &Settings) {
         self.inputs("kernel", &settings.kernel);
         self.inputs("initial file system", &settings.initrd);
+        self.inputs("root disk", &settings.rootfs_disk);
         self.inputs("vmlinux", &settings.vmlinux);
         self.inputs("disk", settings.disk.iter().map(|Disk(disk)| &disk.path));
         self.outputs_of(settings);

@@ -1,9 +1,11 @@
 //! `vmm images`.
 
 use clap::Subcommand;
+use guest_images::root_disk::{self, RootSpec};
 use guest_images::{Cache, Image, ImageSpec, catalog};
 use serde::Serialize;
 
+use super::guest;
 use super::install::{self, Install};
 use super::stdout::print;
 use super::{CommandExit, UserError};
@@ -18,7 +20,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Fetch images into the cache; one that has to be built is built
+    /// Fetch images and root disks into the cache; one that has to be built is built
     Fetch {
         /// Their names
         #[arg(required_unless_present = "all", value_name = "NAME")]
@@ -41,7 +43,7 @@ pub enum Command {
         #[command(flatten)]
         install: Install,
     },
-    /// Read images in the cache and compare them with their hashes
+    /// Read images and root disks in the cache and compare them with their hashes
     Verify {
         /// Their names; without one, all that are here
         #[arg(value_name = "NAME")]
@@ -53,6 +55,7 @@ const AFTER_HELP: &str = "\
 Examples:
   vmm images list
   vmm images fetch debian-armmp debian-armmp-lpae
+  vmm images fetch debian:bookworm
   vmm images build ipmmu
 
 Images are kept in $VIOMMU_CACHE, else $XDG_CACHE_HOME/viommu, else ~/.cache/viommu. What is interrupted goes on where
@@ -70,14 +73,23 @@ pub fn run(command: Command) -> Result<CommandExit, UserError> {
             install,
         } => {
             install.apply();
+            let (roots, names) = divide(&names)?;
             let specs = if all {
                 every(|spec| !spec.needs_build())
             } else {
                 find(&names)?
             };
+            // Whatever may have to be asked comes before the first long download.
+            for root in &roots {
+                cache.prepare_root_disk(root.name, &mut install::terminal())?;
+            }
             obtain(&cache, &specs)?;
             if debug_info {
                 obtain_debug_info(&cache, &specs)?;
+            }
+            for root in roots {
+                guest::obtain_root_disk(&cache, root)?;
+                print(&format!("{}: is here\n", root.name));
             }
         }
         Command::Build { names, install } => {
@@ -102,6 +114,16 @@ pub fn run(command: Command) -> Result<CommandExit, UserError> {
 
 fn every(wanted: impl Fn(&ImageSpec) -> bool) -> Vec<&'static ImageSpec> {
     catalog::all().iter().filter(|spec| wanted(spec)).collect()
+}
+
+/// Divides names into those of root disks, which have a colon, and of images.
+fn divide(names: &[String]) -> Result<(Vec<&'static RootSpec>, Vec<String>), UserError> {
+    let (roots, images): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.contains(':'));
+    let roots = roots.into_iter().map(|name| Ok(root_disk::find(name)?));
+    Ok((
+        roots.collect::<Result<_, UserError>>()?,
+        images.into_iter().cloned().collect(),
+    ))
 }
 
 /// Returns the images of these names; an unknown one is found before anything is done.
@@ -134,12 +156,25 @@ fn obtain_debug_info(cache: &Cache, specs: &[&'static ImageSpec]) -> Result<(), 
 
 fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
     let all = names.is_empty();
-    for spec in if all { every(|_| true) } else { find(names)? } {
-        match cache.verify(spec.name, &mut install::terminal())? {
-            true => print(&format!("{}: intact\n", spec.name)),
+    let (roots, names) = divide(names)?;
+    let specs = if all { every(|_| true) } else { find(&names)? };
+    let roots = if all {
+        root_disk::all().iter().collect()
+    } else {
+        roots
+    };
+    let images = specs.iter().map(|spec| spec.name);
+    for name in images.chain(roots.iter().map(|root| root.name)) {
+        let mut terminal = install::terminal();
+        let here = match name.contains(':') {
+            true => cache.verify_root_disk(name, &mut terminal)?,
+            false => cache.verify(name, &mut terminal)?,
+        };
+        match here {
+            true => print(&format!("{name}: intact\n")),
             // Nobody has asked for this one by name.
             false if all => {}
-            false => print(&format!("{}: not here\n", spec.name)),
+            false => print(&format!("{name}: not here\n")),
         }
     }
     Ok(())
@@ -169,6 +204,7 @@ fn list(cache: &Cache, json: bool) -> Result<(), UserError> {
         return Ok(());
     }
     print(&table(&images));
+    print(&format!("\n{}", root_disks(cache)?));
     print(&format!("\nThe cache is {}.\n", cache.root().display()));
     Ok(())
 }
@@ -206,6 +242,19 @@ impl Entry {
     }
 }
 
+/// Returns the table of root disks.
+fn root_disks(cache: &Cache) -> Result<String, UserError> {
+    let mut rows = vec![["ROOT DISK", "HERE", "WHAT"].map(str::to_owned)];
+    for spec in root_disk::all() {
+        let here = match cache.root_disk(spec.name)? {
+            Some(disk) => format!("{} packages", disk.packages.len()),
+            None => "-".to_owned(),
+        };
+        rows.push([spec.name.to_owned(), here, spec.description.to_owned()]);
+    }
+    Ok(aligned(&rows))
+}
+
 fn table(images: &[(&'static ImageSpec, Option<Image>)]) -> String {
     let mut rows = vec![["NAME", "HERE", "WHAT"].map(str::to_owned)];
     for (spec, image) in images {
@@ -216,11 +265,16 @@ fn table(images: &[(&'static ImageSpec, Option<Image>)]) -> String {
         let here = image.as_ref().map_or("-", |image| image.version.as_str());
         rows.push([name, here.to_owned(), spec.description.to_owned()]);
     }
+    aligned(&rows)
+}
+
+/// Returns rows as lines, each column as wide as its widest cell.
+fn aligned(rows: &[[String; 3]]) -> String {
     let widths: Vec<usize> = (0..3)
         .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let line: Vec<String> = row
             .iter()
             .zip(&widths)

@@ -10,6 +10,7 @@ mod exit;
 mod expect;
 mod files;
 mod gdb;
+mod guest;
 mod host;
 mod images;
 mod inject;

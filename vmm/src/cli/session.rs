@@ -1,5 +1,6 @@
 //! Who types at a guest, and how its idle time passes meanwhile.
 
+use guest_images::root_disk::ROOT_WORD;
 use guest_images::{RUN_WORD, SHELL_WORD};
 use vmm::Machine;
 
@@ -30,12 +31,14 @@ impl Session {
     ) -> Self {
         let words = || origin.config().cmdline.split_ascii_whitespace();
         let shell = words().any(|word| word == SHELL_WORD);
+        let word = |start| words().any(|word| word.starts_with(start));
         let reads = match origin {
             // It has all its input.
             Origin::Recording(_) => false,
-            _ if image.is_some() => shell,
+            // A system on a root disk has a login, unless it only serves for commands.
+            _ if image.is_some() => shell || word(ROOT_WORD) && !word(RUN_WORD),
             // A guest of ours that has commands only ends after them; any other may have a login.
-            _ => shell || !words().any(|word| word.starts_with(RUN_WORD)),
+            _ => shell || !word(RUN_WORD),
         };
         let waits = match settings.idle.unwrap_or_default() {
             Idle::Skip => false,

@@ -9,8 +9,9 @@ use vmm_files::toml_file;
 use super::UserError;
 use super::console::Destination;
 use super::gdb::GdbAddress;
+use super::guest;
 use super::values::{
-    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Seconds, Trace, one_or_more, word,
+    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace, one_or_more, word,
 };
 
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the
@@ -30,6 +31,16 @@ pub struct Settings {
     /// The initial RAM file system; with --image, instead of the image's own
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub initrd: Option<PathBuf>,
+    /// A root disk, made first if need be, which the guest boots from with the stock kernel of its
+    /// release, or --image's: debian:bookworm or debian:trixie, a Debian system, or either with
+    /// +tools for compilers. What the guest writes is forgotten. With --run the commands run in it
+    /// and nothing of it is started
+    #[arg(long, value_name = "NAME", help_heading = "Guest")]
+    pub rootfs: Option<Rootfs>,
+    /// With --rootfs: keep the root disk in this file, which is made the first time and written by
+    /// the guest
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub rootfs_disk: Option<PathBuf>,
     /// What the kernel file is: auto, zimage or image
     #[arg(long, value_name = "FORMAT", value_parser = word::<KernelFormat>, help_heading = "Guest")]
     pub kernel_format: Option<KernelFormat>,
@@ -195,6 +206,7 @@ impl Settings {
             ("kernel", &self.kernel),
             ("initrd", &self.initrd),
             ("vmlinux", &self.vmlinux),
+            ("rootfs-disk", &self.rootfs_disk),
             ("json", &self.json),
             ("timeline", &self.timeline),
         ];
@@ -211,6 +223,7 @@ impl Settings {
         let Self {
             kernel,
             initrd,
+            rootfs_disk,
             vmlinux,
             json,
             timeline,
@@ -219,7 +232,7 @@ impl Settings {
             ..
         } = self;
         // `join` leaves an absolute path as it is.
-        for path in [kernel, initrd, vmlinux, json, timeline]
+        for path in [kernel, initrd, rootfs_disk, vmlinux, json, timeline]
             .into_iter()
             .flatten()
         {
@@ -250,6 +263,8 @@ impl Settings {
             image: self.image.or(other.image),
             kernel: self.kernel.or(other.kernel),
             initrd: self.initrd.or(other.initrd),
+            rootfs: self.rootfs.or(other.rootfs),
+            rootfs_disk: self.rootfs_disk.or(other.rootfs_disk),
             kernel_format: self.kernel_format.or(other.kernel_format),
             cmdline: self.cmdline.or(other.cmdline),
             cmdline_base: self.cmdline_base.or(other.cmdline_base),
@@ -326,7 +341,8 @@ impl Settings {
         } else {
             ""
         };
-        let mut parts = vec![base.to_owned(), words.to_owned(), shell.to_owned()];
+        let root = self.rootfs.map(|_| guest::root_word()).unwrap_or_default();
+        let mut parts = vec![base.to_owned(), words.to_owned(), root, shell.to_owned()];
         parts.extend(
             self.run
                 .iter()

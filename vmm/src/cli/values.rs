@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 
+use guest_images::root_disk::{self, RootSpec};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -87,6 +88,28 @@ where
 /// host.
 pub fn jobs_or_cores(jobs: Option<NonZeroUsize>) -> NonZeroUsize {
     jobs.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
+}
+
+/// A root disk on offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Rootfs(pub &'static RootSpec);
+
+impl FromStr for Rootfs {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        let found = root_disk::find(text).map(Self);
+        found.map_err(|error| error.to_string().trim_end_matches('.').to_owned().into())
+    }
+}
+
+impl TryFrom<String> for Rootfs {
+    type Error = TextError;
+
+    fn try_from(text: String) -> Result<Self, TextError> {
+        text.parse()
+    }
 }
 
 /// Reads one of a few words, as it would be read from a `machine.toml`.

@@ -141,7 +141,7 @@ fn machine(image: &str, commands: &[&str]) -> Result<Config, UserError> {
         cmdline: words.join(" "),
         ..Config::default()
     };
-    super::boot::use_image(&mut config, image)?;
+    super::guest::use_image(&mut config, image)?;
     Ok(config)
 }
 

@@ -15,7 +15,7 @@ use vmm_machine::MAX_CPUS;
 
 use super::{Verdict, line};
 use crate::cli::UserError;
-use crate::cli::boot::width;
+use crate::cli::guest::width;
 use crate::cli::host::HostArgs;
 use crate::cli::install;
 use crate::cli::sandbox::{self, Policy};

@@ -14,6 +14,8 @@ fn flags(line: &[&str]) -> Settings {
 const EVERYTHING: &str = "
     image = 'ipmmu'
     initrd = 'rd'
+    rootfs = 'debian:trixie'
+    rootfs-disk = 'root'
     kernel-format = 'zimage'
     cmdline = 'a b'
     cmdline-base = 'c'
@@ -48,6 +50,8 @@ fn a_file_and_flags_say_the_same() {
     let from_flags = flags(&[
         "--image=ipmmu",
         "--initrd=rd",
+        "--rootfs=debian:trixie",
+        "--rootfs-disk=root",
         "--kernel-format=zimage",
         "--cmdline=a b",
         "--cmdline-base=c",

@@ -169,7 +169,7 @@ fn advice_about_plans_helps() {
 }
 
 /// Command lines, the advice that they get, and lines as it says.
-const LINES: [(&str, &str, &[&str]); 14] = [
+const LINES: [(&str, &str, &[&str]); 18] = [
     (
         "inject none --runs 0",
         "use 1 or more",
@@ -232,6 +232,26 @@ const LINES: [(&str, &str, &[&str]); 14] = [
         "boot",
         "say --image NAME (see vmm images list) or --kernel FILE",
         &["boot --image ipmmu"],
+    ),
+    (
+        "boot --rootfs debian:sid",
+        "the known ones are debian:bookworm, ",
+        &["boot --rootfs debian:bookworm"],
+    ),
+    (
+        "boot --rootfs debian:trixie --initrd zImage",
+        "leave out --initrd",
+        &["boot --rootfs debian:trixie"],
+    ),
+    (
+        "boot --rootfs debian:trixie --image debian-arm64",
+        "name another image, or none",
+        &["boot --rootfs debian:trixie --image debian-armmp"],
+    ),
+    (
+        "boot --image ipmmu --rootfs-disk root.img",
+        "add --rootfs",
+        &["boot --rootfs debian:trixie+tools --rootfs-disk root.img"],
     ),
     (
         "images fetch nothing",
