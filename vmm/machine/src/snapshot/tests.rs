@@ -235,7 +235,7 @@ fn machines_that_begin_with_copies_of_code_do_the_same() {
     let wanted = facts(&mut before);
     drop(before);
     snapshot.prepare(3);
-    assert_eq!(snapshot_of(&snapshot).bench.len(), 3);
+    assert_eq!(snapshot.0.bench.len(), 3);
     // All of them at the same time.
     let mut machines = [fork(), fork(), fork(), fork()];
     for machine in &mut machines {
