@@ -231,6 +231,7 @@ fn machines_that_begin_with_copies_of_code_do_the_same() {
     // Nobody has left anything yet.
     snapshot.prepare(2);
     let mut before = fork();
+    before.run(limited(20_000));
     before.run(limited(40_000));
     let wanted = facts(&mut before);
     drop(before);
