@@ -14,6 +14,7 @@
 mod handover;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use vmm_base::code_pages::Words;
 
@@ -29,7 +30,7 @@ const MAX_BLOCKS: usize = 1 << 16;
 /// Operations held at most, for the same reason.
 const MAX_OPS: usize = 1 << 20;
 /// Entries of the jump cache.
-const JUMPS: usize = 4096;
+const JUMPS: usize = 8192;
 /// No block.
 pub const NONE: u32 = u32::MAX;
 /// The epoch of blocks that memory holds when any of the machines begins that they are handed to,
@@ -65,27 +66,35 @@ const UNLINKED: Link = Link {
 };
 
 /// One block.
+///
+/// A look-up takes what comes first: it is one line of the host's caches, and there are megabytes
+/// of blocks.
+#[derive(Clone)]
+#[repr(C, align(64))]
 pub struct Block {
     /// What it was made from.
     pub key: Key,
-    /// Its operations, one an instruction; never empty.
-    pub ops: Box<[Op]>,
+    /// Its operations, one an instruction; never empty. Copies of a block, whose host code has
+    /// their addresses, share them.
+    pub ops: Arc<[Op]>,
+    /// The page it lies in.
+    page: RamPage,
+    /// [`Blocks::epoch`] for which it is known to match memory, [`START`], or [`VOID`].
+    epoch: u32,
     /// Address after its last instruction.
     pub end: u32,
     /// IT state after its last instruction.
     pub end_it: u8,
-    /// [`Blocks::epoch`] for which it is known to match memory, [`START`], or [`VOID`].
-    epoch: u32,
-    /// The page it lies in.
-    page: RamPage,
-    /// The page that its one instruction ends in, if that is another one.
-    second: Option<RamPage>,
     /// Where it goes on: [0] when it ends without a taken branch, [1] when its direct branch is
     /// taken.
     pub links: [Link; 2],
+    /// The page that its one instruction ends in, if that is another one.
+    second: Option<RamPage>,
     /// The instructions as they stood in memory; empty once they were overwritten.
     bytes: Box<[u8]>,
 }
+
+const _: () = assert!(std::mem::offset_of!(Block, links) <= 64);
 
 // SAFETY: a block holds `RamPage`, whose pointer the Bus keeps valid on every thread while a core
 // holds the bus, and `Core` owns both; nothing else in it is tied to a thread.
@@ -150,7 +159,7 @@ impl Block {
         };
         Self {
             key: self.key,
-            ops: Box::new([op]),
+            ops: Arc::new([op]),
             end: self.end,
             end_it: self.end_it,
             epoch: self.epoch,
@@ -204,11 +213,17 @@ impl Block {
 struct Jump {
     va: u32,
     state: u32,
-    span: u32,
     block: u32,
 }
 
+const NOWHERE: Jump = Jump {
+    va: 0,
+    state: 0,
+    block: NONE,
+};
+
 /// All blocks of one core.
+#[derive(Clone)]
 pub struct Blocks {
     /// Counts the machines that the blocks have been handed to, from 1 on.
     epoch: u32,
@@ -235,12 +250,6 @@ pub struct Blocks {
 
 impl Default for Blocks {
     fn default() -> Self {
-        let empty = Jump {
-            va: 0,
-            state: 0,
-            span: 0,
-            block: NONE,
-        };
         Self {
             epoch: START + 1,
             arena: Vec::new(),
@@ -249,7 +258,7 @@ impl Default for Blocks {
             start: AddressMap::default(),
             ops: 0,
             by_key: AddressMap::default(),
-            jumps: vec![empty; JUMPS].into(),
+            jumps: Box::default(),
             cleared: 0,
             dropped: None,
             in_page: AddressMap::default(),
@@ -265,22 +274,23 @@ impl Blocks {
         &self.arena[id as usize]
     }
 
-    /// Returns the block that a jump to `va` in `state` reached in the present spans.
+    /// Returns the block that a jump to `va` in `state` reached last, wherever its page was then.
     #[inline]
-    pub fn jump(&self, va: u32, state: u32, spans: Spans) -> Option<u32> {
-        let jump = &self.jumps[jump_slot(va)];
-        (jump.va == va && jump.state == state && jump.span == spans.local && jump.block != NONE)
-            .then_some(jump.block)
+    pub fn jump(&self, va: u32, state: u32) -> Option<u32> {
+        let jump = self.jumps.get(jump_slot(va))?;
+        (jump.va == va && jump.state == state && jump.block != NONE).then_some(jump.block)
     }
 
     /// Remembers where a jump led.
-    pub fn note_jump(&mut self, va: u32, state: u32, spans: Spans, block: u32) {
-        self.jumps[jump_slot(va)] = Jump {
-            va,
-            state,
-            span: spans.local,
-            block,
-        };
+    pub fn note_jump(&mut self, va: u32, state: u32, block: u32) {
+        // Which depends on two pages is looked up each time.
+        if !self.get(block).crosses() {
+            if self.jumps.is_empty() {
+                // Most machines of a snapshot are given those of another before.
+                self.jumps = vec![NOWHERE; JUMPS].into();
+            }
+            self.jumps[jump_slot(va)] = Jump { va, state, block };
+        }
     }
 
     /// Returns the block for `key`.
@@ -428,12 +438,7 @@ impl Blocks {
         if let Some(pages) = &mut self.by_page {
             pages.clear();
         }
-        self.jumps.fill(Jump {
-            va: 0,
-            state: 0,
-            span: 0,
-            block: NONE,
-        });
+        self.jumps.fill(NOWHERE);
     }
 
     /// Links exit `slot` of block `from` to `to`.

@@ -84,6 +84,13 @@ pub unsafe trait Bus: Send + Sync {
         None
     }
 
+    /// Returns what is added to the host address of a byte of RAM for its physical address, if that
+    /// is the same for all that [`Bus::ram`] ever gives out: then exclusive accesses, which are
+    /// known by their physical address, can be made by code of the host.
+    fn ram_offset(&self) -> Option<u64> {
+        None
+    }
+
     /// Learns that core `cpu` begins its turn: until the next call, accesses are its own. Banked
     /// registers (those of an interrupt controller) depend on who asks. The cluster calls this
     /// whenever it changes over to another core, and before the first instruction of every run.

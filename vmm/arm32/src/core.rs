@@ -45,13 +45,25 @@ pub struct Core {
     longest: usize,
 }
 
-/// The predecoded code of a core, to be given to one that has the same memory at the same place.
+/// The predecoded code of a core, to be given to one that has the same memory.
 pub struct Code {
     blocks: Blocks,
     /// The last span in which it was known to be right.
     span: u32,
     /// Host code of the blocks.
     translator: Option<Translator>,
+}
+
+impl Code {
+    /// Returns the same once more, for another core. Host code is left out if there is no memory
+    /// for it.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            blocks: self.blocks.clone(),
+            span: self.span,
+            translator: self.translator.as_ref().and_then(Translator::copy),
+        }
+    }
 }
 
 /// What there was to see to between two blocks.
@@ -115,16 +127,16 @@ impl Core {
         }
     }
 
-    /// Takes over predecoded code, if the core's bus has its memory where it was. All cores that
-    /// the code is given to must begin with the same contents of memory: what memory does not hold
-    /// then, in the first of them, is compared with it before it runs.
+    /// Takes over predecoded code, if the core's bus has the memory that it was made of. All cores
+    /// that the code is given to must begin with the same contents of memory: what memory does not
+    /// hold then, in the first of them, is compared with it before it runs.
     pub(crate) fn give_code(&mut self, code: Code) {
         let Code {
             mut blocks,
             span,
             translator,
         } = code;
-        if self.breakpoints.is_empty() && blocks.fit(&*self.cpu.bus) {
+        if self.breakpoints.is_empty() && blocks.settle(&*self.cpu.bus) {
             self.forget_armed();
             blocks.begin();
             self.blocks = blocks;
@@ -163,6 +175,7 @@ impl Core {
     }
 
     fn run_blocks(&mut self, budget: u64) -> CoreExit {
+        self.cpu.begin_time(budget);
         let end = self.cpu.s.retired.saturating_add(budget);
         let mut next = match self.resume.take() {
             Some(behind) if self.cpu.stops.passes(&self.cpu.s) => behind,

@@ -139,12 +139,18 @@ pub struct Cpu {
     count: u8,
     /// `state.retired` up to which the clock has been told.
     pub(crate) clocked: u64,
+    /// What the clock shows in this run less `state.retired`, if it follows instructions.
+    pub(crate) time: Option<u64>,
 }
 
 impl Cpu {
     /// Creates a core in its reset state.
     pub fn new(index: u8, count: u8, bus: Arc<dyn Bus>, clock: Arc<dyn Clock>) -> Self {
         let pins = Arc::default();
+        let jit = Context {
+            ram: bus.ram_offset().unwrap_or(0),
+            ..Context::default()
+        };
         let mut cpu = Self {
             s: CpuState::reset(index),
             tlb: Tlb::default(),
@@ -156,9 +162,10 @@ impl Cpu {
             pins,
             stops: Stops::default(),
             stale: Stale::default(),
-            jit: Context::default(),
+            jit,
             count,
             clocked: 0,
+            time: None,
         };
         cpu.select_tlb();
         cpu
@@ -173,6 +180,26 @@ impl Cpu {
         if fresh > 0 {
             self.clock.retire(fresh);
             self.clocked = now;
+        }
+    }
+
+    /// Works out when an instruction is executed in the run of at most `budget` instructions that
+    /// begins: a clock that follows them moves by a nanosecond for each, and nothing else moves it
+    /// meanwhile.
+    pub(crate) fn begin_time(&mut self, budget: u64) {
+        let (clock, untold) = (&self.clock, self.s.retired - self.clocked);
+        self.time = clock
+            .instructions_until(u64::MAX)
+            // Time stands still where it ends.
+            .filter(|left| *left >= budget.saturating_add(untold))
+            .map(|_| clock.now_ns().wrapping_sub(self.clocked));
+    }
+
+    /// Returns the physical address of what [`Cpu::cached`] found at `host`.
+    pub(crate) fn physical(&self, host: usize) -> Option<u64> {
+        match self.jit.ram {
+            0 => self.bus.physical(host),
+            offset => Some((host as u64).wrapping_add(offset)),
         }
     }
 
@@ -193,6 +220,17 @@ impl Cpu {
             fiq: self.pins.fiq(),
         };
         f(&mut self.s, &env)
+    }
+
+    /// Tells generated code of the current TLB set.
+    pub(crate) fn tell_set(&mut self) {
+        self.jit.tlb = self.tlb.set_address();
+        self.jit.tags = self.tlb.tags_address();
+    }
+
+    /// Returns whether it is the only core.
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.count == 1
     }
 
     /// Selects the TLB set for the current privilege level and DACR.
@@ -254,8 +292,8 @@ impl Cpu {
         self.select_tlb();
     }
 
-    /// Does what a write of a system register asks for.
-    pub fn apply(&mut self, effects: Effects) -> Flow {
+    /// Does what a write of a system register, by the instruction at `pc`, asks for.
+    pub fn apply(&mut self, pc: u32, effects: Effects) -> Flow {
         let spans = self.tlb.spans();
         self.flush(effects.tlb);
         // A change of the regime concerns every page, one of the ASID or the tables those of one
@@ -281,11 +319,14 @@ impl Cpu {
         let same = Effects {
             tlb: TlbFlush::None,
             broadcast: None,
+            dacr: false,
             ..effects
         } == Effects::default();
         // The next instruction is still the one that the block has if it is fetched from where it
         // was.
-        if same && self.tlb.spans() == spans && !self.pins.any() {
+        if same && self.tlb.is_fetched_alike(pc, spans) && !self.pins.any() {
+            // Host code goes on with the set of the DACR.
+            self.tell_set();
             Flow::Next
         } else {
             Flow::End

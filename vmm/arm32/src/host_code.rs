@@ -27,10 +27,18 @@ pub struct Context {
     /// Address of the tags of the pages that the current set may fetch from: links to other pages,
     /// and jumps, hold while theirs is among them.
     pub tags: usize,
+    /// Address of the code area, to be executed.
+    pub code: usize,
     /// Address of the jump table.
     pub jumps: usize,
     /// What the core has retired when the budget is used up.
     pub end: u64,
+    /// What the machine's clock shows when the budget is used up, in nanoseconds; 0 if it does not
+    /// follow instructions.
+    pub time: u64,
+    /// What is added to the host address of a byte of RAM for its physical address; 0 if nobody
+    /// knows.
+    pub ram: u64,
     /// What was left of the budget when the code came back.
     pub left: u64,
     /// Address of the function that runs the handler of an operation.

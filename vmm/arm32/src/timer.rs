@@ -9,27 +9,23 @@ use serde::{Deserialize, Serialize};
 /// Frequency of the system counter, as CNTFRQ shows it. One tick is 16 ns exactly.
 pub const FREQUENCY_HZ: u32 = 62_500_000;
 
-const NS_PER_S: u128 = 1_000_000_000;
+const NS_PER_S: u64 = 1_000_000_000;
+/// The logarithm of the nanoseconds of a tick.
+pub const TICK_SHIFT: u8 = 4;
+const _: () = assert!((FREQUENCY_HZ as u64) << TICK_SHIFT == NS_PER_S);
 
 /// Returns the count `ns` nanoseconds after power-on (rounded down).
-#[expect(clippy::cast_possible_truncation, reason = "it fits, as said below")]
 pub const fn count_from_ns(ns: u64) -> u64 {
-    // At most 2^64 * 62.5e6 / 1e9, which fits in 64 bits.
-    (ns as u128 * FREQUENCY_HZ as u128 / NS_PER_S) as u64
+    ns >> TICK_SHIFT
 }
 
 /// Returns the first nanosecond at which the count is at least `count`; [`u64::MAX`] when that is
 /// beyond 64 bits.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "it was compared with the largest of 64 bits"
-)]
 pub const fn ns_from_count(count: u64) -> u64 {
-    let ns = (count as u128 * NS_PER_S).div_ceil(FREQUENCY_HZ as u128);
-    if ns > u64::MAX as u128 {
+    if count > u64::MAX >> TICK_SHIFT {
         u64::MAX
     } else {
-        ns as u64
+        count << TICK_SHIFT
     }
 }
 

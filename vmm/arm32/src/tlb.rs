@@ -8,6 +8,7 @@
 //! Entries may be dropped at any time (the architecture allows it); they are kept no longer than
 //! the guest's own TLB maintenance allows.
 
+mod code;
 mod fetched;
 mod saved;
 
@@ -283,30 +284,6 @@ impl Tlb {
         }
     }
 
-    /// Has stores to RAM page `number` take the slow path from now on: it holds predecoded code.
-    #[cold]
-    pub fn tag_code(&mut self, number: u32) {
-        // Most sets are unused most of the time, and new code is found often.
-        for set in (0..SETS).filter(|set| self.keys[*set].is_some()) {
-            let slots = set * ENTRIES..(set + 1) * ENTRIES;
-            let numbered = self.entries[slots.clone()].iter_mut();
-            let numbered = numbered.zip(&self.numbers[slots]);
-            for (entry, _) in numbered.filter(|(_, found)| **found == number) {
-                if entry.write != INVALID {
-                    entry.write |= CODE;
-                }
-            }
-        }
-    }
-
-    /// Has stores to the page of `va` take the fast path again: it holds no code any more.
-    pub fn untag_code(&mut self, va: u32) {
-        let entry = &mut self.entries[self.slot(va)];
-        if entry.write & 0xffff_f000 == va & 0xffff_f000 && entry.write != INVALID {
-            entry.write &= !CODE;
-        }
-    }
-
     /// Returns the page that instructions at `va` are fetched from, if the current set has it.
     #[inline]
     pub fn fetched(&self, va: u32) -> Option<(u64, RamPage)> {
@@ -317,6 +294,22 @@ impl Tlb {
     /// generated code.
     pub fn tags_address(&self) -> usize {
         self.fetched.tags_address(self.set())
+    }
+
+    /// Returns whether instructions in the page of `va` are fetched from the same page as they were
+    /// in `spans`, as far as that is known without a look at page tables.
+    #[inline]
+    pub fn is_fetched_alike(&self, va: u32, spans: Spans) -> bool {
+        let now = self.spans();
+        now == spans
+            || now.local == spans.local && self.fetched.has_same_tag(va, (now.set, spans.set))
+    }
+
+    /// Returns whether generated code knows that instructions at `va` are fetched from the page of
+    /// `tag`.
+    #[inline]
+    pub fn has_fetch_tag(&self, va: u32, tag: u64) -> bool {
+        self.fetched.tag(va, self.set()) == tag
     }
 
     /// Has generated code know that instructions at `va` are fetched from RAM page `number`, as

@@ -152,16 +152,23 @@ fn code_is_given_on(translated: bool) {
     let mut wanted = first.again();
     // Once to warm up, once with a breakpoint, then with other code where it was: for one run, to
     // its end, and in the very end, when nobody looks any more.
+    let mut copied = Vec::new();
     for (round, breakpoint) in (0..8).map(|round| (round, round == 1)) {
         if round == 5 {
             first.bus.write_words(RAM + 4 * 8, &[0xe280_0003]);
         }
         let mut code = first.cluster.take_code();
         if round == 3 {
-            // That of another memory is of no use.
+            // That of the same memory elsewhere will do as well.
             let mut other = wanted.again();
             other.cluster.run(&mut Firmware::default(), 100);
             code = other.cluster.take_code();
+        }
+        if round % 2 == 0 {
+            // And so will a copy, of which the first is not needed any more, or still is.
+            let first = code;
+            code = first.copy();
+            copied.extend(Some(first).filter(|_| round == 4));
         }
         let words = memory.as_chunks().0.iter().map(|w| u32::from_le_bytes(*w));
         first.bus.write_words(RAM, &words.collect::<Vec<_>>());

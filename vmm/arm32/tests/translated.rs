@@ -250,6 +250,43 @@ fn thread_registers_in_every_mode() {
     }
 }
 
+/// The monitor, which is part of the state, and what is stored; the clock, which stands still in
+/// none of them.
+#[test]
+fn exclusives_and_the_counter_in_every_mode() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(4);
+    for _ in 0..600 {
+        let mut code = Vec::new();
+        for _ in 0..LENGTH {
+            let n = random.next_u32();
+            // Few registers, so that most stores are of what was loaded.
+            let (rd, rt, base) = (n >> 4 & 3, 4 + (n >> 6 & 3), 8 + (n >> 8 & 1));
+            let cond = n >> 12 & 0x3f;
+            let cond = if cond < 14 { cond << 28 } else { 0xe000_0000 };
+            // LDREX, LDREXD, LDREXB and LDREXH differ by these bits.
+            let size = [0, 0, 0, 0, 0, 1, 2, 3][(n >> 18 & 7) as usize] << 21;
+            let word = match n % 16 {
+                0..=2 => 0x0190_0f9f | size | rt << 12 | base << 16 | cond,
+                3..=6 => 0x0180_0f90 | size | rt | rd << 12 | base << 16 | cond,
+                // mrrc p15, 0 or 1, RT, RT2, c14
+                7..=9 => 0x0c50_0f0e | (n >> 9 & 1) << 4 | rt << 12 | (n >> 20 & 15) << 16 | cond,
+                // clrex
+                10 => 0xf57f_f01f,
+                // bic BASE, BASE, #7; str to it
+                11 => 0x03c0_0007 | base << 16 | base << 12 | cond,
+                12 => 0x0580_0000 | base << 16 | rt << 12 | cond,
+                // adds, so that conditions differ; to User or System mode; an exception.
+                13 => 0x0290_0001 | rt << 16 | rt << 12 | cond,
+                14 => 0xf102_0010 | if n >> 16 & 1 == 0 { 0 } else { 0xf },
+                _ => 0x0f00_0000 | cond,
+            };
+            code.extend([word as u16, (word >> 16) as u16]);
+        }
+        go_round(&mut code, false);
+        compare(&mut random, &code, false);
+    }
+}
+
 /// A device whose every access is a bug of the machine.
 struct Broken(Arc<FlatBus>);
 
@@ -273,6 +310,10 @@ unsafe impl Bus for Broken {
 
     fn physical(&self, host: usize) -> Option<u64> {
         self.0.physical(host)
+    }
+
+    fn ram_offset(&self) -> Option<u64> {
+        self.0.ram_offset()
     }
 }
 

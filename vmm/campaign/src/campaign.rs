@@ -199,6 +199,7 @@ impl<'p> Prepared<'p> {
         each: &mut (dyn FnMut(&mut Record) -> Result<(), E> + Send),
     ) -> Result<BTreeMap<u64, Record>, E> {
         let left: Vec<u64> = (0..runs).filter(|run| !done.contains_key(run)).collect();
+        self.runner.start.prepare(jobs.get().min(left.len()));
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let state = Mutex::new((done, None, each));

@@ -79,6 +79,11 @@ pub trait Start: Sync {
         injection: &Arc<Injection>,
         recording: Option<&Arc<Recording>>,
     ) -> Result<Started, CampaignError>;
+
+    /// Learns that `jobs` machines will run at the same time, after others that ran alone.
+    fn prepare(&self, jobs: usize) {
+        let _ = jobs;
+    }
 }
 
 /// A machine at the beginning of its scenario.
@@ -201,6 +206,10 @@ impl Start for Forked {
             skip: 0,
             disk: None,
         })
+    }
+
+    fn prepare(&self, jobs: usize) {
+        self.snapshot.prepare(jobs);
     }
 }
 

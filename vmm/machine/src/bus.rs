@@ -15,9 +15,7 @@ use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{Error as BusError, MmioAddress, MmioAddressOffset, MmioRange};
 use vm_device::device_manager::{IoManager, MmioManager};
-use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress, MmapRegion,
-};
+use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, MmapRegion};
 use vmm_base::warn_guest;
 use vmm_devices::irq::Gic;
 use vmm_devices::virtio::deferred_work::DeferredWork;
@@ -65,6 +63,10 @@ pub struct SystemBus {
     ram: Arc<GuestRam>,
     /// Physical address of the first byte of RAM, which is one region.
     base: u64,
+    /// Its address in the host, which lives as long as `ram`.
+    host: usize,
+    /// Bytes of it that whole pages have.
+    size: u64,
     code: CodeMarks,
     io: IoManager,
     ports: Vec<(String, Arc<Port>)>,
@@ -81,6 +83,8 @@ impl SystemBus {
         let region = ram.iter().next();
         Self {
             base: region.map_or(0, |region| region.start_addr().0),
+            host: region.map_or(0, |region| region.as_ptr().expose_provenance()),
+            size: region.map_or(0, |region| region.len() & !(PAGE - 1)),
             code: region.map_or_else(CodeMarks::default, |region| {
                 MmapRegion::bitmap(region).clone()
             }),
@@ -204,17 +208,13 @@ unsafe impl Bus for SystemBus {
     }
 
     fn ram(&self, pa: u64) -> Option<RamPage> {
-        let page = GuestAddress(pa & !(PAGE - 1));
-        let host = self.ram.get_host_address(page).ok()?;
-        // A page is given out only if all of it is RAM.
-        self.ram
-            .get_host_address(GuestAddress(page.0 | (PAGE - 1)))
-            .ok()?;
+        let offset = pa.checked_sub(self.base).filter(|at| *at < self.size)? & !(PAGE - 1);
+        // The addition does not overflow: the sum is an address of the mapping.
+        let host = self.host + usize::try_from(offset).ok()?;
         Some(RamPage {
-            host: NonNull::new(host)?,
+            host: NonNull::new(std::ptr::with_exposed_provenance_mut(host))?,
             writable: true,
-            // Does not underflow: RAM is one region, which begins at `base`.
-            number: u32::try_from((page.0 - self.base) / PAGE).ok()?,
+            number: u32::try_from(offset / PAGE).ok()?,
         })
     }
 
@@ -223,11 +223,12 @@ unsafe impl Bus for SystemBus {
     }
 
     fn physical(&self, host: usize) -> Option<u64> {
-        self.ram.iter().find_map(|region| {
-            let start = region.get_host_address(MemoryRegionAddress(0)).ok()?.addr();
-            let offset = u64::try_from(host.checked_sub(start)?).ok()?;
-            (offset < region.len()).then(|| region.start_addr().0 + offset)
-        })
+        let offset = u64::try_from(host.checked_sub(self.host)?).ok()?;
+        (offset < self.size).then(|| self.base + offset)
+    }
+
+    fn ram_offset(&self) -> Option<u64> {
+        Some(self.base.wrapping_sub(self.host as u64))
     }
 
     fn turn(&self, cpu: usize) {
@@ -300,6 +301,7 @@ mod tests {
     use std::sync::Mutex;
 
     use vm_device::MutDeviceMmio;
+    use vm_memory::GuestAddress;
 
     use super::*;
 

@@ -380,6 +380,16 @@ impl Machine {
         &self.board
     }
 
+    /// Returns the guest time since power-on, in nanoseconds.
+    pub fn guest_ns(&self) -> u64 {
+        self.context.timing.now_ns()
+    }
+
+    /// Returns the instructions retired by all cores; 0 where they are not counted.
+    pub fn instructions(&self) -> u64 {
+        self.context.vcpus.retired()
+    }
+
     /// Returns what happened so far, in numbers.
     pub fn summary(&self) -> Summary {
         let instructions = self.context.vcpus.retired();

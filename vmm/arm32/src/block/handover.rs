@@ -6,18 +6,32 @@ use super::{Blocks, START, VOID};
 use crate::bus::Bus;
 
 impl Blocks {
-    /// Returns whether `bus` has every block's page where the block looks for it.
-    pub fn fit(&self, bus: &dyn Bus) -> bool {
-        self.in_page.iter().all(|(number, ids)| {
+    /// Has every block know where `bus` has its page; returns whether that has all of them.
+    pub fn settle(&mut self, bus: &dyn Bus) -> bool {
+        let mut moved = false;
+        let all = self.in_page.iter().all(|(number, ids)| {
             let mut blocks = ids.iter().map(|id| &self.arena[*id as usize]);
             // All blocks of a page have it at the same place. Those that end in it do not count:
             // they cross.
             let first = blocks.find(|block| block.page.number == *number);
             first.is_none_or(|block| {
-                bus.ram(block.key.pa)
-                    .is_some_and(|page| page.host == block.page.host && page.number == *number)
+                bus.ram(block.key.pa).is_some_and(|page| {
+                    moved |= page.host != block.page.host;
+                    page.number == *number
+                })
             })
-        })
+        });
+        if all && moved {
+            for block in &mut self.arena {
+                let page = bus.ram(block.key.pa);
+                match page.filter(|page| page.number == block.page.number) {
+                    Some(page) if !block.crosses() => block.page = page,
+                    // Nobody compares it with memory any more.
+                    _ => block.void(),
+                }
+            }
+        }
+        all
     }
 
     /// Makes the blocks another machine's, which begins with the same memory as all that they are

@@ -133,6 +133,16 @@ impl Cluster {
 /// The predecoded code of all cores of a cluster.
 pub struct ClusterCode(Vec<Code>);
 
+impl ClusterCode {
+    /// Returns the same once more, for another cluster that runs at the same time. Both go on by
+    /// themselves: blocks are linked by what is written to their code, and dropped where memory is
+    /// overwritten.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self(self.0.iter().map(Code::copy).collect())
+    }
+}
+
 impl Cluster {
     /// Hands over the predecoded code of a cluster that is not needed any more.
     pub fn take_code(&mut self) -> ClusterCode {
@@ -144,8 +154,8 @@ impl Cluster {
         )
     }
 
-    /// Takes over the predecoded code of another cluster, as far as the bus has the same memory at
-    /// the same place of the host. That saves the time to make it, and changes nothing else.
+    /// Takes over the predecoded code of another cluster, as far as the bus has the same memory,
+    /// wherever that is in the host. That saves the time to make it, and changes nothing else.
     pub fn give_code(&mut self, ClusterCode(code): ClusterCode) {
         for (member, code) in self.members.iter_mut().zip(code) {
             member.core.give_code(code);

@@ -45,11 +45,16 @@ impl Core {
     /// Sees to it that writes to code are not missed which runs from the start on.
     pub(super) fn cover_start(&mut self) {
         let Self { cpu, blocks, .. } = self;
-        for (number, words) in blocks.start() {
-            if cpu.bus.code_pages().cover_words(number, words, &cpu.code) {
-                cpu.tlb.tag_code(number);
-            }
-        }
+        let pages = blocks.start();
+        let mut covered: Vec<u32> = pages
+            .filter(|(number, words)| {
+                let code = cpu.bus.code_pages();
+                code.cover_words(*number, words, &cpu.code)
+            })
+            .map(|(number, _)| number)
+            .collect();
+        covered.sort_unstable();
+        cpu.tlb.tag_all_code(&covered);
     }
 
     /// Drops code that was overwritten, and has stores to new code take the slow path.
@@ -71,12 +76,12 @@ impl Core {
         let va = self.cpu.s.r[15];
         let spans = self.cpu.tlb.spans();
         let state = decode_state(&self.cpu);
-        let jump_state = state | self.cpu.tlb.set() << 16;
-        if let Some(id) = self.blocks.jump(va, jump_state, spans)
+        // Its page is where it was if generated code, too, may go there.
+        if let Some(id) = self.blocks.jump(va, state)
+            && self.cpu.tlb.has_fetch_tag(va, self.blocks.get(id).tag())
             && self.holds(id)
         {
             self.link(from, id);
-            self.note_tag(id);
             return Ok(id);
         }
         let (pa, page) = self.fetch_page(va)?;
@@ -96,7 +101,7 @@ impl Core {
         };
         // Unless pages that were fetched from had to go for this one: then it is looked up again.
         if self.cpu.tlb.spans() == spans {
-            self.blocks.note_jump(va, jump_state, spans, id);
+            self.blocks.note_jump(va, state, id);
             self.link(from, id);
             self.note_tag(id);
         }

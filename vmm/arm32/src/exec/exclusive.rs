@@ -57,7 +57,7 @@ pub fn ldrex(cpu: &mut Cpu, op: &Op) -> Flow {
 /// predecoded.
 fn cached(cpu: &Cpu, va: u32, size: u32, access: Access) -> Option<(Hit, u64)> {
     let page = cpu.cached(va, size, access)?;
-    Some((page, cpu.bus.physical(page.host.addr().get())?))
+    Some((page, cpu.physical(page.host.addr().get())?))
 }
 
 /// Returns the value at `va`, how to go on, and the physical address.

@@ -265,6 +265,8 @@ fn bkpt(cpu: &mut Cpu, op: &Op) -> Flow {
 fn hint(cpu: &mut Cpu, op: &Op) -> Flow {
     fields!(cpu, op => Hint { op: kind, .. });
     match kind {
+        // One core alone has nobody to yield to.
+        HintOp::Yield if cpu.is_alone() => after_masks(cpu),
         HintOp::Yield => cpu.leave(CoreExit::Yield),
         HintOp::Sev => cpu.leave(CoreExit::SendEvent),
         HintOp::Wfi => cpu.leave(CoreExit::WaitInterrupt),
@@ -303,7 +305,7 @@ fn mcr(cpu: &mut Cpu, op: &Op) -> Flow {
     };
     let value = if rt == 15 { op.pc_read() } else { cpu.reg(rt) };
     match cpu.with_env(op.idx, |s, env| cp15::write(s, env, reg, value)) {
-        Ok(effects) => cpu.apply(effects),
+        Ok(effects) => cpu.apply(op.pc, effects),
         Err(cp15::Undefined) => cpu.undefined(),
     }
 }
@@ -328,7 +330,7 @@ fn mcrr(cpu: &mut Cpu, op: &Op) -> Flow {
     };
     let value = u64::from(cpu.reg(rt2)) << 32 | u64::from(cpu.reg(rt));
     match cpu.with_env(op.idx, |s, env| cp15::write64(s, env, reg, value)) {
-        Ok(effects) => cpu.apply(effects),
+        Ok(effects) => cpu.apply(op.pc, effects),
         Err(cp15::Undefined) => cpu.undefined(),
     }
 }

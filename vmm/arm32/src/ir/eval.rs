@@ -8,7 +8,7 @@ use crate::exec::Op;
 use crate::exec::access::{read_cached, write_cached};
 use crate::exec::dp::{add_with_carry, shift_c};
 use crate::mmu::Access;
-use crate::state::CpuState;
+use crate::state::{CpuState, Monitor};
 
 /// Runs the operations of one instruction; returns what its handler would.
 pub fn run(cpu: &mut Cpu, op: &Op, mops: &[Mop]) -> Flow {
@@ -144,6 +144,11 @@ fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
             Some(read) => put(cpu, temps, d, read),
             None => return Done::Leave((op.f)(cpu, op)),
         },
+        Mop::ReadCounter { .. } | Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => {
+            if system(cpu, temps, mop).is_none() {
+                return Done::Leave((op.f)(cpu, op));
+            }
+        }
         Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
             if access(cpu, temps, mop).is_none() {
                 return Done::Leave((op.f)(cpu, op));
@@ -307,6 +312,56 @@ fn access(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
             for (n, host) in words {
                 write_cached(host, 4, cpu.s.r[usize::from(n)].into());
             }
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+/// Reads the counter, or makes an exclusive access, as the fast path does; `None` if it cannot, and
+/// then nothing was done.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a count is cut into words, and at most a word is loaded"
+)]
+fn system(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
+    match mop {
+        Mop::ReadCounter { low, high, idx } => {
+            if !cpu.s.psr.mode.privileged() {
+                return None;
+            }
+            cpu.sync_clock(idx);
+            let count = cpu.timer_count();
+            put(cpu, temps, Dest::Reg(low), count as u32);
+            put(cpu, temps, Dest::Reg(high), (count >> 32) as u32);
+        }
+        Mop::LoadExclusive { d, at, size } => {
+            let at = value(cpu, temps, at);
+            let host = host(cpu, at, size.into(), Access::Read)?;
+            let loaded = read_cached(host, size.into());
+            cpu.s.monitor = Monitor {
+                open: true,
+                pa: cpu.bus.physical(host.addr().get())?,
+                size,
+                value: loaded,
+            };
+            put(cpu, temps, d, loaded as u32);
+        }
+        Mop::StoreExclusive { d, x, at, size } => {
+            let (x, at) = (value(cpu, temps, x), value(cpu, temps, at));
+            let host = host(cpu, at, size.into(), Access::Write)?;
+            let wanted = Monitor {
+                open: true,
+                pa: cpu.bus.physical(host.addr().get())?,
+                size,
+                value: read_cached(host, size.into()),
+            };
+            if cpu.s.monitor != wanted {
+                return None;
+            }
+            cpu.s.monitor = Monitor::default();
+            write_cached(host, size.into(), x.into());
+            put(cpu, temps, d, 0);
         }
         _ => {}
     }

@@ -2,9 +2,9 @@
 
 use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp};
 
-use super::memory;
 use super::operands::{alu, copy, dest, reg, shifted};
 use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, ThreadRegister, Value};
+use super::{exclusive, memory};
 use crate::exec::Op;
 
 /// Adds the micro-operations of `op`, which is not part of big-endian code.
@@ -18,6 +18,7 @@ pub fn lower(op: &Op, out: &mut Vec<Mop>) {
     let done = integer(op, out)
         .or_else(|| simple(op, out))
         .or_else(|| memory::lower(op, out))
+        .or_else(|| exclusive::lower(op, out))
         .or_else(|| branch(op, out));
     if done.is_none() {
         out.truncate(start);
@@ -150,22 +151,6 @@ fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         | Insn::Hint {
             op: HintOp::Nop, ..
         } => {}
-        Insn::Mrc {
-            cp: 15,
-            opc1: 0,
-            rt,
-            crn: 13,
-            crm: 0,
-            opc2,
-        } if rt != 15 => out.push(Mop::ReadThread {
-            d: dest(rt)?,
-            register: match opc2 {
-                2 => ThreadRegister::User,
-                3 => ThreadRegister::UserReadOnly,
-                4 => ThreadRegister::Kernel,
-                _ => return None,
-            },
-        }),
         Insn::Adr { rd, offset } => {
             let value = (op.pc_read() & !3).wrapping_add_signed(offset);
             out.push(copy(dest(rd)?, Value::Imm(value)));
@@ -217,8 +202,44 @@ fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             d: dest(rd)?,
             x: reg(op, rm),
         }),
-        _ => return multiply(op, out),
+        _ => return multiply(op, out).or_else(|| system(op, out)),
     }
+    Some(())
+}
+
+/// System registers that are read often.
+fn system(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
+    out.push(match op.insn {
+        Insn::Mrc {
+            cp: 15,
+            opc1: 0,
+            rt,
+            crn: 13,
+            crm: 0,
+            opc2,
+        } => Mop::ReadThread {
+            d: dest(rt)?,
+            register: match opc2 {
+                2 => ThreadRegister::User,
+                3 => ThreadRegister::UserReadOnly,
+                4 => ThreadRegister::Kernel,
+                _ => return None,
+            },
+        },
+        // CNTPCT and CNTVCT: the virtual offset is 0.
+        Insn::Mrrc {
+            cp: 15,
+            opc1: 0 | 1,
+            rt,
+            rt2,
+            crm: 14,
+        } if rt != 15 && rt2 != 15 => Mop::ReadCounter {
+            low: rt,
+            high: rt2,
+            idx: op.idx,
+        },
+        _ => return None,
+    });
     Some(())
 }
 

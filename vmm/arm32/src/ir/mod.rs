@@ -14,6 +14,7 @@
 //!   access leaves its address in temporary 0.
 //! - [`Mop::SkipUnless`] and [`Mop::SkipUnlessZero`] skip forwards, within the instruction.
 
+mod exclusive;
 mod flags;
 mod lower;
 mod memory;
@@ -270,6 +271,38 @@ pub enum Mop {
         /// Which.
         register: ThreadRegister,
     },
+    /// `high`:`low` = the count of the generic timer at instruction `idx` of the block, as a
+    /// privileged MRRC reads it.
+    ReadCounter {
+        /// The register of the low word.
+        low: u8,
+        /// That of the high word.
+        high: u8,
+        /// Which instruction it is.
+        idx: u8,
+    },
+    /// `d` = `size` bytes at `at`, for which the exclusive monitor is open then.
+    LoadExclusive {
+        /// The result, R0 to R14.
+        d: Dest,
+        /// The address.
+        at: Value,
+        /// 1, 2 or 4.
+        size: u8,
+    },
+    /// If the exclusive monitor is open for `size` bytes at `at`, which are still what was loaded,
+    /// they become the low ones of `x`, the monitor is closed, and `d` = 0. All else is left to the
+    /// handler.
+    StoreExclusive {
+        /// 0, R0 to R14.
+        d: Dest,
+        /// What is stored.
+        x: Value,
+        /// The address.
+        at: Value,
+        /// 1, 2 or 4.
+        size: u8,
+    },
     /// `size` bytes at `at` become the low ones of `x`.
     Store {
         /// What is stored.
@@ -387,7 +420,10 @@ impl Mop {
             Self::ReadThread {
                 register: ThreadRegister::Kernel,
                 ..
-            } | Self::Load { .. }
+            } | Self::ReadCounter { .. }
+                | Self::LoadExclusive { .. }
+                | Self::StoreExclusive { .. }
+                | Self::Load { .. }
                 | Self::Store { .. }
                 | Self::LoadList { .. }
                 | Self::StoreList { .. }

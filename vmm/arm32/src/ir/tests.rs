@@ -63,6 +63,10 @@ unsafe impl Bus for Ram {
         &self.1
     }
 
+    fn ram_offset(&self) -> Option<u64> {
+        Some(u64::from(RAM).wrapping_sub(self.0.as_ptr().addr() as u64))
+    }
+
     fn physical(&self, host: usize) -> Option<u64> {
         let offset = host.checked_sub(self.0.as_ptr().addr())?;
         (offset < PAGES * 4096).then_some(u64::from(RAM) + offset as u64)

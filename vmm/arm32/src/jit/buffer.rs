@@ -83,6 +83,24 @@ impl CodeMemory {
         cache::publish(written, self.address(at), bytes.len());
     }
 
+    /// Writes the first `len` bytes of `other`, as [`write`](Self::write) does.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn copy(&mut self, other: &Self, len: usize) {
+        assert!(len <= SIZE, "the code fits");
+        // SAFETY: so many bytes are within either mapping, which live as long as their owners.
+        // These are two, so the mappings are; no reference into one exists, and nobody writes to
+        // `other` while it is borrowed.
+        unsafe {
+            other
+                .write
+                .as_ptr()
+                .copy_to_nonoverlapping(self.write.as_ptr(), len);
+        }
+        cache::publish(self.write.as_ptr(), self.address(0), len);
+    }
+
     /// Returns the address to execute what is at `at`.
     pub fn address(&self, at: usize) -> *const u8 {
         self.execute.as_ptr().wrapping_add(at)

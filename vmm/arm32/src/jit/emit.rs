@@ -135,7 +135,7 @@ pub fn emit<A: Target>(
 /// Returns the operations of a block, and how many of them each instruction has.
 fn lowered<A: Target>(block: &Block) -> (Vec<Mop>, Vec<usize>) {
     let (mut all, mut counts) = (Vec::new(), Vec::new());
-    for op in &block.ops {
+    for op in block.ops.iter() {
         let start = all.len();
         lower(op, &mut all);
         if !all[start..].iter().all(A::is_emitted) {
@@ -170,7 +170,8 @@ impl<A: Target> Emitter<'_, A> {
         A::leave_at(self, key.va, key.state.to_le_bytes()[1], CodeExit::Budget);
     }
 
-    fn count(&self) -> u32 {
+    /// Returns the number of its instructions.
+    pub fn count(&self) -> u32 {
         u32::try_from(self.block.ops.len()).unwrap_or(u32::MAX)
     }
 

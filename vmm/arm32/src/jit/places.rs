@@ -19,6 +19,14 @@ macro_rules! places {
             THUMB = s.psr.thumb,
             /// The processor's mode, a byte.
             MODE = s.psr.mode,
+            /// Whether an exclusive access is open, a byte.
+            MONITOR_OPEN = s.monitor.open,
+            /// Its size, a byte.
+            MONITOR_SIZE = s.monitor.size,
+            /// Its physical address.
+            MONITOR_PA = s.monitor.pa,
+            /// What it loaded, eight bytes.
+            MONITOR_VALUE = s.monitor.value,
             /// Instructions retired.
             RETIRED = s.retired,
             /// TPIDRURW.
@@ -31,10 +39,16 @@ macro_rules! places {
             CONTEXT_TLB = jit.tlb,
             /// [`Context::tags`](crate::host_code::Context::tags).
             CONTEXT_TAGS = jit.tags,
+            /// [`Context::code`](crate::host_code::Context::code).
+            CONTEXT_CODE = jit.code,
             /// [`Context::jumps`](crate::host_code::Context::jumps).
             CONTEXT_JUMPS = jit.jumps,
             /// [`Context::end`](crate::host_code::Context::end).
             CONTEXT_END = jit.end,
+            /// [`Context::time`](crate::host_code::Context::time).
+            CONTEXT_TIME = jit.time,
+            /// [`Context::ram`](crate::host_code::Context::ram).
+            CONTEXT_RAM = jit.ram,
             /// [`Context::left`](crate::host_code::Context::left).
             CONTEXT_LEFT = jit.left,
             /// [`Context::call`](crate::host_code::Context::call).

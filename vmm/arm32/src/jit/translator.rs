@@ -6,7 +6,7 @@ use super::buffer::SIZE;
 use super::cache;
 use super::emit::{Routines, Site, emit};
 use super::host::{self, Asm};
-use super::pool::Area;
+use super::pool::{self, Area};
 use crate::block::Block;
 use crate::cpu::Cpu;
 use crate::host_code::CodeExit;
@@ -34,26 +34,22 @@ struct Exit {
 pub struct JumpEntry {
     /// The target, with bit 0 for T32.
     target: u32,
-    unused: u32,
+    /// Where the code is, from the start of the code area.
+    code: u32,
     /// The tag of its page.
     tag: u64,
-    /// The address of the code.
-    code: u64,
-    unused_too: u64,
 }
 
 /// An entry that leads nowhere: no page has its tag.
 const NOWHERE: JumpEntry = JumpEntry {
     target: 0,
-    unused: 0,
-    tag: u64::MAX,
     code: 0,
-    unused_too: 0,
+    tag: u64::MAX,
 };
 
 /// Entries of the jump table.
-pub const JUMPS: usize = 4096;
-const _: () = assert!(size_of::<JumpEntry>() == 32);
+pub const JUMPS: usize = 16384;
+const _: () = assert!(size_of::<JumpEntry>() == 16);
 
 /// The translation of one block.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +92,22 @@ impl Translator {
             blocks: Vec::new(),
             jumps: vec![NOWHERE; JUMPS].into(),
         }
+    }
+
+    /// Returns a copy with memory of its own, if there is any left.
+    pub fn copy(&self) -> Option<Self> {
+        let mut memory = pool::take().ok()?;
+        // Within it code is known by distances, and outside by addresses that are the same.
+        memory.copy(&self.memory, self.used);
+        Some(Self {
+            memory,
+            used: self.used,
+            first: self.first,
+            routines: self.routines,
+            asm: Asm::default(),
+            blocks: self.blocks.clone(),
+            jumps: self.jumps.clone(),
+        })
     }
 
     /// Forgets all code.
@@ -185,13 +197,8 @@ impl Translator {
     /// Has computed jumps to `target` (bit 0 set for T32) find block `id` while the tag of its page
     /// is `tag`.
     pub fn note_jump(&mut self, target: u32, tag: u64, id: u32) {
-        if let Some(at) = self.code(id) {
-            self.jumps[jump_slot(target)] = JumpEntry {
-                target,
-                tag,
-                code: self.memory.address(at).expose_provenance() as u64,
-                ..NOWHERE
-            };
+        if let Some(code) = self.code(id).and_then(|at| u32::try_from(at).ok()) {
+            self.jumps[jump_slot(target)] = JumpEntry { target, code, tag };
         }
     }
 
@@ -243,10 +250,11 @@ impl Translator {
     pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64) -> CodeExit {
         let call: super::Call = super::call_handler;
         cpu.jit.call = call as usize;
-        cpu.jit.tlb = cpu.tlb.set_address();
-        cpu.jit.tags = cpu.tlb.tags_address();
+        cpu.tell_set();
+        cpu.jit.code = self.memory.address(0).expose_provenance();
         cpu.jit.jumps = self.jumps.as_ptr().expose_provenance();
         cpu.jit.end = cpu.s.retired + left;
+        cpu.jit.time = cpu.time.map_or(0, |time| time.wrapping_add(cpu.jit.end));
         type Enter = extern "C" fn(*mut Cpu, *const u8, u64) -> u32;
         let enter = self.memory.address(self.routines.enter);
         // SAFETY: the routine is there from the beginning, and has this signature
@@ -272,7 +280,8 @@ impl Translator {
 }
 
 fn jump_slot(target: u32) -> usize {
-    (target >> 1) as usize & (JUMPS - 1)
+    // A32 code, most of a kernel's, has only multiples of four.
+    (target >> 2) as usize & (JUMPS - 1)
 }
 
 #[cfg(all(

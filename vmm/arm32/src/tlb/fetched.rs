@@ -16,7 +16,7 @@ use crate::mmu::Translation;
 const MAX_PAGES: usize = 1 << 13;
 
 /// Tags of one set.
-pub const TAGS: usize = 1024;
+pub const TAGS: usize = 2048;
 /// The tag of no page.
 const NO_TAG: u64 = 0;
 
@@ -79,6 +79,15 @@ pub fn tag(va: u32, number: u32) -> u64 {
     u64::from(number) << 32 | u64::from(va & 0xffff_f000) | 1
 }
 
+/// Returns the address of the page of a tag.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the lower half is the address"
+)]
+const fn address(tag: u64) -> u32 {
+    tag as u32 & 0xffff_f000
+}
+
 /// Returns where the tag of a page is.
 fn slot((va, set): Key) -> usize {
     set as usize * TAGS + ((va >> 12) as usize & (TAGS - 1))
@@ -87,12 +96,7 @@ fn slot((va, set): Key) -> usize {
 /// Has generated code not know a page any more.
 fn untag(tags: &mut [u64], key: Key) {
     let tag = &mut tags[slot(key)];
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower half is the address"
-    )]
-    let of = *tag as u32 & 0xffff_f000;
-    if of == key.0 {
+    if address(*tag) == key.0 {
         *tag = NO_TAG;
     }
 }
@@ -129,6 +133,19 @@ impl Fetched {
     #[inline]
     pub fn note_tag(&mut self, va: u32, set: u32, number: u32) {
         self.tags[slot((va, set))] = tag(va, number);
+    }
+
+    /// Returns the tag that is where that of `va` would be.
+    #[inline]
+    pub fn tag(&self, va: u32, set: u32) -> u64 {
+        self.tags[slot((va, set))]
+    }
+
+    /// Returns whether the page of `va` has the same tag in both sets.
+    #[inline]
+    pub fn has_same_tag(&self, va: u32, sets: (u32, u32)) -> bool {
+        let tag = self.tag(va, sets.0);
+        tag == self.tag(va, sets.1) && address(tag) == va & 0xffff_f000 && tag != NO_TAG
     }
 
     /// Adds a page. Returns whether others were dropped for it.

@@ -127,6 +127,10 @@ unsafe impl Bus for FlatBus {
         &self.code
     }
 
+    fn ram_offset(&self) -> Option<u64> {
+        Some(RAM.wrapping_sub(self.memory.as_ptr().addr() as u64))
+    }
+
     fn physical(&self, host: usize) -> Option<u64> {
         let offset = host.checked_sub(self.memory.as_ptr().addr())?;
         (offset < RAM_SIZE).then_some(RAM + offset as u64)

@@ -1,9 +1,10 @@
 //! What machines that are gone leave to those that come: memory in its place, and the predecoded
-//! code that knows that place.
+//! code.
 //!
 //! Most of the time of a short run would go into predecoding. Code is compared with memory before
 //! it runs, so that a machine which got some does what one which did not does.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arm32::cluster::ClusterCode;
@@ -31,6 +32,32 @@ impl Bench {
         if all.len() < MOST {
             all.push(left);
         }
+    }
+
+    /// Has remains for up to `machines` machines, if there are any that can be copied: their code,
+    /// with memory that `map` maps.
+    ///
+    /// # Errors
+    /// Those of `map`; what was made by then is kept.
+    pub fn spread(
+        &self,
+        machines: usize,
+        map: impl Fn() -> io::Result<Arc<GuestRam>>,
+    ) -> io::Result<()> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The last one is of the last machine, which has seen most.
+        while let Some(model) = all.last().filter(|_| all.len() < machines.min(MOST)) {
+            let memory = map()?;
+            let code = model.code.copy();
+            all.insert(0, Remains { memory, code });
+        }
+        Ok(())
+    }
+
+    /// Returns how many there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Returns remains that nobody uses any more, with the memory as it was at first.

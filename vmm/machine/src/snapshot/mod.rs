@@ -312,6 +312,22 @@ impl Snapshot {
         Ok(machine)
     }
 
+    /// Has `machines` machines that go on from here at the same time begin with the code that one
+    /// before them has made, if there was one: otherwise only one of them does, and each of the
+    /// others makes its own. Nothing but time depends on it.
+    pub fn prepare(&self, machines: usize) {
+        let Inner {
+            memory,
+            board,
+            bench,
+            ..
+        } = &*self.0;
+        // Without, they are only slower; if there is no memory, they will say so.
+        if let Err(why) = bench.spread(machines, || memory.map(board.ram.base)) {
+            tracing::info!("no memory for prepared machines: {why}");
+        }
+    }
+
     /// Returns what the machine was made from.
     pub fn config(&self) -> &Config {
         &self.0.config

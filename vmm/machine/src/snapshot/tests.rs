@@ -220,6 +220,35 @@ fn a_machine_that_is_gone_leaves_nothing_but_what_the_next_begins_with() {
     }
 }
 
+#[test]
+fn machines_that_begin_with_copies_of_code_do_the_same() {
+    let (mut first, _, _file) = counting();
+    first.run(limited(1_000));
+    let snapshot = first.into_snapshot().unwrap();
+    let fork = || {
+        let fork = Fork::new(Box::new(Discard));
+        snapshot.machine(fork).unwrap()
+    };
+    // Nobody has left anything yet.
+    snapshot.prepare(2);
+    let mut before = fork();
+    before.run(limited(20_000));
+    before.run(limited(40_000));
+    let wanted = facts(&mut before);
+    drop(before);
+    snapshot.prepare(3);
+    assert_eq!(snapshot.0.bench.len(), 3);
+    // All of them at the same time.
+    let mut machines = [fork(), fork(), fork(), fork()];
+    for machine in &mut machines {
+        machine.run(limited(20_000));
+    }
+    for machine in &mut machines {
+        machine.run(limited(40_000));
+        assert_eq!(facts(machine), wanted);
+    }
+}
+
 fn emulated(state: &mut MachineState) -> (&mut ClusterState, &mut SavedGic) {
     match &mut state.processor {
         Processor::Emulated { cores, gic } => (cores, gic),

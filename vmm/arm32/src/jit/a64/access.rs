@@ -1,11 +1,12 @@
 //! Loads and stores: the look-up in the software TLB, and the access. Thread registers.
 
 use super::asm::{Access, Cond, Field, Fixup, Gpr, Logic, Mem, Pair, Sum, Width, mask};
-use super::frame::{self, SCRATCH, TLB, WORK};
+use super::frame::{self, LEFT, SCRATCH, TLB, WORK};
 use super::values::Emitter;
 use super::values::place;
 use crate::ir::{Mop, ThreadRegister, Value};
 use crate::state::Mode;
+use crate::timer::TICK_SHIFT;
 use crate::tlb;
 
 /// Writes an access; branches to `slow` where the fast path does not answer. The address stays in
@@ -35,6 +36,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             let to = place(d).unwrap_or(value);
             e.asm.access(Access::LOAD, to, frame::thread(register));
         }
+        Mop::ReadCounter { low, high, idx } => counter(e, low, high, idx, slow),
         Mop::Store { x, at, size } => {
             e.load(WORK, at);
             look_up(e, true, size.into(), slow);
@@ -52,10 +54,32 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     }
 }
 
+/// Reads the count of the generic timer at instruction `idx` of the block.
+fn counter(e: &mut Emitter<'_>, low: u8, high: u8, idx: u8, slow: &mut Vec<Fixup>) {
+    let [time, upper, _] = SCRATCH;
+    // The kernel decides whether programs may.
+    e.asm.access(Access::LOAD8, time, frame::MODE);
+    e.asm.compare_imm(Width::Word, time, Mode::Usr as u32);
+    slow.push(e.asm.jump_if(Cond::EQ));
+    e.asm.access(Access::LOAD64, time, frame::CONTEXT_TIME);
+    e.asm.compare_imm(Width::Double, time, 0);
+    slow.push(e.asm.jump_if(Cond::EQ));
+    // What is left is what is left after the block.
+    e.asm.sum(Width::Double, Sum::Sub, time, time, LEFT);
+    let ahead = e.count() - u32::from(idx);
+    e.asm.sum_imm(Width::Double, Sum::Sub, time, time, ahead);
+    e.asm.high_word(upper, time);
+    e.asm
+        .extract_pair(frame::pinned(low), upper, time, TICK_SHIFT.into());
+    let (shift, high) = (u32::from(TICK_SHIFT), frame::pinned(high));
+    e.asm
+        .extract(Field::Unsigned, high, upper, shift, 32 - shift);
+}
+
 /// Looks up the address in temporary 0 for an access of `size` bytes: the host address of guest
 /// address 0 of its page comes to the first scratch register.
 #[expect(clippy::cast_sign_loss, reason = "places in an entry are not negative")]
-fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
+pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
     let [page, tag, entry] = SCRATCH;
     // Shifted right and masked, the address is the entry's place, of which the lowest bits are 0.
     let (shift, index) = tlb::BYTES;

@@ -3,7 +3,7 @@
 use super::asm::{Access, Asm, Cond, Fixup, Mem, Sum, Width};
 use super::frame::{self, LEFT, SCRATCH, SECOND, THIRD, WORK};
 use super::values::Emitter;
-use super::{access, bits};
+use super::{access, bits, exclusive};
 use crate::exec::Op;
 use crate::host_code::CodeExit;
 use crate::ir::{FlagSet, Mop, MultiplyLong, Value};
@@ -91,7 +91,9 @@ impl Target for Asm {
                 kind, d, x, amount, ..
             } => e.shift_by(kind, d, x, amount),
             Mop::SetCarry { to } => store(e, Access::STORE, to, frame::C),
+            Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => exclusive::emit(e, mop, slow),
             Mop::ReadThread { .. }
+            | Mop::ReadCounter { .. }
             | Mop::Load { .. }
             | Mop::Store { .. }
             | Mop::LoadList { .. }

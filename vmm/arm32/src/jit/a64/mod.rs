@@ -9,6 +9,7 @@ mod asm;
 mod bits;
 mod conditions;
 mod emit;
+mod exclusive;
 mod frame;
 mod values;
 
@@ -79,10 +80,10 @@ fn jumps(a: &mut Asm, routines: &mut Routines) {
     let t32 = a.jump_if_zero(first, false);
     a.logic_imm(Logic::And, WORK, WORK, mask(!3).unwrap_or_default());
     a.bind_here(t32);
-    // The entry: bits 12:1 of the target, times 32.
-    a.extract(Field::Unsigned, first, WORK, 1, JUMPS.ilog2());
+    // The entry: bits 15:2 of the target, times 16.
+    a.extract(Field::Unsigned, first, WORK, 2, JUMPS.ilog2());
     a.access(Access::LOAD64, entry, frame::CONTEXT_JUMPS);
-    a.sum_shifted(Width::Double, Sum::Add, entry, entry, first, 5);
+    a.sum_shifted(Width::Double, Sum::Add, entry, entry, first, 4);
     a.access(Access::LOAD, first, Mem::Base(entry, 0));
     a.compare(Width::Word, first, WORK);
     let other = a.jump_if(Cond::NE);
@@ -102,7 +103,9 @@ fn jumps(a: &mut Asm, routines: &mut Routines) {
     a.access(Access::LOAD64, second, Mem::Base(entry, 8));
     a.compare(Width::Double, first, second);
     let stale = a.jump_if(Cond::NE);
-    a.access(Access::LOAD64, first, Mem::Base(entry, 16));
+    a.access(Access::LOAD, first, Mem::Base(entry, 4));
+    a.access(Access::LOAD64, second, frame::CONTEXT_CODE);
+    a.sum(Width::Double, Sum::Add, first, first, second);
     a.jump_to(first);
     a.bind_here(other);
     a.bind_here(stale);
@@ -150,6 +153,8 @@ fn call(a: &mut Asm, saved: usize) -> usize {
     a.pair(Width::Double, true, kept, Pair::After(Gpr::SP, 16));
     let leave = a.jump_if_zero(WORK, false);
     fill(a);
+    // It may have written DACR.
+    a.access(Access::LOAD64, TLB, frame::CONTEXT_TLB);
     a.ret();
     a.bind_here(leave);
     // Nobody returns to the block.

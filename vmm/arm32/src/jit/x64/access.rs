@@ -1,10 +1,11 @@
 //! Loads and stores: the look-up in the software TLB, and the access. Thread registers.
 
 use super::asm::{Alu, Cc, Extend, Fixup, Mem, Rm, ShiftOp, Width};
-use super::frame::{self, SECOND, THIRD, TLB, WORK};
+use super::frame::{self, LEFT, SECOND, THIRD, TLB, WORK};
 use super::values::Emitter;
 use crate::ir::{Dest, Mop, ThreadRegister, Value};
 use crate::state::Mode;
+use crate::timer::TICK_SHIFT;
 use crate::tlb;
 
 /// Writes an access; branches to `slow` where the fast path does not answer. The address stays in
@@ -25,6 +26,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             }
             load(e, d, frame::thread(register), 4, false);
         }
+        Mop::ReadCounter { low, high, idx } => counter(e, low, high, idx, slow),
         Mop::Store { x, at, size } => {
             e.load(WORK, at);
             look_up(e, true, size.into(), slow);
@@ -60,6 +62,27 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     }
 }
 
+/// Reads the count of the generic timer at instruction `idx` of the block.
+fn counter(e: &mut Emitter<'_>, low: u8, high: u8, idx: u8, slow: &mut Vec<Fixup>) {
+    // The kernel decides whether programs may.
+    e.asm.extend(Extend::Zero8, THIRD, Rm::Mem(frame::MODE));
+    e.asm
+        .alu_imm(Width::Long, Alu::Cmp, Rm::Reg(THIRD), Mode::Usr as i32);
+    slow.push(e.asm.jump_if(Cc::E));
+    e.asm.load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TIME));
+    e.asm.alu_imm(Width::Quad, Alu::Cmp, Rm::Reg(WORK), 0);
+    slow.push(e.asm.jump_if(Cc::E));
+    // What is left is what is left after the block.
+    e.asm.alu(Width::Quad, Alu::Sub, WORK, Rm::Reg(LEFT));
+    let ahead = e.count() - u32::from(idx);
+    e.asm
+        .alu_imm(Width::Quad, Alu::Sub, Rm::Reg(WORK), ahead.cast_signed());
+    e.asm.shift(Width::Quad, ShiftOp::Shr, WORK, TICK_SHIFT);
+    e.put(Dest::Reg(low), WORK);
+    e.asm.shift(Width::Quad, ShiftOp::Shr, WORK, 32);
+    e.put(Dest::Reg(high), WORK);
+}
+
 fn load(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, signed: bool) {
     let to = match super::values::place(d) {
         Some(Rm::Reg(r)) => r,
@@ -86,7 +109,7 @@ fn load(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, signed: bool) {
     clippy::cast_possible_wrap,
     reason = "masks are the same bits with a sign"
 )]
-fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
+pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
     let (index_shift, index_mask) = tlb::BYTES;
     e.asm.load(Width::Long, SECOND, Rm::Reg(WORK));
     e.asm.shift(Width::Long, ShiftOp::Shr, SECOND, index_shift);

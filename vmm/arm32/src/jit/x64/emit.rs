@@ -4,7 +4,7 @@ use super::asm::{Alu, Asm, Cc, Fixup, Mem, Rm, Width};
 use super::conditions::Known;
 use super::frame::{self, LEFT, SECOND, WORK};
 use super::values::Emitter;
-use super::{access, bits};
+use super::{access, bits, exclusive};
 use crate::exec::Op;
 use crate::host_code::CodeExit;
 use crate::ir::{Mop, MultiplyLong, Value};
@@ -94,7 +94,9 @@ impl Target for Asm {
                 kind, d, x, amount, ..
             } => e.shift_by(kind, d, x, amount),
             Mop::SetCarry { to } => e.asm.store_imm8(frame::C, to.into()),
+            Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => exclusive::emit(e, mop, slow),
             Mop::ReadThread { .. }
+            | Mop::ReadCounter { .. }
             | Mop::Load { .. }
             | Mop::Store { .. }
             | Mop::LoadList { .. }

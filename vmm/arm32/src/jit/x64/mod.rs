@@ -6,6 +6,7 @@ mod asm;
 mod bits;
 mod conditions;
 mod emit;
+mod exclusive;
 mod frame;
 mod values;
 
@@ -18,13 +19,13 @@ use super::emit::Routines;
 use crate::host_code::CodeExit;
 use crate::tlb::TAG_BYTES;
 
-/// Of a target shifted left by 4, the bits that choose an entry of the table of jumps.
+/// Of a target shifted left by 2, the bits that choose an entry of the table of jumps.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "the table is small"
 )]
-const JUMP_MASK: i32 = (JUMPS as i32 - 1) << 5;
+const JUMP_MASK: i32 = (JUMPS as i32 - 1) << 4;
 
 /// The registers that a function must leave as they were.
 const SAVED: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
@@ -73,9 +74,9 @@ fn jumps(a: &mut Asm, routines: &mut Routines) {
     a.load(Width::Long, THIRD, Rm::Reg(WORK));
     a.alu_imm(Width::Long, Alu::And, Rm::Reg(THIRD), 1);
     a.store8(frame::THUMB, THIRD);
-    // The entry: bits 12:1 of the target, times 32.
+    // The entry: bits 15:2 of the target, times 16.
     a.load(Width::Long, SECOND, Rm::Reg(WORK));
-    a.shift(Width::Long, ShiftOp::Shl, SECOND, 4);
+    a.shift(Width::Long, ShiftOp::Shl, SECOND, 2);
     a.alu_imm(Width::Long, Alu::And, Rm::Reg(SECOND), JUMP_MASK);
     a.alu(Width::Quad, Alu::Add, SECOND, Rm::Mem(frame::CONTEXT_JUMPS));
     a.alu(Width::Long, Alu::Cmp, WORK, Rm::Mem(Mem::Base(SECOND, 0)));
@@ -89,7 +90,9 @@ fn jumps(a: &mut Asm, routines: &mut Routines) {
     a.load(Width::Quad, THIRD, Rm::Mem(Mem::Base(THIRD, 0)));
     a.alu(Width::Quad, Alu::Cmp, THIRD, Rm::Mem(Mem::Base(SECOND, 8)));
     let stale = a.jump_if(Cc::Ne);
-    a.jump_to(Rm::Mem(Mem::Base(SECOND, 16)));
+    a.load(Width::Long, THIRD, Rm::Mem(Mem::Base(SECOND, 4)));
+    a.alu(Width::Quad, Alu::Add, THIRD, Rm::Mem(frame::CONTEXT_CODE));
+    a.jump_to(Rm::Reg(THIRD));
     a.bind_here(other);
     a.bind_here(stale);
     a.alu_imm(Width::Long, Alu::And, Rm::Reg(WORK), !1);
@@ -131,6 +134,8 @@ fn call(a: &mut Asm, saved: usize) -> usize {
     a.test(WORK, WORK);
     let leave = a.jump_if(Cc::Ne);
     fill(a);
+    // It may have written DACR.
+    a.load(Width::Quad, TLB, Rm::Mem(frame::CONTEXT_TLB));
     a.ret();
     a.bind_here(leave);
     // Nobody returns to the block.
