@@ -287,7 +287,12 @@ fn access_memory(cpu: &mut Cpu, op: &Op) -> Result<Flow, Flow> {
 
 impl Cpu {
     /// Loads an element of 1, 2, 4 or 8 bytes in the current endianness.
-    pub(super) fn load_element(&mut self, at: u32, size: u32, op: &Op) -> Result<(u64, Flow), Flow> {
+    pub(super) fn load_element(
+        &mut self,
+        at: u32,
+        size: u32,
+        op: &Op,
+    ) -> Result<(u64, Flow), Flow> {
         let (value, flow) = match size {
             1 => self.load::<1>(at, op).map(|(v, f)| (v.into(), f))?,
             2 => self.load::<2>(at, op).map(|(v, f)| (v.into(), f))?,
@@ -307,7 +312,13 @@ impl Cpu {
         clippy::cast_possible_truncation,
         reason = "the low bytes, or the first of two words, are what is stored"
     )]
-    pub(super) fn store_element(&mut self, at: u32, size: u32, value: u64, op: &Op) -> Result<Flow, Flow> {
+    pub(super) fn store_element(
+        &mut self,
+        at: u32,
+        size: u32,
+        value: u64,
+        op: &Op,
+    ) -> Result<Flow, Flow> {
         let value = self.in_memory_order(value, size);
         match size {
             1 => self.store::<1>(at, value as u32, op),
