@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use guest_images::catalog;
 use vmm::introspect::probe::Probe;
-use vmm::{Acceleration, Config, IommuSink, Limits};
+use vmm::{Acceleration, Config, DiskConfig, IommuSink, Limits};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 use vmm_machine::{Recording, Snapshot, check, kernel_width};
@@ -213,10 +213,13 @@ impl Boot {
             // An image's kernel is not known yet, and need not be for everything else to be looked
             // at.
             (None, Some(name)) => {
-                let config = Config {
+                let mut config = Config {
                     kernel: name.into(),
                     ..config.clone()
                 };
+                // One that is not there yet becomes a copy of a disk that is in order.
+                let root = settings.rootfs_disk.as_ref().filter(|root| root.exists());
+                config.disks.splice(0..0, root.map(DiskConfig::new));
                 check(&config, width(name)?)?;
             }
         }

@@ -273,12 +273,13 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 20] = [
+    const READ: [&str; 22] = [
         "boot --config",
         "boot --kernel",
         "boot --initrd",
         "boot --disk",
         "boot --replay",
+        "boot --rootfs-disk",
         "boot --snapshot",
         "boot --vmlinux",
         "inject plan",
@@ -290,6 +291,7 @@ mod tests {
         "snapshot save --kernel",
         "snapshot save --initrd",
         "snapshot save --disk",
+        "snapshot save --rootfs-disk",
         "snapshot save --vmlinux",
         "snapshot restore file",
         "snapshot restore --disk",

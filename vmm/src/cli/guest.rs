@@ -76,6 +76,14 @@ pub fn check_root_disk(settings: &mut Settings) -> Result<(), UserError> {
             spec.name
         )));
     }
+    let own_kernel = settings.kernel.is_none() && catalog::find(image)?.needs_build();
+    if own_kernel && settings.run.is_empty() && settings.shell != Some(true) {
+        return Err(UserError::new(format!(
+            "{}'s systemd needs control groups, which the kernel of {image} was built without: leave out --image, or \
+             add --run COMMAND, which does without systemd",
+            spec.name
+        )));
+    }
     let config = settings.config();
     let most = config.board.facts().max_disks();
     if config.disks.len() >= most {

@@ -86,11 +86,23 @@ struct Case {
     outputs: &'static [&'static str],
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case {
         words: &["boot", "--config", "config.toml", "--vmlinux", "vmlinux"],
         machine: true,
         inputs: &["config.toml", "kernel", "initrd", "disk", "vmlinux"],
+        outputs: &["--json", "--console", "--record", "--timeline"],
+    },
+    Case {
+        words: &[
+            "boot",
+            "--rootfs",
+            "debian:bookworm",
+            "--rootfs-disk",
+            "disk",
+        ],
+        machine: false,
+        inputs: &["disk"],
         outputs: &["--json", "--console", "--record", "--timeline"],
     },
     Case {

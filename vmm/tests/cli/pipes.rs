@@ -124,6 +124,8 @@ fn as_inputs_they_are_refused() {
     }
     for line in [
         "boot --kernel off --kernel-format image --disk pipe",
+        "boot --rootfs debian:bookworm --rootfs-disk pipe",
+        "snapshot save snap --at 1 --rootfs debian:bookworm --rootfs-disk pipe",
         "snapshot save snap --at 1 --kernel off --kernel-format image --disk pipe",
         "snapshot restore snapshot --disk disk0=pipe",
         "boot --replay recording --snapshot pipe",

@@ -88,7 +88,7 @@ fn a_file_and_flags_say_the_same() {
     assert_eq!(from_file, from_flags);
     assert_eq!(
         from_file.config().cmdline,
-        "c a b viommu.shell viommu.run=x+y viommu.run=z"
+        "c a b viommu.root=/dev/vda viommu.shell viommu.run=x+y viommu.run=z"
     );
 }
 

@@ -169,7 +169,7 @@ fn advice_about_plans_helps() {
 }
 
 /// Command lines, the advice that they get, and lines as it says.
-const LINES: [(&str, &str, &[&str]); 18] = [
+const LINES: [(&str, &str, &[&str]); 19] = [
     (
         "inject none --runs 0",
         "use 1 or more",
@@ -247,6 +247,14 @@ const LINES: [(&str, &str, &[&str]); 18] = [
         "boot --rootfs debian:trixie --image debian-arm64",
         "name another image, or none",
         &["boot --rootfs debian:trixie --image debian-armmp"],
+    ),
+    (
+        "boot --rootfs debian:bookworm --image ipmmu",
+        "leave out --image, or add --run COMMAND",
+        &[
+            "boot --rootfs debian:bookworm",
+            "boot --rootfs debian:bookworm --image ipmmu --run true",
+        ],
     ),
     (
         "boot --image ipmmu --rootfs-disk root.img",
