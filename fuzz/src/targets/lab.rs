@@ -90,7 +90,8 @@ pub fn fuzz(data: &[u8]) {
                     for case in cases {
                         // Seeing all that shall be seen leaves nothing to be missed.
                         let seen = case.expect.see.iter().cloned().collect();
-                        let problems = Judgement::new(seen, &case.expect).problems;
+                        let problems =
+                            Judgement::new(seen, &case.expect, case.topology.iommu).problems;
                         assert!(
                             !problems.iter().any(|p| p.starts_with("not seen")),
                             "{problems:?}"
