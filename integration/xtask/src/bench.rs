@@ -81,6 +81,12 @@ const MEASUREMENTS: &[Measurement] = &[
         command: Of::Benches,
     },
     Measurement {
+        name: "userland",
+        what: "programs of a Debian system here and under QEMU, in turns, by their processor time",
+        time: "10 min",
+        command: Of::Benches,
+    },
+    Measurement {
         name: "criterion",
         what: "the cases of `translation` under criterion",
         time: "80 s",
