@@ -193,7 +193,7 @@ fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus) {
 #[test]
 fn translations_that_the_tables_have_no_more() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
-    let cases = if cfg!(debug_assertions) { 100 } else { 3_000 };
+    let cases = if cfg!(debug_assertions) { 100 } else { 1_500 };
     for _ in 0..cases {
         let thumb = random.next_u32().is_multiple_of(3);
         let code = program(&mut random, thumb);
