@@ -5,7 +5,7 @@ use crate::error::IoContext;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, Permissions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -88,6 +88,25 @@ impl BlobStore {
             .then(|| describe(&path, sha256.to_owned()).ok())?
     }
 
+    /// Reads every byte of a remembered file and compares the hash. A damaged file is removed, so
+    /// that it is obtained again.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], for the image or disk of that name.
+    pub fn verify(&self, blob: &Blob, of: &str) -> Result<(), Error> {
+        let path = self.path(&blob.sha256);
+        if path.is_file() && hash_file(&path)? == blob.sha256 {
+            return Ok(());
+        }
+        if path.exists() {
+            fs::remove_file(&path).at("removed", &path)?;
+        }
+        Err(Error::Damaged {
+            image: of.to_owned(),
+            path,
+        })
+    }
+
     /// Returns whether a remembered file is still there. Cheap when its size and time are as
     /// remembered; else its bytes decide.
     pub fn is_intact(&self, blob: &Blob) -> bool {
@@ -142,6 +161,17 @@ pub(crate) fn hash_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String
         hasher.update(text);
     }
     format!("{:x}", hasher.finalize())
+}
+
+/// Writes a small file of JSON as [`write_atomically`] does.
+///
+/// # Errors
+/// It cannot be written.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::io("written", path, io::Error::other(error)))?;
+    text.push(b'\n');
+    write_atomically(path, &text)
 }
 
 /// Writes a small file so that a reader, and a crash at any moment, sees the old content or the

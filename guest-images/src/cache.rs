@@ -358,19 +358,9 @@ impl Cache {
             return Ok(false);
         };
         progress.start(&format!("verifying {}", spec.name), None);
-        let result = manifest.blobs().try_for_each(|blob| {
-            let path = self.store.blobs().path(&blob.sha256);
-            if path.is_file() && hash_file(&path)? == blob.sha256 {
-                return Ok(());
-            }
-            if path.exists() {
-                fs::remove_file(&path).at("removed", &path)?;
-            }
-            Err(Error::Damaged {
-                image: spec.name.to_owned(),
-                path,
-            })
-        });
+        let result = manifest
+            .blobs()
+            .try_for_each(|blob| self.store.blobs().verify(blob, spec.name));
         progress.finish();
         result.map(|()| true)
     }

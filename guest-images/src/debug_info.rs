@@ -1,12 +1,12 @@
 //! Debug information of stock kernels: the `vmlinux` in Debian's package of that kernel's debug
 //! symbols.
 
-use crate::blob::{Blob, write_atomically};
+use crate::blob::{Blob, write_json};
 use crate::error::IoContext;
 use crate::maker::{Maker, remove_tree};
 use crate::manifest::Kernel;
 use crate::store::Store;
-use crate::{Error, process};
+use crate::{Error, process, source};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,22 +46,12 @@ impl Maker<'_> {
             return Ok(path);
         }
         let blob = self.fetch_debug_info(kernel)?;
-        let record = record(self.store, kernel);
-        let text = serde_json::to_vec(&blob)
-            .map_err(|error| Error::io("written", &record, std::io::Error::other(error)))?;
-        write_atomically(&record, &text)?;
+        write_json(&record(self.store, kernel), &blob)?;
         Ok(self.store.blobs().path(&blob.sha256))
     }
 
     fn fetch_debug_info(&mut self, kernel: &Kernel) -> Result<Blob, Error> {
-        let root = self.store.root();
-        let free = fs4::available_space(root).at("examined", root)?;
-        if free < SPACE {
-            return Err(Error::DiskFull {
-                path: root.to_path_buf(),
-                needed: Some(SPACE),
-            });
-        }
+        self.store.check_space(SPACE)?;
         let unusable = |detail: String| Error::Package {
             package: self.spec.name.to_owned(),
             detail,
@@ -114,17 +104,5 @@ fn unpack(file: &Path, into: &Path) -> Result<(), Error> {
     let mut shell = process::command("sh");
     shell.args(["-c", script, "sh"]).args([file, into]);
     let (outcome, _) = process::output(&mut shell)?;
-    if outcome.status.success() {
-        return Ok(());
-    }
-    if outcome.disk_was_full() {
-        return Err(Error::DiskFull {
-            path: into.to_path_buf(),
-            needed: None,
-        });
-    }
-    Err(Error::Package {
-        package: file.display().to_string(),
-        detail: outcome.last_error(),
-    })
+    source::unpacked(&outcome, file, into)
 }

@@ -2,7 +2,7 @@
 //! names complete work.
 
 use crate::Error;
-use crate::blob::{Blob, write_atomically};
+use crate::blob::{Blob, write_json};
 use crate::source::Package;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -96,10 +96,7 @@ impl Manifest {
     /// # Errors
     /// It cannot be written.
     pub fn store(&self, path: &Path) -> Result<(), Error> {
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::io("written", path, std::io::Error::other(error)))?;
-        text.push(b'\n');
-        write_atomically(path, &text)
+        write_json(path, self)
     }
 
     /// Returns the files that guests boot from.

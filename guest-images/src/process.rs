@@ -10,6 +10,7 @@ use rustix::io::FdFlags;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
@@ -43,6 +44,24 @@ impl ProgramExit {
         text.trim_start_matches("E: ")
             .trim_end_matches('.')
             .to_owned()
+    }
+
+    /// Checks that the program succeeded in writing to `into`.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] if it complained of that, and else what `otherwise` makes of its last
+    /// error.
+    pub fn check(&self, into: &Path, otherwise: impl FnOnce(String) -> Error) -> Result<(), Error> {
+        if self.status.success() {
+            return Ok(());
+        }
+        if self.disk_was_full() {
+            return Err(Error::DiskFull {
+                path: into.to_path_buf(),
+                needed: None,
+            });
+        }
+        Err(otherwise(self.last_error()))
     }
 
     /// Returns whether the program complained of a full disk.

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::blob::hash_file;
 use crate::error::IoContext;
-use crate::process;
+use crate::process::{self, ProgramExit};
 use crate::progress::Progress;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -85,17 +85,13 @@ pub(crate) fn unpack(file: &Path, into: &Path) -> Result<(), Error> {
             .arg("--extract")
             .args([file, into]),
     )?;
-    if outcome.status.success() {
-        return Ok(());
-    }
-    if outcome.disk_was_full() {
-        return Err(Error::DiskFull {
-            path: into.to_path_buf(),
-            needed: None,
-        });
-    }
-    Err(Error::Package {
+    unpacked(&outcome, file, into)
+}
+
+/// Checks that a program unpacked a package's file into a directory.
+pub(crate) fn unpacked(outcome: &ProgramExit, file: &Path, into: &Path) -> Result<(), Error> {
+    outcome.check(into, |detail| Error::Package {
         package: file.display().to_string(),
-        detail: outcome.last_error(),
+        detail,
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::blob::{BlobStore, hash_texts, write_atomically};
+use crate::error::IoContext;
 use crate::image_spec::ImageSpec;
 use crate::manifest::Manifest;
 use crate::recipes;
@@ -104,6 +105,21 @@ impl Store {
         // first.
         manifests.sort_by_key(|manifest| manifest.kernel.recipe != recipe);
         manifests.into_iter().next()
+    }
+
+    /// Finds out before a long work whether there are so many free bytes for it.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`].
+    pub fn check_space(&self, needed: u64) -> Result<(), Error> {
+        let root = self.root();
+        if fs4::available_space(root).at("examined", root)? >= needed {
+            return Ok(());
+        }
+        Err(Error::DiskFull {
+            path: root.to_path_buf(),
+            needed: Some(needed),
+        })
     }
 
     /// Makes the directory, and finds out early whether it can be written.

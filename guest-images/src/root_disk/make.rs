@@ -76,7 +76,7 @@ impl Maker<'_> {
     /// # Errors
     /// The host has no room, a package cannot be had, or the guest does not install them.
     pub fn make(&mut self, image: &Image) -> Result<Manifest, Error> {
-        self.check_space()?;
+        self.store.check_space(SPACE)?;
         let wanted = self.spec.wanted();
         let packages = self.source.plan(self.spec.suite, &wanted, self.progress)?;
         let essential = self
@@ -100,17 +100,6 @@ impl Maker<'_> {
         manifest.store(self.store, self.spec)?;
         remove_tree(&work)?;
         Ok(manifest)
-    }
-
-    fn check_space(&self) -> Result<(), Error> {
-        let root = self.store.root();
-        if fs4::available_space(root).at("examined", root)? >= SPACE {
-            return Ok(());
-        }
-        Err(Error::DiskFull {
-            path: root.to_path_buf(),
-            needed: Some(SPACE),
-        })
     }
 
     /// Makes both disks of the guest.
@@ -220,17 +209,8 @@ fn make_file_system(path: &Path, size: u64, tree: Option<&Path>) -> Result<(), E
         command.arg("-d").arg(tree);
     }
     let (outcome, _) = process::output(command.arg(path))?;
-    if outcome.status.success() {
-        return Ok(());
-    }
-    if outcome.disk_was_full() {
-        return Err(Error::DiskFull {
-            path: path.to_path_buf(),
-            needed: None,
-        });
-    }
-    Err(Error::Program {
+    outcome.check(path, |detail| Error::Program {
         program: "mke2fs".to_owned(),
-        detail: format!("failed ({})", outcome.last_error()),
+        detail: format!("failed ({detail})"),
     })
 }

@@ -2,8 +2,7 @@
 
 use super::spec::RootSpec;
 use crate::Error;
-use crate::blob::{Blob, hash_file, hash_texts, write_atomically};
-use crate::error::IoContext;
+use crate::blob::{Blob, hash_texts, write_json};
 use crate::recipes;
 use crate::source::Package;
 use crate::store::Store;
@@ -58,11 +57,7 @@ impl Manifest {
 
     /// Writes it so that it appears whole or not at all.
     pub fn store(&self, store: &Store, spec: &RootSpec) -> Result<(), Error> {
-        let path = Self::path(store, spec);
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::io("written", &path, std::io::Error::other(error)))?;
-        text.push(b'\n');
-        write_atomically(&path, &text)
+        write_json(&Self::path(store, spec), self)
     }
 
     /// Compares the disk with its hash, and removes it if it is damaged.
@@ -70,16 +65,7 @@ impl Manifest {
         let Some(manifest) = Self::load(store, spec) else {
             return Ok(false);
         };
-        let path = store.blobs().path(&manifest.disk.sha256);
-        if path.is_file() && hash_file(&path)? == manifest.disk.sha256 {
-            return Ok(true);
-        }
-        if path.exists() {
-            fs::remove_file(&path).at("removed", &path)?;
-        }
-        Err(Error::Damaged {
-            image: spec.name.to_owned(),
-            path,
-        })
+        store.blobs().verify(&manifest.disk, spec.name)?;
+        Ok(true)
     }
 }
