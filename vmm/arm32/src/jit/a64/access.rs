@@ -17,21 +17,12 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
         Mop::Load { d, at, size, sign } => {
             e.load(WORK, at);
             look_up(e, false, size.into(), slow);
-            let access = match (size, sign) {
-                (1, false) => Access::LOAD8,
-                (1, true) => Access::LOAD_SIGNED8,
-                (2, false) => Access::LOAD16,
-                (2, true) => Access::LOAD_SIGNED16,
-                _ => Access::LOAD,
-            };
             let to = place(d).unwrap_or(value);
-            e.asm.access(access, to, Mem::Sum(page, WORK));
+            e.asm.access(load_of(size, sign), to, Mem::Sum(page, WORK));
         }
         Mop::ReadThread { d, register } => {
             if register == ThreadRegister::Kernel {
-                e.asm.access(Access::LOAD8, page, frame::MODE);
-                e.asm.compare_imm(Width::Word, page, Mode::Usr as u32);
-                slow.push(e.asm.jump_if(Cond::EQ));
+                slow.push(if_user(e));
             }
             let to = place(d).unwrap_or(value);
             e.asm.access(Access::LOAD, to, frame::thread(register));
@@ -40,13 +31,8 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
         Mop::Store { x, at, size } => {
             e.load(WORK, at);
             look_up(e, true, size.into(), slow);
-            let access = match size {
-                1 => Access::STORE8,
-                2 => Access::STORE16,
-                _ => Access::STORE,
-            };
             let from = e.in_register(x, value);
-            e.asm.access(access, from, Mem::Sum(page, WORK));
+            e.asm.access(store_of(size), from, Mem::Sum(page, WORK));
         }
         Mop::LoadList { list, at } => words(e, list, at, false, slow),
         Mop::StoreList { list, at } => words(e, list, at, true, slow),
@@ -54,13 +40,39 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     }
 }
 
+/// Returns the access that loads so many bytes, extended to a word.
+pub const fn load_of(size: u8, signed: bool) -> Access {
+    match (size, signed) {
+        (1, false) => Access::LOAD8,
+        (1, true) => Access::LOAD_SIGNED8,
+        (2, false) => Access::LOAD16,
+        (2, true) => Access::LOAD_SIGNED16,
+        _ => Access::LOAD,
+    }
+}
+
+/// Returns the access that stores so many bytes.
+pub const fn store_of(size: u8) -> Access {
+    match size {
+        1 => Access::STORE8,
+        2 => Access::STORE16,
+        _ => Access::STORE,
+    }
+}
+
+/// Branches in user mode; to where is still to be said.
+fn if_user(e: &mut Emitter<'_>) -> Fixup {
+    let [mode, ..] = SCRATCH;
+    e.asm.access(Access::LOAD8, mode, frame::MODE);
+    e.asm.compare_imm(Width::Word, mode, Mode::Usr as u32);
+    e.asm.jump_if(Cond::EQ)
+}
+
 /// Reads the count of the generic timer at instruction `idx` of the block.
 fn counter(e: &mut Emitter<'_>, low: u8, high: u8, idx: u8, slow: &mut Vec<Fixup>) {
     let [time, upper, _] = SCRATCH;
     // The kernel decides whether programs may.
-    e.asm.access(Access::LOAD8, time, frame::MODE);
-    e.asm.compare_imm(Width::Word, time, Mode::Usr as u32);
-    slow.push(e.asm.jump_if(Cond::EQ));
+    slow.push(if_user(e));
     e.asm.access(Access::LOAD64, time, frame::CONTEXT_TIME);
     e.asm.compare_imm(Width::Double, time, 0);
     slow.push(e.asm.jump_if(Cond::EQ));

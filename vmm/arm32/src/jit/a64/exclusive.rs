@@ -1,6 +1,6 @@
 //! Exclusive accesses of one core: the monitor is part of its state, and nobody else runs then.
 
-use super::access::look_up;
+use super::access::{load_of, look_up, store_of};
 use super::asm::{Access, Cond, Fixup, Gpr, Mem, Sum, Width};
 use super::frame::{self, SCRATCH, WORK};
 use super::values::{Emitter, place};
@@ -38,13 +38,8 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             e.asm.access(Access::LOAD64, other, frame::MONITOR_VALUE);
             e.asm.compare(Width::Double, one, other);
             slow.push(e.asm.jump_if(Cond::NE));
-            let access = match size {
-                1 => Access::STORE8,
-                2 => Access::STORE16,
-                _ => Access::STORE,
-            };
             let value = e.in_register(x, one);
-            e.asm.access(access, value, Mem::Base(host, 0));
+            e.asm.access(store_of(size), value, Mem::Base(host, 0));
             // As it is when nothing is marked.
             e.asm.access(Access::STORE64, Gpr::ZERO, frame::MONITOR_PA);
             e.asm
@@ -75,10 +70,5 @@ fn find(e: &mut Emitter<'_>, at: Value, size: u8, write: bool, slow: &mut Vec<Fi
 /// Loads what is there, the upper bytes of which are 0 then.
 fn load(e: &mut Emitter<'_>, to: Gpr, size: u8) {
     let [host, ..] = SCRATCH;
-    let access = match size {
-        1 => Access::LOAD8,
-        2 => Access::LOAD16,
-        _ => Access::LOAD,
-    };
-    e.asm.access(access, to, Mem::Base(host, 0));
+    e.asm.access(load_of(size, false), to, Mem::Base(host, 0));
 }

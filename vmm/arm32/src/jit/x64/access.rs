@@ -1,6 +1,6 @@
 //! Loads and stores: the look-up in the software TLB, and the access. Thread registers.
 
-use super::asm::{Alu, Cc, Extend, Fixup, Mem, Rm, ShiftOp, Width};
+use super::asm::{Alu, Cc, Extend, Fixup, Gpr, Mem, Rm, ShiftOp, Width};
 use super::frame::{self, LEFT, SECOND, THIRD, TLB, WORK};
 use super::values::Emitter;
 use crate::ir::{Dest, Mop, ThreadRegister, Value};
@@ -19,10 +19,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
         }
         Mop::ReadThread { d, register } => {
             if register == ThreadRegister::Kernel {
-                e.asm.extend(Extend::Zero8, THIRD, Rm::Mem(frame::MODE));
-                e.asm
-                    .alu_imm(Width::Long, Alu::Cmp, Rm::Reg(THIRD), Mode::Usr as i32);
-                slow.push(e.asm.jump_if(Cc::E));
+                slow.push(if_user(e));
             }
             load(e, d, frame::thread(register), 4, false);
         }
@@ -31,12 +28,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             e.load(WORK, at);
             look_up(e, true, size.into(), slow);
             let value = e.in_register(x, SECOND);
-            let at = Mem::Sum(THIRD, WORK, 0);
-            match size {
-                1 => e.asm.store8(at, value),
-                2 => e.asm.store16(at, value),
-                _ => e.asm.store(Width::Long, at, value),
-            }
+            store(e, Mem::Sum(THIRD, WORK, 0), value, size);
         }
         Mop::LoadList { list, at } => {
             words(e, list, at, false, slow);
@@ -62,13 +54,18 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     }
 }
 
-/// Reads the count of the generic timer at instruction `idx` of the block.
-fn counter(e: &mut Emitter<'_>, low: u8, high: u8, idx: u8, slow: &mut Vec<Fixup>) {
-    // The kernel decides whether programs may.
+/// Branches in user mode; to where is still to be said.
+fn if_user(e: &mut Emitter<'_>) -> Fixup {
     e.asm.extend(Extend::Zero8, THIRD, Rm::Mem(frame::MODE));
     e.asm
         .alu_imm(Width::Long, Alu::Cmp, Rm::Reg(THIRD), Mode::Usr as i32);
-    slow.push(e.asm.jump_if(Cc::E));
+    e.asm.jump_if(Cc::E)
+}
+
+/// Reads the count of the generic timer at instruction `idx` of the block.
+fn counter(e: &mut Emitter<'_>, low: u8, high: u8, idx: u8, slow: &mut Vec<Fixup>) {
+    // The kernel decides whether programs may.
+    slow.push(if_user(e));
     e.asm.load(Width::Quad, WORK, Rm::Mem(frame::CONTEXT_TIME));
     e.asm.alu_imm(Width::Quad, Alu::Cmp, Rm::Reg(WORK), 0);
     slow.push(e.asm.jump_if(Cc::E));
@@ -89,6 +86,12 @@ fn load(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, signed: bool) {
         // The address is still wanted; what was looked up is not.
         _ => THIRD,
     };
+    load_to(e, to, at, size, signed);
+    e.put(d, to);
+}
+
+/// Loads `size` bytes at `at`, extended to a word.
+pub fn load_to(e: &mut Emitter<'_>, to: Gpr, at: Mem, size: u8, signed: bool) {
     let how = match (size, signed) {
         (1, false) => Some(Extend::Zero8),
         (1, true) => Some(Extend::Sign8),
@@ -100,7 +103,15 @@ fn load(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, signed: bool) {
         Some(how) => e.asm.extend(how, to, Rm::Mem(at)),
         None => e.asm.load(Width::Long, to, Rm::Mem(at)),
     }
-    e.put(d, to);
+}
+
+/// Stores the low `size` bytes of `value`.
+pub fn store(e: &mut Emitter<'_>, at: Mem, value: Gpr, size: u8) {
+    match size {
+        1 => e.asm.store8(at, value),
+        2 => e.asm.store16(at, value),
+        _ => e.asm.store(Width::Long, at, value),
+    }
 }
 
 /// Looks up the address in EAX for an access of `size` bytes: the host address of guest address 0

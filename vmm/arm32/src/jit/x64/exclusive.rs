@@ -1,7 +1,7 @@
 //! Exclusive accesses of one core: the monitor is part of its state, and nobody else runs then.
 
-use super::access::look_up;
-use super::asm::{Alu, Cc, Extend, Fixup, Gpr, Mem, Rm, Width};
+use super::access::{load_to, look_up, store};
+use super::asm::{Alu, Cc, Fixup, Gpr, Mem, Rm, Width};
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::Emitter;
 use crate::ir::{Mop, Value};
@@ -33,12 +33,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             load(e, size);
             slow.push(differs(e, SECOND, frame::MONITOR_VALUE));
             let value = e.in_register(x, SECOND);
-            let to = Mem::Base(THIRD, 0);
-            match size {
-                1 => e.asm.store8(to, value),
-                2 => e.asm.store16(to, value),
-                _ => e.asm.store(Width::Long, to, value),
-            }
+            store(e, Mem::Base(THIRD, 0), value, size);
             // As it is when nothing is marked.
             e.asm.set(WORK, 0);
             e.asm.store(Width::Quad, frame::MONITOR_PA, WORK);
@@ -64,10 +59,5 @@ fn find(e: &mut Emitter<'_>, at: Value, size: u8, write: bool, slow: &mut Vec<Fi
 
 /// Loads what is there to RCX, the upper bytes of which are 0 then.
 fn load(e: &mut Emitter<'_>, size: u8) {
-    let from = Rm::Mem(Mem::Base(THIRD, 0));
-    match size {
-        1 => e.asm.extend(Extend::Zero8, SECOND, from),
-        2 => e.asm.extend(Extend::Zero16, SECOND, from),
-        _ => e.asm.load(Width::Long, SECOND, from),
-    }
+    load_to(e, SECOND, Mem::Base(THIRD, 0), size, false);
 }
