@@ -2,7 +2,7 @@
 
 use vm_memory::Permissions;
 
-use crate::fault::{DomainId, Fault, FaultReason, Requester};
+use crate::fault::{Access, DomainId, Fault, FaultReason, Requester};
 
 /// Part of a domain that is mapped, contiguous in IOVA and in guest physical addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,26 @@ impl Miss {
         Self {
             reason,
             level: None,
+        }
+    }
+
+    /// Returns the fault that it is for an access of `requester`, attached to `domain`.
+    pub(crate) fn fault(
+        self,
+        requester: Requester,
+        domain: Option<DomainId>,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Fault {
+        let Requester { endpoint, source } = requester;
+        Fault {
+            endpoint,
+            source,
+            domain,
+            iova,
+            access: Access::of(wanted),
+            reason: self.reason,
+            level: self.level,
         }
     }
 }

@@ -7,7 +7,7 @@ use vm_memory::{GuestAddress, GuestMemoryRegion, Permissions};
 use crate::attachment::Attachment;
 use crate::dma::{DmaSpace, Pinned, PinnedSpace, reach};
 use crate::event::Event;
-use crate::fault::{Access, EndpointId, Fault, FaultReason, Requester};
+use crate::fault::{EndpointId, Fault, FaultReason, Requester};
 use crate::host::StableHostMemory;
 use crate::model::Miss;
 use crate::unit::TranslationUnit;
@@ -54,15 +54,7 @@ impl<M: StableHostMemory> TranslationUnit<M> {
         wanted: Permissions,
     ) -> Result<Translation, Fault> {
         let requester = requester.into();
-        let refused = |domain, Miss { reason, level }| Fault {
-            endpoint: requester.endpoint,
-            source: requester.source,
-            domain,
-            iova,
-            access: Access::of(wanted),
-            reason,
-            level,
-        };
+        let refused = |domain, miss: Miss| miss.fault(requester, domain, iova, wanted);
         match self.attachment(requester.endpoint) {
             Attachment::Bypass => Ok(self.untranslated(iova)),
             Attachment::Blocked => Err(refused(None, Miss::new(FaultReason::Blocked))),
@@ -126,15 +118,8 @@ impl<M: StableHostMemory> DmaSpace<M> {
             return answer;
         }
         if self.is_blocked() {
-            return Err(Fault {
-                endpoint: EndpointId(0),
-                source: None,
-                domain: None,
-                iova,
-                access: Access::of(wanted),
-                reason: FaultReason::Blocked,
-                level: None,
-            });
+            let miss = Miss::new(FaultReason::Blocked);
+            return Err(miss.fault(EndpointId(0).into(), None, iova, wanted));
         }
         let address = GuestAddress(iova);
         let room = self.memory.to_region_addr(address);

@@ -2,37 +2,17 @@
 
 use std::sync::atomic::Ordering;
 
-use vm_memory::bitmap::BS;
-use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
-use vm_memory::{
-    AtomicAccess, Bytes, GuestAddress, GuestMemory, GuestMemoryRegion, Permissions, ReadVolatile,
-    WriteVolatile,
-};
+use vm_memory::guest_memory::{Error, Result};
+use vm_memory::{AtomicAccess, Bytes, GuestAddress, ReadVolatile, WriteVolatile};
 
-use super::{DmaSpace, slices};
+use super::{DmaSpace, PinnedByEach};
 use crate::host::StableHostMemory;
 
-/// A space whose iterators pin it for as long as they live.
-///
-/// It never leaves this module: slices that are kept from it have no pin once the iterator is gone.
-struct PinnedByEach<'s, M>(&'s DmaSpace<M>);
-
-impl<M: StableHostMemory> GuestMemory for PinnedByEach<'_, M> {
-    type PhysicalMemory = M;
-    type Bitmap = <M::R as GuestMemoryRegion>::B;
-
-    fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-        slices::check(&*self.0.memory, &self.0.connection, addr.0, count, access)
-    }
-
+impl<M> DmaSpace<M> {
+    /// Returns the same, pinned by each operation.
     #[inline]
-    fn get_slices<'a>(
-        &'a self,
-        addr: GuestAddress,
-        count: usize,
-        access: Permissions,
-    ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-        Ok(self.0.slices(addr, count, access, true))
+    const fn by_each(&self) -> PinnedByEach<'_, M> {
+        PinnedByEach { space: self }
     }
 }
 
@@ -42,22 +22,22 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
 
     #[inline]
     fn write(&self, buf: &[u8], addr: GuestAddress) -> Result<usize> {
-        PinnedByEach(self).write(buf, addr)
+        self.by_each().write(buf, addr)
     }
 
     #[inline]
     fn read(&self, buf: &mut [u8], addr: GuestAddress) -> Result<usize> {
-        PinnedByEach(self).read(buf, addr)
+        self.by_each().read(buf, addr)
     }
 
     #[inline]
     fn write_slice(&self, buf: &[u8], addr: GuestAddress) -> Result<()> {
-        PinnedByEach(self).write_slice(buf, addr)
+        self.by_each().write_slice(buf, addr)
     }
 
     #[inline]
     fn read_slice(&self, buf: &mut [u8], addr: GuestAddress) -> Result<()> {
-        PinnedByEach(self).read_slice(buf, addr)
+        self.by_each().read_slice(buf, addr)
     }
 
     fn read_volatile_from<F: ReadVolatile>(
@@ -66,7 +46,7 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         src: &mut F,
         count: usize,
     ) -> Result<usize> {
-        PinnedByEach(self).read_volatile_from(addr, src, count)
+        self.by_each().read_volatile_from(addr, src, count)
     }
 
     fn read_exact_volatile_from<F: ReadVolatile>(
@@ -75,7 +55,7 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         src: &mut F,
         count: usize,
     ) -> Result<()> {
-        PinnedByEach(self).read_exact_volatile_from(addr, src, count)
+        self.by_each().read_exact_volatile_from(addr, src, count)
     }
 
     fn write_volatile_to<F: WriteVolatile>(
@@ -84,7 +64,7 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         dst: &mut F,
         count: usize,
     ) -> Result<usize> {
-        PinnedByEach(self).write_volatile_to(addr, dst, count)
+        self.by_each().write_volatile_to(addr, dst, count)
     }
 
     fn write_all_volatile_to<F: WriteVolatile>(
@@ -93,16 +73,16 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         dst: &mut F,
         count: usize,
     ) -> Result<()> {
-        PinnedByEach(self).write_all_volatile_to(addr, dst, count)
+        self.by_each().write_all_volatile_to(addr, dst, count)
     }
 
     #[inline]
     fn store<T: AtomicAccess>(&self, val: T, addr: GuestAddress, order: Ordering) -> Result<()> {
-        PinnedByEach(self).store(val, addr, order)
+        self.by_each().store(val, addr, order)
     }
 
     #[inline]
     fn load<T: AtomicAccess>(&self, addr: GuestAddress, order: Ordering) -> Result<T> {
-        PinnedByEach(self).load(addr, order)
+        self.by_each().load(addr, order)
     }
 }

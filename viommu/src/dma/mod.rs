@@ -244,9 +244,10 @@ impl<M: StableHostMemory> DmaSpace<M> {
     }
 }
 
-/// Implements access to memory for what has a pinned space.
+/// Implements access to memory for what has a space, with a pin for each iterator or, for what is
+/// pinned, without.
 macro_rules! guest_memory {
-    ($type:ty) => {
+    ($type:ty, pin: $pin:literal) => {
         impl<M: StableHostMemory> GuestMemory for $type {
             type PhysicalMemory = M;
             type Bitmap = <M::R as GuestMemoryRegion>::B;
@@ -263,11 +264,20 @@ macro_rules! guest_memory {
                 count: usize,
                 access: Permissions,
             ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-                Ok(self.space.slices(addr, count, access, false))
+                Ok(self.space.slices(addr, count, access, $pin))
             }
         }
     };
 }
+
+/// A space whose iterators pin it for as long as they live.
+///
+/// It is given to nobody: slices that are kept from it have no pin once the iterator is gone.
+struct PinnedByEach<'s, M> {
+    space: &'s DmaSpace<M>,
+}
+
+guest_memory!(PinnedByEach<'_, M>, pin: true);
 
 /// A [`DmaSpace`] pinned for one bounded piece of work: see [pinning](DmaSpace#pinning).
 ///
@@ -285,7 +295,7 @@ impl<M> Clone for Pinned<'_, M> {
     }
 }
 
-guest_memory!(Pinned<'_, M>);
+guest_memory!(Pinned<'_, M>, pin: false);
 
 /// A pinned [`DmaSpace`] that borrows from nothing: what [`GuestAddressSpace::memory`] gives out.
 #[must_use = "the pin ends where it is dropped"]
@@ -312,7 +322,7 @@ impl<M> Drop for PinnedSpace<M> {
     }
 }
 
-guest_memory!(PinnedSpace<M>);
+guest_memory!(PinnedSpace<M>, pin: false);
 
 /// For device code that is written against [`GuestAddressSpace`]: every `memory()` is a pin, held
 /// until the last clone of the answer is dropped.

@@ -175,29 +175,23 @@ impl<M> Port<M> {
     #[cold]
     pub fn report(&self, iova: u64, wanted: Permissions, refusal: &Refusal) {
         let Self { unit, state, .. } = self;
-        let Requester { endpoint, source } = self.requester();
-        let access = Access::of(wanted);
+        let requester = self.requester();
         match *refusal {
-            Refusal::Fault(domain, Miss { reason, level }) => self.report_fault(&Fault {
-                endpoint,
-                source,
-                domain,
-                iova,
-                access,
-                reason,
-                level,
-            }),
+            Refusal::Fault(domain, miss) => {
+                self.report_fault(&miss.fault(requester, domain, iova, wanted));
+            }
             // It happens behind the IOMMU: no model records it, and the guest sees its device fail.
             Refusal::Bus(address) => {
                 if unit.count {
                     state.counters.bus_errors.add_one();
                 }
+                let Requester { endpoint, source } = requester;
                 unit.emit(&Event::BusError {
                     endpoint,
                     source,
                     iova,
                     address,
-                    access,
+                    access: Access::of(wanted),
                 });
             }
         }

@@ -7,7 +7,7 @@ use vm_memory::Permissions::{Read, ReadWrite, Write};
 use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 
 use super::*;
-use crate::fault::{DomainId, SourceId};
+use crate::fault::{Access, DomainId, SourceId};
 use crate::model::{Mapping, Model};
 use crate::unit::UnitConfig;
 
