@@ -112,9 +112,9 @@ impl Engine {
         Arc::clone(&self.outcome)
     }
 
-    fn with_outcome(&self, change: impl FnOnce(&mut ProbeResults)) {
+    fn with_outcome<T>(&self, look: impl FnOnce(&mut ProbeResults) -> T) -> T {
         // An outcome is plain data, good to be read even if a panic came in between.
-        change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
+        look(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sets breakpoints at the kernel's first instruction, in all places where it can be: by then a

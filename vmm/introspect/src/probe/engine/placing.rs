@@ -33,7 +33,10 @@ impl Engine {
         cores: &mut Cores<'_>,
     ) -> Result<(), ProbeError> {
         for index in 0..self.probes.len() {
-            if self.probes[index].instead && !self.is_left_out(index.checked_sub(1)) {
+            let before = index.checked_sub(1);
+            let is_left_out =
+                |before| self.with_outcome(|outcome| outcome.left_out.contains_key(&before));
+            if self.probes[index].instead && before.is_some_and(|before| !is_left_out(before)) {
                 continue;
             }
             match self.place(kernel, index, cores) {
@@ -59,15 +62,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// Returns whether the probe of this number, if there is one, does not fit.
-    fn is_left_out(&self, index: Option<usize>) -> bool {
-        let mut found = true;
-        if let Some(index) = index {
-            self.with_outcome(|outcome| found = outcome.left_out.contains_key(&index));
-        }
-        found
     }
 
     fn place(
