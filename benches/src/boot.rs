@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use benches::statistics::{median, range};
+use benches::statistics::{median, median_or_nan, range};
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
 use vmm::ByteSize;
@@ -145,15 +145,14 @@ struct Times {
 
 impl Times {
     fn compare(&self, image: &str) -> Comparison {
-        let of = |values: &[f64]| median(values).unwrap_or(f64::NAN);
-        let (viommu_s, qemu_s) = (of(&self.here), of(&self.qemu));
+        let (viommu_s, qemu_s) = (median_or_nan(&self.here), median_or_nan(&self.qemu));
         Comparison {
             image: image.to_owned(),
             viommu_s,
             interpreted_s: median(&self.interpreted),
             qemu_s,
             ratio: viommu_s / qemu_s,
-            mips: of(&self.mips),
+            mips: median_or_nan(&self.mips),
         }
     }
 

@@ -9,6 +9,11 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some((lower + upper) / 2.0)
 }
 
+/// Returns the median, or of nothing what is no number.
+pub fn median_or_nan(values: &[f64]) -> f64 {
+    median(values).unwrap_or(f64::NAN)
+}
+
 /// Returns the value that a quarter of the values do not exceed: what is typical of a measurement
 /// that others disturb now and then, and only ever lengthen; none of nothing.
 pub fn lower_quartile(values: &[f64]) -> Option<f64> {

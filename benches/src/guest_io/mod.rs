@@ -4,7 +4,7 @@
 mod profile;
 mod run;
 
-use benches::statistics::median;
+use benches::statistics::median_or_nan;
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
 use vmm::{ByteSize, IommuConfig, IommuModel};
@@ -119,7 +119,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 fn row(phase: usize, plain: &[Vec<Sample>], behind: &[Vec<Sample>]) -> Row {
     let of = |runs: &[Vec<Sample>], value: fn(&Sample) -> f64| {
         let values: Vec<f64> = runs.iter().map(|samples| value(&samples[phase])).collect();
-        median(&values).unwrap_or(f64::NAN)
+        median_or_nan(&values)
     };
     let rates = [plain, behind].map(|runs| of(runs, Sample::rate));
     let work = [plain, behind].map(|runs| of(runs, Sample::instructions));

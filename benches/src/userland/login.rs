@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
-use benches::statistics::{median, range};
+use benches::statistics::{median, median_or_nan, range};
 use serde::Serialize;
 use vmm::ByteSize;
 
@@ -70,9 +70,11 @@ pub fn run(rootfs: &str, cores: u8, memory: ByteSize, runs: u32, json: bool) -> 
         ours.add(here);
         theirs.add(there);
     }
-    let of = |values: &[f64]| median(values).unwrap_or(f64::NAN);
-    let (viommu_s, qemu_s) = (of(&ours.wall), of(&theirs.wall));
-    let (viommu_processor_s, qemu_processor_s) = (of(&ours.processor), of(&theirs.processor));
+    let (viommu_s, qemu_s) = (median_or_nan(&ours.wall), median_or_nan(&theirs.wall));
+    let (viommu_processor_s, qemu_processor_s) = (
+        median_or_nan(&ours.processor),
+        median_or_nan(&theirs.processor),
+    );
     let result = Comparison {
         rootfs: guest.name,
         cores,

@@ -5,7 +5,7 @@ mod side;
 mod watch;
 
 use anyhow::{Result, ensure};
-use benches::statistics::median;
+use benches::statistics::median_or_nan;
 use guest_images::encode_command;
 use serde::Serialize;
 use vmm::ByteSize;
@@ -123,8 +123,7 @@ pub fn run(args: &Args) -> Result<()> {
         .iter()
         .zip(&times)
         .map(|((program, bound_by, _), (ours, theirs))| {
-            let of = |values: &[f64]| median(values).unwrap_or(f64::NAN);
-            let (viommu_s, qemu_s) = (of(ours), of(theirs));
+            let (viommu_s, qemu_s) = (median_or_nan(ours), median_or_nan(theirs));
             let ratio = viommu_s / qemu_s;
             Row {
                 program,
