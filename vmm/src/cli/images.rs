@@ -183,19 +183,16 @@ fn verify(cache: &Cache, names: &[String]) -> Result<(), UserError> {
 fn list(cache: &Cache, json: bool) -> Result<(), UserError> {
     let images: Vec<(&ImageSpec, Option<Image>)> = catalog::all()
         .iter()
-        .map(|spec| {
-            let mut image = cache.image(spec.name)?;
+        .map(|spec| Ok((spec, cache.image(spec.name)?)))
+        .collect::<Result<_, UserError>>()?;
+    if json {
+        let entries = images.into_iter().map(|(spec, mut image)| {
             if let Some(image) = &mut image {
                 image.vmlinux = cache.debug_info(spec.name)?;
             }
-            Ok((spec, image))
-        })
-        .collect::<Result<_, UserError>>()?;
-    if json {
-        let entries: Vec<Entry> = images
-            .iter()
-            .map(|(spec, image)| Entry::new(spec, image.as_ref()))
-            .collect();
+            Ok(Entry::new(spec, image.as_ref()))
+        });
+        let entries: Vec<Entry> = entries.collect::<Result<_, UserError>>()?;
         let text = serde_json::to_string_pretty(&entries);
         print(&format!(
             "{}\n",
