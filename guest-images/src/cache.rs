@@ -68,6 +68,13 @@ impl Cache {
         self.store.root()
     }
 
+    /// Returns the cache with these files.
+    pub(crate) fn of(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+        }
+    }
+
     /// Returns its files.
     pub(crate) fn store(&self) -> &Store {
         &self.store
@@ -261,8 +268,8 @@ impl Cache {
             }
             packages.extend(host::packages("fetch"));
             // With the kernel here only the initial file system is made, which takes no compiler.
-            if spec.needs_build() && !self.store.has_kernel(spec) {
-                packages.extend(host::packages("kernel"));
+            if !self.store.has_kernel(spec) {
+                packages.extend(spec.compiling().map(host::packages).unwrap_or_default());
             }
         }
         packages.sort_unstable();

@@ -27,6 +27,8 @@ const fn stock(
         kernel,
         architecture,
         origin: Origin::Stock { suite, metapackage },
+        own_modules: &[],
+        late_modules: &[],
     }
 }
 
@@ -54,6 +56,27 @@ const BOUNCE_DEVICES: OwnModule = OwnModule {
     source: recipes::BOUNCE_DEVICES,
 };
 
+/// Attaches devices to mappings of its own making, as no driver does that could be bound here.
+const OWN_MAPPING: OwnModule = OwnModule {
+    name: "own_mapping",
+    source: recipes::OWN_MAPPING,
+};
+
+/// Returns the entry of a stock kernel with that module, whose guest decides when devices get their
+/// driver.
+const fn own_mapping(
+    name: &'static str,
+    description: &'static str,
+    kernel: &'static str,
+    suite: &'static str,
+) -> ImageSpec {
+    ImageSpec {
+        own_modules: &[OWN_MAPPING],
+        late_modules: &[OWN_MAPPING.name, "virtio_mmio"],
+        ..stock(name, &[], description, kernel, suite, ARMMP)
+    }
+}
+
 /// Returns an image's entry that is compiled here.
 const fn built(
     name: &'static str,
@@ -74,9 +97,9 @@ const fn built(
             source,
             addition,
             edits,
-            own_modules: &[],
-            late_modules: &[],
         }),
+        own_modules: &[],
+        late_modules: &[],
     }
 }
 
@@ -86,7 +109,7 @@ const BOOKWORM: (&str, &str) = ("bookworm", "linux-source-6.1");
 const TRIXIE: (&str, &str) = ("trixie", "linux-source-6.12");
 const FORKY: (&str, &str) = ("forky", "linux-source-7.2");
 
-static CATALOG: [ImageSpec; 17] = [
+static CATALOG: [ImageSpec; 21] = [
     built(
         "ipmmu",
         "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
@@ -146,10 +169,9 @@ static CATALOG: [ImageSpec; 17] = [
             source: BULLSEYE.1,
             addition: recipes::DMABOUNCE_CONFIG,
             edits: &[WIDEN_DMABOUNCE],
-            own_modules: &[BOUNCE_DEVICES],
-            // The guest decides when devices get their driver: after the other module is there.
-            late_modules: &[BOUNCE_DEVICES.name, "virtio_mmio"],
         }),
+        own_modules: &[BOUNCE_DEVICES],
+        late_modules: &[BOUNCE_DEVICES.name, "virtio_mmio"],
     },
     stock(
         "debian-armmp-6.1",
@@ -214,6 +236,30 @@ static CATALOG: [ImageSpec; 17] = [
         "7.2",
         "forky",
         ARMMP_LPAE,
+    ),
+    own_mapping(
+        "own-mapping-5.10",
+        "Debian 11's stock kernel, and a test module of ours that attaches devices to mappings",
+        "5.10",
+        "bullseye",
+    ),
+    own_mapping(
+        "own-mapping-6.1",
+        "the same with Debian 12's kernel",
+        "6.1",
+        "bookworm",
+    ),
+    own_mapping(
+        "own-mapping-6.12",
+        "the same with Debian 13's kernel",
+        "6.12",
+        "trixie",
+    ),
+    own_mapping(
+        "own-mapping-7.2",
+        "the same with Debian 14's kernel",
+        "7.2",
+        "forky",
     ),
     stock(
         "debian-arm64-6.1",
@@ -296,6 +342,11 @@ mod tests {
             bounce
                 .how()
                 .ends_with(", Kconfig widened, test module of ours")
+        );
+        let own = find("own-mapping-6.1").unwrap();
+        assert_eq!(
+            own.how(),
+            "linux-image-armmp of Debian bookworm, test module of ours"
         );
     }
 

@@ -20,6 +20,11 @@ pub struct ImageSpec {
     pub architecture: Architecture,
     /// Where its kernel comes from.
     pub origin: Origin,
+    /// Modules of our own that are compiled for its kernel.
+    pub own_modules: &'static [OwnModule],
+    /// Modules that its initial file system contains for its guest to load, besides those that are
+    /// the same for all images. Its `/init` does not load them.
+    pub late_modules: &'static [&'static str],
 }
 
 /// A Debian architecture.
@@ -71,11 +76,6 @@ pub struct Build {
     /// What is edited in the source before it is configured. Empty: the source is compiled
     /// unmodified.
     pub edits: &'static [SourceEdit],
-    /// Modules of our own that are compiled for it.
-    pub own_modules: &'static [OwnModule],
-    /// Modules that its initial file system contains for its guest to load, besides those that are
-    /// the same for all images.
-    pub late_modules: &'static [&'static str],
 }
 
 /// A kernel module of our own, of one file.
@@ -94,24 +94,32 @@ impl ImageSpec {
         matches!(self.origin, Origin::Built(_))
     }
 
+    /// Returns the group of packages of the host by which its kernel, or what belongs to it, is
+    /// compiled; see [`host::packages`](crate::host::packages).
+    pub(crate) fn compiling(&self) -> Option<&'static str> {
+        match self.origin {
+            Origin::Built(_) => Some("kernel"),
+            Origin::Stock { .. } if self.own_modules.is_empty() => None,
+            Origin::Stock { .. } => Some("module"),
+        }
+    }
+
     /// Returns how it is obtained, in a few words.
     #[must_use]
     pub fn how(&self) -> String {
-        match self.origin {
-            Origin::Stock { suite, metapackage } => format!("{metapackage} of Debian {suite}"),
-            Origin::Built(Build {
-                suite,
-                source,
-                edits,
-                own_modules,
-                ..
-            }) => {
-                let text = format!("built from {source} of Debian {suite}");
-                let own = (!own_modules.is_empty()).then_some("test module of ours");
-                let extras = edits.iter().map(|edit| edit.name).chain(own);
-                extras.fold(text, |text, extra| format!("{text}, {extra}"))
+        let (text, edits) = match self.origin {
+            Origin::Stock { suite, metapackage } => {
+                (format!("{metapackage} of Debian {suite}"), &[][..])
             }
-        }
+            Origin::Built(build) => {
+                let Build { suite, source, .. } = build;
+                let text = format!("built from {source} of Debian {suite}");
+                (text, build.edits)
+            }
+        };
+        let own = (!self.own_modules.is_empty()).then_some("test module of ours");
+        let extras = edits.iter().map(|edit| edit.name).chain(own);
+        extras.fold(text, |text, extra| format!("{text}, {extra}"))
     }
 
     /// Returns whether its kernel uses the long-descriptor page tables, which take a CPU that has

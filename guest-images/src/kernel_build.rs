@@ -9,7 +9,7 @@ use crate::maker::Maker;
 use crate::manifest::{Kernel, ModuleFile};
 use crate::modules::Index;
 use crate::process::{self, says_disk_full};
-use crate::progress::Unit;
+use crate::progress::{Progress, Unit};
 use crate::source::Package;
 use crate::source_edit::SourceEdit;
 use crate::{host, recipes};
@@ -22,11 +22,15 @@ use std::process::Command;
 /// Lines of a failed build's log that its error shows.
 const SHOWN_LINES: usize = 20;
 
-/// Sees to it that the programs for a build are on this host.
+/// Sees to it that the programs that compile an image's kernel, or modules for it, are on this
+/// host.
 pub(crate) fn ensure_tools(maker: &mut Maker<'_>) -> Result<(), Error> {
+    let Some(group) = maker.spec.compiling() else {
+        return Ok(());
+    };
     let path = maker.store.lock_path("host");
     let _lock = Lock::acquire(&path, "installing host packages", maker.progress)?;
-    host::ensure(&host::packages("kernel"), maker.progress)
+    host::ensure(&host::packages(group), maker.progress)
 }
 
 /// The plan by which a kernel is built.
@@ -96,7 +100,12 @@ fn make(source: &SourceTree) -> Command {
     make.arg(format!("KCFLAGS={map}"))
         .arg(format!("KAFLAGS={map}"));
     make.envs(recipes::BUILD_ENVIRONMENT).current_dir(&tree);
-    // What a caller's own make or kernel work has set must not leak in.
+    forget_settings(&mut make);
+    make
+}
+
+/// Keeps what a caller's own make or kernel work has set from leaking in.
+pub(crate) fn forget_settings(make: &mut Command) {
     for name in [
         "MAKEFLAGS",
         "MFLAGS",
@@ -107,7 +116,6 @@ fn make(source: &SourceTree) -> Command {
     ] {
         make.env_remove(name);
     }
-    make
 }
 
 /// Writes the configuration, and checks that every line of the fragment is in it.
@@ -117,7 +125,7 @@ fn configure(maker: &mut Maker<'_>, source: &SourceTree, fragment: &str) -> Resu
     let mut command = make(source);
     // Options of the fragment are as it says, and all others are off.
     command.env("KCONFIG_ALLCONFIG", &path).arg("allnoconfig");
-    quick_make(maker, source, command, "configuring the kernel")?;
+    make_in_tree(maker, source, command, "configuring the kernel")?;
     let path = source.top().join(".config");
     let config = fs::read_to_string(&path).at("read", &path)?;
     // kconfig drops without a word what depends on something that is off.
@@ -129,23 +137,35 @@ fn configure(maker: &mut Maker<'_>, source: &SourceTree, fragment: &str) -> Resu
     }
 }
 
-/// Runs a `make` that takes seconds; its words are of interest only if it fails.
-fn quick_make(
+/// Runs a `make` in the source tree that takes seconds.
+fn make_in_tree(
     maker: &mut Maker<'_>,
     source: &SourceTree,
+    command: Command,
+    what: &str,
+) -> Result<(), Error> {
+    let log = maker.store.build_log(maker.spec);
+    quick_make(maker.progress, &log, &source.top(), command, what)
+}
+
+/// Runs a `make` that works in `place` and takes seconds; its words are of interest only if it
+/// fails, and are then in `log`.
+pub(crate) fn quick_make(
+    progress: &mut dyn Progress,
+    log: &Path,
+    place: &Path,
     mut command: Command,
     what: &str,
 ) -> Result<(), Error> {
-    maker.progress.start(what, None);
+    progress.start(what, None);
     let result = process::output(&mut command);
-    maker.progress.finish();
+    progress.finish();
     let (outcome, text) = result?;
     if outcome.status.success() {
         return Ok(());
     }
-    let log = maker.store.build_log(maker.spec);
-    crate::blob::write_atomically(&log, text.as_bytes())?;
-    Err(failure(log, &source.top(), text.lines().collect()))
+    crate::blob::write_atomically(log, text.as_bytes())?;
+    Err(failure(log.to_owned(), place, text.lines().collect()))
 }
 
 /// Compiles modules of our own for the kernel that is in the tree. Returns where they are, if there
@@ -161,18 +181,26 @@ fn compile_own(
     // Within the tree, whose place is kept out of the objects. Kbuild looks only where it is told.
     let place = source.top().join("viommu");
     fs::create_dir_all(&place).at("created", &place)?;
+    write_modules(&place, modules.iter().map(|own| (own.name, own.source)))?;
+    let mut command = make(source);
+    command.arg(format!("M={}", place.display())).arg("modules");
+    make_in_tree(maker, source, command, "compiling modules of ours")?;
+    Ok(Some(place))
+}
+
+/// Writes the sources of modules, each with its name, and what kbuild is to make of them.
+pub(crate) fn write_modules<'a>(
+    place: &Path,
+    modules: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), Error> {
     let mut kbuild = String::new();
-    for OwnModule { name, source } in modules {
+    for (name, source) in modules {
         kbuild += &format!("obj-m += {name}.o\n");
         let file = place.join(format!("{name}.c"));
         fs::write(&file, source).at("written", &file)?;
     }
     let file = place.join("Kbuild");
-    fs::write(&file, kbuild).at("written", &file)?;
-    let mut command = make(source);
-    command.arg(format!("M={}", place.display())).arg("modules");
-    quick_make(maker, source, command, "compiling modules of ours")?;
-    Ok(Some(place))
+    fs::write(&file, kbuild).at("written", &file)
 }
 
 /// Stores all modules that were compiled, those of our own in `own` too, without debugging
@@ -193,7 +221,7 @@ fn install_modules(
         command
             .arg(format!("INSTALL_MOD_PATH={}", place.display()))
             .args(["INSTALL_MOD_STRIP=1", "DEPMOD=true", "modules_install"]);
-        quick_make(maker, source, command, "collecting the modules")?;
+        make_in_tree(maker, source, command, "collecting the modules")?;
     }
     let index = Index::scan(&place)?;
     let store = |(name, path): (&str, &Path)| {

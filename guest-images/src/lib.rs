@@ -48,6 +48,7 @@ mod lock;
 mod make;
 mod maker;
 mod manifest;
+mod module_build;
 mod modules;
 mod process;
 mod progress;

@@ -7,7 +7,7 @@ use crate::maker::{Maker, remove_tree};
 use crate::manifest::{Initramfs, Kernel, Manifest};
 use crate::modules::{Index, Module};
 use crate::source::{self, Package};
-use crate::{Error, kernel_build, kernel_source, recipes, stock};
+use crate::{Error, kernel_build, kernel_source, module_build, recipes, stock};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -99,21 +99,23 @@ impl Maker<'_> {
     }
 
     fn make_kernel(&mut self, recipe: String) -> Result<Kernel, Error> {
+        // Before the large download, since the user may have to do something.
+        kernel_build::ensure_tools(self)?;
         match self.spec.origin {
             Origin::Stock { suite, metapackage } => {
                 let packages = self.resolve(suite, metapackage)?;
                 let tree = self.unpack(&packages)?;
-                stock::kernel(
+                let mut kernel = stock::kernel(
                     self.store.blobs(),
                     &tree,
                     recipe,
                     packages,
                     self.spec.architecture,
-                )
+                )?;
+                kernel.modules = module_build::build(self, &kernel.version)?;
+                Ok(kernel)
             }
             Origin::Built(build) => {
-                // Before the large download, since the user may have to do something.
-                kernel_build::ensure_tools(self)?;
                 let package = self
                     .source
                     .package(build.suite, build.source, self.progress)?;
@@ -123,7 +125,7 @@ impl Maker<'_> {
                     archive: &file,
                     fragment: &recipes::fragment(self.spec.name, build.addition),
                     edits: build.edits,
-                    own_modules: build.own_modules,
+                    own_modules: self.spec.own_modules,
                     recipe,
                 };
                 kernel_build::build(self, plan)
@@ -180,29 +182,30 @@ impl Maker<'_> {
     /// the names of those among them that its guest loads when it wants.
     fn select_modules(&mut self, kernel: &Kernel) -> Result<(Vec<Module>, Vec<String>), Error> {
         let late = recipes::late_modules(self.spec);
-        let (index, mut wanted) = if self.spec.needs_build() {
-            let path = |sha256: &str| self.store.blobs().path(sha256);
-            let files = kernel.modules.iter();
-            let index =
-                Index::of(files.map(|module| (module.name.clone(), path(&module.file.sha256))));
-            // `select` would leave it out without a word.
-            if let Some(module) = late.iter().find(|name| !index.has(name)) {
-                return Err(Error::NoModule {
-                    image: self.spec.name,
-                    module: (*module).to_owned(),
-                });
-            }
+        let path = |sha256: &str| self.store.blobs().path(sha256);
+        let files = kernel.modules.iter();
+        let compiled = files.map(|module| (module.name.clone(), path(&module.file.sha256)));
+        let mut index = Index::of(compiled);
+        let mut wanted = Vec::new();
+        if !self.spec.needs_build() {
             // Compiled kernels have built in what their guests need at the start.
-            (index, Vec::new())
-        } else {
-            let tree = self.unpack(&kernel.packages)?;
-            (
-                Index::scan(&tree)?,
-                recipes::module_names(recipes::module_recipe(self.spec)),
-            )
+            index.extend(Index::scan(&self.unpack(&kernel.packages)?)?);
+            wanted = recipes::module_names(recipes::module_recipe(self.spec));
+            wanted.retain(|name| !self.spec.late_modules.contains(name));
+        }
+        // Of the others a stock kernel may have none, and `select` leaves them out without a word.
+        let needed: &[&str] = match self.spec.needs_build() {
+            true => &late,
+            false => self.spec.late_modules,
         };
+        if let Some(module) = needed.iter().find(|name| !index.has(name)) {
+            return Err(Error::NoModule {
+                image: self.spec.name,
+                module: (*module).to_owned(),
+            });
+        }
         let loaded = index.select(&wanted)?.len();
-        wanted.extend(late);
+        wanted.extend(&late);
         let modules = index.select(&wanted)?;
         // The same names come first in both selections.
         let late = modules[loaded..].iter().map(|module| module.name.clone());

@@ -87,6 +87,13 @@ impl Index {
         }
     }
 
+    /// Takes over the modules of another index whose names are not in this one.
+    pub fn extend(&mut self, other: Self) {
+        for (name, path) in other.files {
+            self.files.entry(name).or_insert(path);
+        }
+    }
+
     /// Returns all modules, in the order of their names.
     pub fn files(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.files

@@ -52,6 +52,9 @@ pub(crate) const DMABOUNCE_CONFIG: &str = concat!(
 /// The module that registers devices with dmabounce.
 pub(crate) const BOUNCE_DEVICES: &str = include_str!("../recipes/bounce_devices.c");
 
+/// The module that attaches devices to mappings of its own making.
+pub(crate) const OWN_MAPPING: &str = include_str!("../recipes/own_mapping.c");
+
 /// What kernels since 6.11 need besides, or call otherwise.
 pub(crate) const SINCE_6_11_CONFIG: &str = include_str!("../recipes/ipmmu-since-6.11.config");
 
@@ -136,29 +139,27 @@ pub(crate) fn module_names(recipe: &str) -> Vec<&str> {
 /// Returns the hash of all that decides how an image's kernel is made, apart from the packages that
 /// it is made from.
 pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
-    match spec.origin {
+    let (format, manner, fragment);
+    let mut texts = match spec.origin {
         Origin::Stock { suite, metapackage } => {
-            hash_texts([&*FORMAT.to_string(), suite, metapackage])
+            format = FORMAT.to_string();
+            vec![format.as_str(), suite, metapackage]
         }
         Origin::Built(build) => {
-            let manner = build_manner();
-            let fragment = fragment(spec.name, build.addition);
-            let mut texts = vec![
-                build.suite,
-                build.source,
-                manner.as_str(),
-                fragment.as_str(),
-            ];
+            manner = build_manner();
+            fragment = self::fragment(spec.name, build.addition);
+            let mut texts = vec![build.suite, build.source, &manner, &fragment];
             for edit in build.edits {
                 // Without its name, which is for people and changes nothing of the kernel.
                 texts.extend([edit.path, edit.section, edit.old, edit.new]);
             }
-            for module in build.own_modules {
-                texts.extend([module.name, module.source]);
-            }
-            hash_texts(texts)
+            texts
         }
+    };
+    for module in spec.own_modules {
+        texts.extend([module.name, module.source]);
     }
+    hash_texts(texts)
 }
 
 /// Returns the guest's first process of an image. Images without a driver that needs
@@ -182,9 +183,7 @@ pub(crate) fn module_recipe(spec: &ImageSpec) -> &'static str {
 /// Returns the names of the modules that an image's guest loads when it wants.
 pub(crate) fn late_modules(spec: &ImageSpec) -> Vec<&'static str> {
     let mut names = module_names(LATE_MODULES);
-    if let Origin::Built(build) = spec.origin {
-        names.extend(build.late_modules);
-    }
+    names.extend(spec.late_modules);
     names
 }
 
@@ -204,9 +203,7 @@ pub(crate) fn initramfs_recipe(spec: &ImageSpec) -> String {
         suite,
         package,
     ];
-    if let Origin::Built(build) = spec.origin {
-        texts.extend(build.late_modules);
-    }
+    texts.extend(spec.late_modules);
     hash_texts(texts)
 }
 

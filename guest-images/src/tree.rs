@@ -9,6 +9,7 @@ use crate::lock::Lock;
 use crate::maker::{fetch, remove_tree};
 use crate::progress::Progress;
 use crate::source::{self, Source};
+use crate::store::Store;
 use crate::{Cache, Error, host};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,22 +35,10 @@ impl Cache {
             texts.extend([architecture.name(), suite]);
             texts.extend(*names);
         }
-        let recipe = hash_texts(texts);
-        // 64 bits of the hash tell a few recipes apart, and keep the path short.
-        let home = self.store().root().join("trees").join(&recipe[..16]);
         let doing = "unpacking packages for guests";
+        let home = home(self.store(), &texts);
         self.unpacked(&home, ("trees", doing), progress, |tree, progress| {
-            let mut unpacked = Vec::new();
-            for (architecture, names) in packages {
-                let mut from = Apt::new(self.store().root(), *architecture);
-                for name in *names {
-                    let package = from.package(suite, name, progress)?;
-                    let file = fetch(self.store(), &mut from, &package, progress)?;
-                    source::unpack(&file, tree)?;
-                    unpacked.push(format!("{} {}", package.name, package.version));
-                }
-            }
-            Ok(unpacked)
+            unpack(self.store(), tree, suite, packages, progress)
         })
     }
 
@@ -80,4 +69,33 @@ impl Cache {
         write_atomically(&complete, names.join("\n").as_bytes())?;
         Ok(tree)
     }
+}
+
+/// Returns where the packages are unpacked that these texts stand for.
+pub(crate) fn home(store: &Store, texts: &[&str]) -> PathBuf {
+    let recipe = hash_texts(texts.iter().copied());
+    // 64 bits of the hash tell a few recipes apart, and keep the path short.
+    store.root().join("trees").join(&recipe[..16])
+}
+
+/// Unpacks packages of a release, each list of one architecture, and returns their names and
+/// versions.
+pub(crate) fn unpack(
+    store: &Store,
+    tree: &Path,
+    suite: &str,
+    packages: &[(Architecture, &[&str])],
+    progress: &mut dyn Progress,
+) -> Result<Vec<String>, Error> {
+    let mut unpacked = Vec::new();
+    for (architecture, names) in packages {
+        let mut from = Apt::new(store.root(), *architecture);
+        for name in *names {
+            let package = from.package(suite, name, progress)?;
+            let file = fetch(store, &mut from, &package, progress)?;
+            source::unpack(&file, tree)?;
+            unpacked.push(format!("{} {}", package.name, package.version));
+        }
+    }
+    Ok(unpacked)
 }

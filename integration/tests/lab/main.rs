@@ -2,6 +2,7 @@
 
 mod behaviours;
 mod notifiers;
+mod own_mapping;
 mod probes;
 mod stock;
 mod verdicts;

@@ -7,6 +7,7 @@ use vmm_files::toml_file;
 use vmm_machine::IommuModel;
 
 use super::error::LabError;
+use super::ops::TEARDOWN;
 use vmm_introspect::probe::{Probe, parse};
 
 /// The file with the behaviours that are known.
@@ -16,10 +17,10 @@ const SHIPPED: &str = include_str!("behaviours.toml");
 /// fit: static functions may be inlined, and older kernels have no `dma_ops_setup`.
 const LOOKS: [&str; 8] = [
     "?arch_setup_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.mapping) }",
-    "?arch_setup_dma_ops@return { print(dev.name, dev.dma_ops) }",
-    "?arch_teardown_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.dma_ops_setup) }",
-    "??arch_teardown_dma_ops { print(dev.name, dev.dma_ops) }",
-    "?arch_teardown_dma_ops@return { print(dev.name, dev.dma_ops) }",
+    "?arch_setup_dma_ops@return { print(dev.name, dev.dma_ops, dev.archdata.mapping) }",
+    "?arch_teardown_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.mapping, dev.archdata.dma_ops_setup) }",
+    "??arch_teardown_dma_ops { print(dev.name, dev.dma_ops, dev.archdata.mapping) }",
+    "?arch_teardown_dma_ops@return { print(dev.name, dev.dma_ops, dev.archdata.mapping) }",
     "?driver_bound { print(dev.name, dev.driver.name) }",
     "?device_unbind_cleanup { print(dev.name) }",
     "?release_iommu_mapping { print(kref) }",
@@ -27,7 +28,7 @@ const LOOKS: [&str; 8] = [
 
 /// Returns whether this is a probe by which teardowns are counted.
 pub(super) fn is_of_teardown(probe: &Probe) -> bool {
-    probe.site.symbol == "arch_teardown_dma_ops" && !probe.site.at_return
+    probe.site.symbol == TEARDOWN && !probe.site.at_return
 }
 
 /// The probe besides these where each device has a mapping of its own, whose mappings are told one
@@ -110,6 +111,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                "flag-lowered",
                 "guard-absent",
                 "ops-kept",
                 "ops-null",

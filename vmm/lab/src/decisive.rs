@@ -1,7 +1,7 @@
 //! The events of a run that tell its story.
 
 use super::evidence::{CRASHES, Evidence};
-use super::ops::SETUP;
+use super::ops::{SETUP, TEARDOWN};
 use vmm_timeline::{
     Address, Argument, Decisive, Event, EventId, Kind, Lane, Mark, Point, Route, Value,
 };
@@ -145,7 +145,7 @@ fn hit_meaning(
             Mark::Bad,
             "The last reference to a mapping is gone: it is freed.".into(),
         ),
-        ("arch_teardown_dma_ops", Point::Entry) => {
+        (TEARDOWN, Point::Entry) => {
             let sentence = format!("{} is not bound: its DMA is torn down.", named(arguments));
             ("teardown", Mark::Note, sentence)
         }

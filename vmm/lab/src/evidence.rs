@@ -8,6 +8,7 @@ use vmm_machine::board::Board;
 use super::guest::Disk;
 use super::hits::{Leftover, device};
 use super::load::Case;
+use super::ops::TEARDOWN;
 use super::undecided::Undecided;
 use vmm_introspect::probe::{Hit, Probe};
 use vmm_timeline::{Event, Kind, Lane, Route, Timeline};
@@ -57,7 +58,7 @@ impl Evidence<'_> {
             return Err(Undecided::ClocksRefused);
         }
         for disk in self.disks.iter().filter(|disk| self.is_subject(disk.role)) {
-            let seen = self.hits_of("arch_teardown_dma_ops", false, &disk.device);
+            let seen = self.hits_of(TEARDOWN, false, &disk.device);
             // As few as a run keeps.
             #[expect(clippy::cast_possible_truncation, reason = "a run keeps few")]
             let seen = seen.count() as u32;
@@ -130,10 +131,18 @@ impl Evidence<'_> {
         at_return: bool,
         name: &'e str,
     ) -> impl Iterator<Item = &'e Hit> {
-        self.hits.iter().filter(move |hit| {
-            self.probes.get(hit.probe).is_some_and(|probe| {
-                probe.site.symbol == function && probe.site.at_return == at_return
-            }) && device(hit) == Some(name)
+        let all = self.hits_about(name);
+        all.filter(move |(probe, _)| {
+            probe.site.symbol == function && probe.site.at_return == at_return
+        })
+        .map(|(_, hit)| hit)
+    }
+
+    /// Returns the hits that concern a device, each with its probe.
+    pub fn hits_about<'e>(&'e self, name: &'e str) -> impl Iterator<Item = (&'e Probe, &'e Hit)> {
+        self.hits.iter().filter_map(move |hit| {
+            let probe = self.probes.get(hit.probe)?;
+            (device(hit) == Some(name)).then_some((probe, hit))
         })
     }
 

@@ -5,6 +5,7 @@ use vmm_machine::{Config, GuestKernel, IommuModel};
 use super::decisive::{self, event_id};
 use super::evidence::{CRASHES, Evidence};
 use super::judge::Judgement;
+use super::ops::TEARDOWN;
 use super::signs;
 use super::spec::Health;
 use vmm_timeline::recording;
@@ -386,6 +387,12 @@ fn mapping(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
         if has("other-ops") {
             parts.push(format!("{} got other dma_ops than it had", device.role));
         }
+        if has("mapping-taken") {
+            parts.push(format!(
+                "the kernel took from {} one that it had not made",
+                device.role
+            ));
+        }
     }
     let host = match parts.as_slice() {
         [] if !is_iommu => observed(false, "none: there is no IOMMU"),
@@ -403,9 +410,7 @@ fn mapping(evidence: &Evidence<'_>, judgement: &Judgement) -> Finding {
         .disks
         .iter()
         .map(|disk| {
-            let count = evidence
-                .hits_of("arch_teardown_dma_ops", false, &disk.device)
-                .count();
+            let count = evidence.hits_of(TEARDOWN, false, &disk.device).count();
             format!("{} {count}", disk.role)
         })
         .collect();

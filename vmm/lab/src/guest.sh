@@ -97,16 +97,32 @@ bind() {
 	settle
 }
 
-# bounce_devices MIB: registers all devices with dmabounce, which reach the first MIB of RAM only, before they get
-# their driver, which comes after. The image has both as modules.
-bounce_devices() {
-	names=
-	for role in $ROLES; do
+# names ROLE...: the kernel's names of devices, with commas in between.
+names() {
+	list=
+	for role; do
 		eval device=\$$role
-		names=$names${names:+,}$device
+		list=$list${list:+,}$device
 	done
-	modprobe bounce_devices devices=$names window=$1 && modprobe virtio_mmio || echo "lab: no dmabounce"
+	echo $list
+}
+
+# drivers: gives all devices their driver, in an image that leaves that to its guest.
+drivers() {
+	modprobe virtio_mmio || echo "lab: no drivers"
 	settle
+}
+
+# bounce_devices MIB: registers all devices with dmabounce, which reach the first MIB of RAM only. They are to get their
+# driver after.
+bounce_devices() {
+	modprobe bounce_devices devices=$(names $ROLES) window=$1 || echo "lab: no dmabounce"
+}
+
+# own_mapping attach|replace: a module attaches the subjects to mappings of its own making: now, and they stay so; or
+# whenever they get a driver, until that goes, in place of what the kernel made.
+own_mapping() {
+	modprobe own_mapping $1=$(names $SUBJECTS) || echo "lab: no mapping"
 }
 
 # Both, for each of the devices that it is about.

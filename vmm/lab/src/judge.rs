@@ -68,7 +68,7 @@ fn health(signs: &Signs, iommu: IommuModel) -> Health {
             Some("untranslated") => Health::Bypassed,
             // It costs a device its mapping, which it has only behind an IOMMU.
             Some("ops-before") if !iommu.facts().described => Health::Healthy,
-            Some("leftover" | "ops-before" | "other-ops") => Health::Detached,
+            Some("leftover" | "mapping-taken" | "ops-before" | "other-ops") => Health::Detached,
             _ => Health::Broken,
         },
     });
@@ -91,6 +91,10 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
             (left.any(|left| disk.device == left.device), "leftover"),
             (ops::were_set_before(evidence, &disk.device), "ops-before"),
             (ops::became_others(evidence, &disk.device), "other-ops"),
+            (
+                ops::lost_a_foreign_mapping(evidence, &disk.device),
+                "mapping-taken",
+            ),
         ] {
             if seen {
                 signs.insert(signs::of(device.role, sign));
@@ -256,6 +260,7 @@ mod tests {
             (&[][..], Health::Healthy),
             (&["utlb-disabled", "table-replaced"], Health::Detached),
             (&["a-ops-before", "b-other-ops"], Health::Detached),
+            (&["b-mapping-taken"], Health::Detached),
             (&["utlb-disabled", "b-untranslated"], Health::Bypassed),
             (&["b-ops-before", "b-untranslated"], Health::Bypassed),
             (&["a-bus-error", "b-untranslated"], Health::Broken),

@@ -12,7 +12,7 @@ use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger
 pub use super::error::LabError;
 
 /// The scenarios that are shipped.
-const SHIPPED: [(&str, &str); 11] = [
+const SHIPPED: [(&str, &str); 12] = [
     ("deferral", include_str!("scenarios/deferral.toml")),
     ("repeated", include_str!("scenarios/repeated.toml")),
     ("failing", include_str!("scenarios/failing.toml")),
@@ -24,6 +24,7 @@ const SHIPPED: [(&str, &str); 11] = [
     ("mvebu", include_str!("scenarios/mvebu.toml")),
     ("highbank", include_str!("scenarios/highbank.toml")),
     ("dmabounce", include_str!("scenarios/dmabounce.toml")),
+    ("own-mapping", include_str!("scenarios/own-mapping.toml")),
 ];
 /// The scenarios of arm64 kernels, which only KVM executes.
 const SHIPPED_ARM64: [(&str, &str); 2] = [

@@ -73,7 +73,7 @@ pub const MACHINE: [Sign; 11] = [
 ];
 
 /// Signs of one device.
-pub const DEVICE: [Sign; 12] = [
+pub const DEVICE: [Sign; 13] = [
     host("untranslated", "its accesses reached memory past the IOMMU"),
     host("bus-error", "its accesses led to where no memory is"),
     host("fault", "the IOMMU, or a bridge, refused its accesses"),
@@ -92,6 +92,10 @@ pub const DEVICE: [Sign; 12] = [
     host(
         "other-ops",
         "a later probe gave it other dma_ops than it had",
+    ),
+    host(
+        "mapping-taken",
+        "the kernel took from it a mapping of IOVAs that it had not made",
     ),
     guest(
         "read-wrong",

@@ -3,7 +3,6 @@
 mod faults;
 pub(crate) mod hostile;
 pub(crate) mod lifecycle;
-mod own_mapping;
 mod rockchip;
 mod smmu_v2;
 mod transfers;
