@@ -365,9 +365,10 @@ impl Cache {
             return Ok(false);
         };
         progress.start(&format!("verifying {}", spec.name), None);
-        let result = manifest
-            .blobs()
-            .try_for_each(|blob| self.store.blobs().verify(blob, spec.name));
+        // That of a stock kernel is no part of the image: it comes when it is asked for.
+        let debug_info = debug_info::remembered(&self.store, &manifest.kernel);
+        let mut files = manifest.blobs().chain(debug_info.as_ref());
+        let result = files.try_for_each(|blob| self.store.blobs().verify(blob, spec.name));
         progress.finish();
         result.map(|()| true)
     }

@@ -22,12 +22,18 @@ const PLACES: [(&str, &str); 3] = [
 
 /// Returns the stored file with the debug information of a kernel, if it is in the cache.
 pub(crate) fn stored(store: &Store, kernel: &Kernel) -> Option<PathBuf> {
-    let blob = match &kernel.vmlinux {
-        Some(blob) => blob.clone(),
-        None => serde_json::from_slice(&fs::read(record(store, kernel)).ok()?).ok()?,
-    };
+    let blob = remembered(store, kernel)?;
     let intact = store.blobs().is_intact(&blob);
     intact.then(|| store.blobs().path(&blob.sha256))
+}
+
+/// Returns the file with the debug information of a kernel that the cache should have, if it ever
+/// had it.
+pub(crate) fn remembered(store: &Store, kernel: &Kernel) -> Option<Blob> {
+    match &kernel.vmlinux {
+        Some(blob) => Some(blob.clone()),
+        None => serde_json::from_slice(&fs::read(record(store, kernel)).ok()?).ok()?,
+    }
 }
 
 /// Returns the file that says which stored file has the debug information of a kernel.

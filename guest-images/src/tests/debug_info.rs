@@ -44,6 +44,15 @@ fn it_comes_from_the_package_of_that_build_and_stays() {
         assert_eq!(cache.file(deb), None);
         assert!(!cache.root().join("work/debian-armmp-6.1").exists());
         assert_eq!(obtain(&cache, &source).unwrap(), image);
+        // Damage is found, whatever the file's size and time.
+        assert!(cache.verify("debian-armmp", &mut Silent).unwrap());
+        fs::write(&vmlinux, "typos").unwrap();
+        let damaged = cache.verify("debian-armmp", &mut Silent).unwrap_err();
+        assert!(
+            matches!(&damaged, Error::Damaged { path, .. } if *path == vmlinux),
+            "{damaged}"
+        );
+        assert_eq!(fetch(&cache, &source).unwrap(), vmlinux);
         // A file that is gone is fetched again.
         fs::remove_file(&vmlinux).unwrap();
         assert_eq!(cache.debug_info("debian-armmp").unwrap(), None);
