@@ -4,6 +4,7 @@ mod attach;
 mod detach;
 mod map;
 mod operations;
+mod peer;
 mod probe;
 mod reserved_memory;
 mod unmap;
