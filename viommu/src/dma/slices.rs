@@ -87,7 +87,7 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
                 announce(port, iova, count, wanted);
             }
             if pin {
-                _pin = Some(port.state.pins.pin());
+                _pin = Some(port.pin());
             }
         }
         Self {
@@ -314,7 +314,7 @@ pub(super) fn check<M: StableHostMemory>(
         Connection::Blocked => count == 0,
         Connection::Port(port) => {
             // As for an access, so that what is read of the cache is covered by a grace period.
-            let _pin = port.state.pins.pin();
+            let _pin = port.pin();
             while left > 0 {
                 let Ok(place) = port.resolve(iova, wanted) else {
                     return false;
