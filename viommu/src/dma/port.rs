@@ -113,9 +113,8 @@ impl<M> Port<M> {
 
     #[inline(always)]
     fn count_hit(&self) {
-        if self.unit.count {
-            self.handle.counters.hits.add_one();
-        }
+        // Whether or not anyone wants to know: asking that would cost as much.
+        self.handle.counters.hits.add_one();
     }
 
     /// Asks the model, and lets the cache learn the answer.

@@ -6,7 +6,7 @@ use std::sync::{OnceLock, PoisonError};
 use super::order::Order;
 use super::registry::Registry;
 use crate::counters::HandleCounters;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence_after_rmw};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence, fence_after_rmw};
 
 /// Pins that a handle can have at the same time without a lock.
 // As few as can be for loom, which then comes to the others soon.
@@ -133,6 +133,9 @@ impl HandleState {
         let free = slots.find_map(|(place, slot)| Some((place, try_pin(slot)?)));
         let (place, count) = free.unwrap_or_else(|| {
             let (place, serial) = lock(self.more.get_or_init(Box::default)).add();
+            // As after a slot was made odd. The lock is not enough: a grace period that does not see
+            // the list yet does not take it.
+            fence(Ordering::SeqCst);
             (SLOTS + place, serial)
         });
         Claim { place, count }
@@ -188,7 +191,8 @@ impl HandleState {
             }
             pins = pins.wrapping_add(count);
         }
-        // A list that is not seen yet has only pins that come after this look.
+        // A list that is not seen yet has only pins whose fence comes after the caller's: their
+        // lookups come after the invalidation.
         if let Some(more) = self.more.get() {
             let more = lock(more);
             if more.oldest().is_some() {
