@@ -63,7 +63,13 @@ pub struct GracePeriod {
 
 impl GracePeriod {
     /// Returns whether it is over; never waits. Once over, it stays so.
+    #[inline]
     pub fn is_over(&mut self) -> bool {
+        // Most often nobody was pinned.
+        self.waiting.is_empty() || self.poll()
+    }
+
+    fn poll(&mut self) -> bool {
         // From the end on, up to the first that is still pinned: no poll looks at all of them, and
         // none is looked at again once it has ended.
         while let Some(last) = self.waiting.last() {

@@ -77,15 +77,17 @@ impl Drop for Handle {
 }
 
 /// All handles of a unit.
-// A cache line for itself: on a flush after much other work each further one is waited for.
-#[repr(align(64))]
+// What a grace period needs comes first, in one cache line: after much other work, each further one
+// is waited for.
+#[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    known: Mutex<Known>,
     /// Grace periods that were begun.
     begun: AtomicU64,
+    known: Mutex<Known>,
 }
 
+#[repr(C)]
 #[derive(Debug, Default)]
 struct Known {
     /// Handles that were pinned since the grace period before the last, and maybe others.
@@ -101,15 +103,15 @@ struct Known {
 /// A handle on the list.
 #[derive(Debug)]
 struct Listed {
-    number: u32,
+    handle: Place,
     /// What [`HandleState::marks`] has returned last.
     pins: u64,
 }
 
 impl Known {
     #[expect(clippy::cast_possible_truncation, reason = "a remainder is small")]
-    fn place(chunks: &[Arc<Chunk>], number: u32) -> Option<Place> {
-        let chunk = chunks.get(number as usize / CHUNK)?;
+    fn place(&self, number: u32) -> Option<Place> {
+        let chunk = self.chunks.get(number as usize / CHUNK)?;
         Some(Place {
             chunk: Arc::clone(chunk),
             index: number % CHUNK as u32,
@@ -145,7 +147,7 @@ impl Registry {
             free.extend((1..CHUNK).rev().map(number));
             number(0)
         });
-        let place = Known::place(chunks, number).expect("its chunk is there");
+        let place = known.place(number).expect("its chunk is there");
         place.users.store(1, Ordering::Relaxed);
         Handle(place)
     }
@@ -165,9 +167,11 @@ impl Registry {
     pub(super) fn list(&self, handle: &HandleState) {
         let mut known = self.lock();
         // Another pin of it may have come first.
-        if handle.listed.load(Ordering::Relaxed) == 0 {
+        if handle.listed.load(Ordering::Relaxed) == 0
+            && let Some(place) = known.place(handle.number)
+        {
             known.listed.push(Listed {
-                number: handle.number,
+                handle: place,
                 // Whatever it is: the handle is pinned, so that the next look makes it right.
                 pins: 0,
             });
@@ -201,29 +205,26 @@ impl Registry {
     }
 
     /// Begins a grace period.
+    // Inlined, as the flush before it: what it needs besides its own line, the address of a function
+    // included, is waited for after much other work.
+    #[inline]
     pub fn begin(&self) -> GracePeriod {
         // Nobody reads the number: after this read-modify-write the fence is free on x86-64.
         self.begun.fetch_add(1, Ordering::SeqCst);
         fence_after_rmw();
         // Allocates nothing if nobody is pinned, as most often.
         let mut waiting = Vec::new();
-        let mut known = self.lock();
-        let Known { chunks, listed, .. } = &mut *known;
-        listed.retain_mut(|entry| {
-            // Chunks are never removed.
-            let Some(chunk) = chunks.get(entry.number as usize / CHUNK) else {
-                return false;
-            };
-            let handle = &chunk.handles[entry.number as usize % CHUNK];
+        self.lock().listed.retain_mut(|Listed { handle, pins }| {
             let before = waiting.len();
-            let pins = handle.marks(|mark| {
-                waiting.extend(
-                    Known::place(chunks, entry.number).map(|handle| Waiting { handle, mark }),
-                );
+            let now = handle.marks(|mark| {
+                waiting.push(Waiting {
+                    handle: handle.clone(),
+                    mark,
+                });
             });
             // One that was pinned since the last grace period will soon be again: it stays.
-            let active = waiting.len() > before || pins != entry.pins;
-            entry.pins = pins;
+            let active = waiting.len() > before || now != *pins;
+            *pins = now;
             active || !handle.unlist()
         });
         GracePeriod { waiting }

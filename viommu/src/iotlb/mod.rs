@@ -337,6 +337,7 @@ impl Iotlb {
     }
 
     /// Forgets everything, in constant time.
+    #[inline]
     pub fn flush_all(&self) {
         self.count_flush();
         // A fill that is under way has a stamp from before, which is below the new floor: it is
