@@ -12,6 +12,9 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence_after_rmw};
 /// Handles of a chunk: what they share for being allocated together is little for each.
 const CHUNK: usize = if cfg!(loom) { 1 } else { 16 };
 
+/// Places of the list that are kept however few handles are on it.
+const LISTED_LEAST: usize = 16;
+
 /// Handles that are allocated together.
 pub(super) struct Chunk {
     handles: [HandleState; CHUNK],
@@ -214,7 +217,9 @@ impl Registry {
         fence_after_rmw();
         // Allocates nothing if nobody is pinned, as most often.
         let mut waiting = Vec::new();
-        self.lock().listed.retain_mut(|Listed { handle, pins }| {
+        let mut known = self.lock();
+        let listed = &mut known.listed;
+        listed.retain_mut(|Listed { handle, pins }| {
             let before = waiting.len();
             let now = handle.marks(|mark| {
                 waiting.push(Waiting {
@@ -227,17 +232,33 @@ impl Registry {
             *pins = now;
             active || !handle.unlist()
         });
+        // Handles that are idle need no place on it either.
+        if listed.len() < listed.capacity() / 4 {
+            listed.shrink_to((2 * listed.len()).max(LISTED_LEAST));
+        }
         GracePeriod { waiting }
     }
 
+    /// Returns how many handles are on the list, and for how many it has places.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn listed(&self) -> usize {
-        self.lock().listed.len()
+    pub(super) fn listed(&self) -> (usize, usize) {
+        let known = self.lock();
+        (known.listed.len(), known.listed.capacity())
     }
 
+    /// Returns how many handles there are.
     #[cfg(all(test, not(loom)))]
     pub(super) fn handles(&self) -> usize {
         let known = self.lock();
         known.handles().count() - known.free.len()
+    }
+
+    /// Returns the bytes that all handles take.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn bytes(&self) -> usize {
+        let known = self.lock();
+        known.chunks.len() * (size_of::<Chunk>() + size_of::<Arc<Chunk>>())
+            + known.free.capacity() * size_of::<u32>()
+            + known.listed.capacity() * size_of::<Listed>()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::pins::SLOTS;
 use super::*;
 
@@ -78,16 +80,16 @@ fn of_pins_without_a_slot_only_those_from_before_are_waited_for() {
 #[test]
 fn handles_that_are_idle_from_one_grace_period_to_the_next_leave_the_list() {
     let (registry, a, b) = registry();
-    assert_eq!(registry.listed(), 0, "never pinned");
+    assert_eq!(registry.listed().0, 0, "never pinned");
     drop((a.pin(&registry), b.pin(&registry)));
     let held = b.pin(&registry);
-    assert_eq!(registry.listed(), 2);
+    assert_eq!(registry.listed().0, 2);
     // Pinned since the last grace period.
     assert!(!registry.begin().is_over());
-    assert_eq!(registry.listed(), 2);
+    assert_eq!(registry.listed().0, 2);
     for _ in 0..3 {
         assert!(!registry.begin().is_over());
-        assert_eq!(registry.listed(), 1, "one is pinned");
+        assert_eq!(registry.listed().0, 1, "one is pinned");
     }
     // Back at once, and waited for.
     let pin = a.pin(&registry);
@@ -107,7 +109,7 @@ fn a_handle_that_leaves_the_list_keeps_no_memory_of_many_pins_and_counts_on() {
     for _ in 0..3 {
         assert!(registry.begin().is_over());
     }
-    assert_eq!(registry.listed(), 0);
+    assert_eq!(registry.listed().0, 0);
     let pins: Vec<_> = (0..100).map(|_| a.pin(&registry)).collect();
     assert!(grace.is_over(), "these come after it");
     assert!(!registry.begin().is_over());
@@ -170,4 +172,80 @@ fn gives_up_when_told() {
     }));
     drop(pin);
     assert!(grace.wait_until(|| false));
+}
+
+#[test]
+fn idle_handles_take_little_memory_however_busy_they_were() {
+    let registry = Arc::new(Registry::default());
+    let handles: Vec<_> = (0..4096).map(|_| registry.register()).collect();
+    let bytes = registry.bytes();
+    assert!(bytes <= 4096 * 140, "{bytes}");
+    for handle in &handles {
+        drop(handle.pin(&registry));
+    }
+    assert!(registry.listed().1 >= 4096);
+    for _ in 0..2 {
+        assert!(registry.begin().is_over());
+    }
+    assert_eq!(registry.listed().0, 0);
+    assert!(registry.bytes() < bytes + 4096, "{}", registry.bytes());
+}
+
+/// What happens to some handles.
+#[derive(Clone, Debug)]
+enum Step {
+    Pin(usize),
+    /// Ends one of the pins.
+    End(usize),
+    Begin,
+    /// Gives the handle up, if it is not pinned, and takes another.
+    Renew(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..3_usize).prop_map(Step::Pin),
+        4 => any::<usize>().prop_map(Step::End),
+        3 => Just(Step::Begin),
+        1 => (0..3_usize).prop_map(Step::Renew),
+    ]
+}
+
+proptest! {
+    /// A grace period is over when all pins that were there at its beginning have ended, and not
+    /// before.
+    #[test]
+    fn grace_periods_wait_for_exactly_what_was_pinned(
+        steps in prop::collection::vec(step(), 0..200),
+    ) {
+        let registry = Arc::new(Registry::default());
+        let mut handles: Vec<_> = (0..3).map(|_| registry.register()).collect();
+        let mut pins: Vec<(u32, usize, Claim)> = Vec::new();
+        let mut periods: Vec<(GracePeriod, Vec<u32>)> = Vec::new();
+        for (number, step) in (0..).zip(steps) {
+            match step {
+                Step::Pin(handle) => {
+                    pins.push((number, handle, handles[handle].claim(&registry)));
+                }
+                Step::End(_) if pins.is_empty() => {}
+                Step::End(which) => {
+                    let (_, handle, claim) = pins.swap_remove(which % pins.len());
+                    handles[handle].release(&claim);
+                }
+                Step::Begin => {
+                    let now = pins.iter().map(|(number, ..)| *number).collect();
+                    periods.push((registry.begin(), now));
+                }
+                Step::Renew(handle) => {
+                    if pins.iter().all(|(_, other, _)| *other != handle) {
+                        handles[handle] = registry.register();
+                    }
+                }
+            }
+            for (period, at_first) in &mut periods {
+                at_first.retain(|pin| pins.iter().any(|(number, ..)| number == pin));
+                prop_assert_eq!(period.is_over(), at_first.is_empty());
+            }
+        }
+    }
 }

@@ -157,7 +157,7 @@ fn is(set: &Set, owner: Owner) -> bool {
 fn half(block: usize) -> (usize, u32) {
     (
         PAGES + block % CLUSTER / 2,
-        if block % 2 == 0 { 0 } else { 32 },
+        if block.is_multiple_of(2) { 0 } else { 32 },
     )
 }
 
