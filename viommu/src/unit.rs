@@ -38,8 +38,8 @@ pub struct CacheConfig {
 }
 
 impl CacheConfig {
-    /// The default of [`CacheConfig::entries`]: four times the 4 KiB pages of 256 MiB, so that those
-    /// still fit when several domains meet in the same sets, or not all have neighbours.
+    /// The default of [`CacheConfig::entries`]: four times the 4 KiB pages of 256 MiB, so that
+    /// those still fit when several domains meet in the same sets, or not all have neighbours.
     pub const DEFAULT_ENTRIES: usize = 1 << 18;
 }
 

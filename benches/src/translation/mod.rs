@@ -47,8 +47,8 @@ pub struct Args {
     /// Rounds of turns
     #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
-    /// Only groups of cases whose name contains this: hits, kinds, misses, changes, flushes, threads,
-    /// queue, scale
+    /// Only groups of cases whose name contains this: hits, kinds, misses, changes, flushes,
+    /// threads, queue, scale
     #[arg(long, default_value = "")]
     only: String,
     /// What translates for viommu: each is measured against the same peers

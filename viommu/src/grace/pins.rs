@@ -133,8 +133,8 @@ impl HandleState {
         let free = slots.find_map(|(place, slot)| Some((place, try_pin(slot)?)));
         let (place, count) = free.unwrap_or_else(|| {
             let (place, serial) = lock(self.more.get_or_init(Box::default)).add();
-            // As after a slot was made odd. The lock is not enough: a grace period that does not see
-            // the list yet does not take it.
+            // As after a slot was made odd. The lock is not enough: a grace period that does not
+            // see the list yet does not take it.
             fence(Ordering::SeqCst);
             (SLOTS + place, serial)
         });
@@ -218,8 +218,8 @@ impl HandleState {
     /// Takes the handle from the list of the registry, whose lock the caller holds, unless it is
     /// pinned. Returns whether it did.
     pub(super) fn unlist(&self) -> bool {
-        // The counterpart of a pin, which fences and looks at `listed` then: one of the two sees the
-        // other.
+        // The counterpart of a pin, which fences and looks at `listed` then: one of the two sees
+        // the other.
         self.listed.swap(0, Ordering::SeqCst);
         fence_after_rmw();
         let mut pinned = false;

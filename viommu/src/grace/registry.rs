@@ -208,8 +208,8 @@ impl Registry {
     }
 
     /// Begins a grace period.
-    // Inlined, as the flush before it: what it needs besides its own line, the address of a function
-    // included, is waited for after much other work.
+    // Inlined, as the flush before it: what it needs besides its own line, the address of a
+    // function included, is waited for after much other work.
     #[inline]
     pub fn begin(&self) -> GracePeriod {
         // Nobody reads the number: after this read-modify-write the fence is free on x86-64.
