@@ -164,8 +164,8 @@ impl<M: StableHostMemory> HostMemory<M> {
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn slice(&self, place: &RegionExtent, len: usize) -> Option<VolatileSlice<'_, MS<'_, M>>> {
         let region = self.regions.get(place.region as usize)?;
-        // Subtracted, not added: `offset + len` could overflow for a place from a saved cache.
-        if place.offset > region.len || len as u64 > region.len - place.offset {
+        // Checked: the sum could overflow for a place from a saved cache.
+        if place.offset.checked_add(len as u64)? > region.len {
             return None;
         }
         let offset = place.offset as usize;

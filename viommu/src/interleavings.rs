@@ -76,19 +76,19 @@ fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
         let cache = Arc::new(cache());
         let truth = Arc::new(Truth(AtomicU64::new(0)));
         let registry = Arc::new(Registry::default());
-        let registration = registry.register();
+        let handle = registry.register();
         let pages = Arc::new([UnsafeCell::new(0u32), UnsafeCell::new(0)]);
         if warm {
             translate(&cache, &truth);
         }
         let device = thread::spawn({
             let (cache, truth) = (Arc::clone(&cache), Arc::clone(&truth));
-            let pages = Arc::clone(&pages);
+            let (pages, registry) = (Arc::clone(&pages), Arc::clone(&registry));
             move || {
                 // Dropped after the pin: then a grace period that finds no handle must wait for
                 // nobody.
-                let registration = registration;
-                let _pin = registration.state().pins.pin();
+                let handle = handle;
+                let _pin = handle.pin(&registry);
                 let page = translate(&cache, &truth);
                 // Stands for the access: loom wants it ordered before the write below.
                 pages[page as usize].with(|_| ());
@@ -122,6 +122,108 @@ fn nobody_uses_what_was_invalidated_by_range() {
 fn nobody_uses_what_was_invalidated_with_everything() {
     nobody_uses_what_was_invalidated(2, true);
     nobody_uses_what_was_invalidated(2, false);
+}
+
+/// How a bus master comes to the pin that it uses.
+#[derive(Clone, Copy)]
+enum Pinning {
+    /// Its handle is on the list, and about to be taken off by the next grace period.
+    Listed,
+    /// There is no slot free for it any more; the pin that has the slot ends first.
+    WithoutSlot,
+}
+
+/// As [`nobody_uses_what_was_invalidated`], without a cache, for what a pin may race with in the
+/// registry. `others` further threads begin grace periods too, which take idle handles off the
+/// list.
+fn every_pin_is_waited_for(pinning: Pinning, others: usize, preemptions: usize) {
+    check(preemptions, move || {
+        let truth = Arc::new(AtomicU64::new(0));
+        let registry = Arc::new(Registry::default());
+        let handle = registry.register();
+        drop(handle.pin(&registry));
+        // Now the next one finds it as it was, and takes it off.
+        assert!(registry.begin().is_over());
+        let pages = Arc::new([UnsafeCell::new(0u32), UnsafeCell::new(0)]);
+        let device = thread::spawn({
+            let (pages, registry) = (Arc::clone(&pages), Arc::clone(&registry));
+            let truth = Arc::clone(&truth);
+            move || {
+                let handle = handle;
+                let first = handle.pin(&registry);
+                let _pin = match pinning {
+                    Pinning::Listed => first,
+                    Pinning::WithoutSlot => {
+                        let second = handle.pin(&registry);
+                        drop(first);
+                        second
+                    }
+                };
+                let page = truth.load(Ordering::Relaxed);
+                pages[page as usize].with(|_| ());
+            }
+        });
+        let sweepers: Vec<_> = (0..others)
+            .map(|_| {
+                let registry = Arc::clone(&registry);
+                thread::spawn(move || drop(registry.begin()))
+            })
+            .collect();
+        truth.store(1, Ordering::Relaxed);
+        let mut grace = registry.begin();
+        while !grace.is_over() {
+            thread::yield_now();
+        }
+        pages[0].with_mut(|_| ());
+        device.join().unwrap();
+        for sweeper in sweepers {
+            sweeper.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_pin_on_a_handle_that_leaves_the_list_is_waited_for() {
+    every_pin_is_waited_for(Pinning::Listed, 0, 4);
+}
+
+#[test]
+fn a_pin_on_a_handle_that_others_take_off_the_list_is_waited_for() {
+    every_pin_is_waited_for(Pinning::Listed, 1, 2);
+}
+
+#[test]
+fn a_pin_without_a_slot_is_waited_for() {
+    every_pin_is_waited_for(Pinning::WithoutSlot, 0, 3);
+}
+
+/// Two threads pin one handle, of which one finds the slot taken or the handle not listed yet.
+#[test]
+fn two_pins_of_one_handle_are_both_waited_for() {
+    check(2, || {
+        let truth = Arc::new(AtomicU64::new(0));
+        let registry = Arc::new(Registry::default());
+        let handle = registry.register();
+        let pages = Arc::new([UnsafeCell::new(0u32), UnsafeCell::new(0)]);
+        let devices = [(); 2].map(|()| {
+            let (pages, registry) = (Arc::clone(&pages), Arc::clone(&registry));
+            let (truth, handle) = (Arc::clone(&truth), handle.clone());
+            thread::spawn(move || {
+                let _pin = handle.pin(&registry);
+                let page = truth.load(Ordering::Relaxed);
+                pages[page as usize].with(|_| ());
+            })
+        });
+        truth.store(1, Ordering::Relaxed);
+        let mut grace = registry.begin();
+        while !grace.is_over() {
+            thread::yield_now();
+        }
+        pages[0].with_mut(|_| ());
+        for device in devices {
+            device.join().unwrap();
+        }
+    });
 }
 
 /// Lets a fill race with an invalidation: once both are done, the cache has the new page or none.

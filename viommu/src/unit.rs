@@ -31,16 +31,16 @@ pub struct UnitConfig {
 #[derive(Clone, Debug)]
 pub struct CacheConfig {
     /// How many mappings it holds, whatever their sizes; rounded up to a power of two, and down to
-    /// four million. Each takes 32 bytes of host memory once used. 0 for no cache at all.
+    /// four million. Each takes 8 bytes of host memory once used. 0 for no cache at all.
     pub entries: usize,
     /// Whether [`TranslationUnit::counters`] counts.
     pub count: bool,
 }
 
 impl CacheConfig {
-    /// The default of [`CacheConfig::entries`]: twice the 4 KiB pages of 256 MiB, so that those
-    /// still fit when several domains meet in the same sets.
-    pub const DEFAULT_ENTRIES: usize = 1 << 17;
+    /// The default of [`CacheConfig::entries`]: four times the 4 KiB pages of 256 MiB, so that
+    /// those still fit when several domains meet in the same sets, or not all have neighbours.
+    pub const DEFAULT_ENTRIES: usize = 1 << 18;
 }
 
 impl Default for CacheConfig {
@@ -188,6 +188,9 @@ impl<M> TranslationUnit<M> {
 
     /// Returns the counts since the unit was created.
     pub fn counters(&self) -> Counters {
+        if !self.count {
+            return Counters::default();
+        }
         Counters {
             // Counted by whoever invalidates; no handle is involved.
             flushes: self.cache.flushes.get(),

@@ -47,8 +47,8 @@ pub struct Args {
     /// Rounds of turns
     #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
-    /// Only groups of cases whose name contains this: hits, misses, changes, flushes, threads,
-    /// queue
+    /// Only groups of cases whose name contains this: hits, kinds, misses, changes, flushes,
+    /// threads, queue, scale
     #[arg(long, default_value = "")]
     only: String,
     /// What translates for viommu: each is measured against the same peers
@@ -208,6 +208,7 @@ fn print_table(rows: &mut [Row], regions: u64) {
         );
     }
     print_scaling(rows);
+    print_compared(rows);
 }
 
 /// Prints what two threads read in the time in which one reads 1, each contender by itself.
@@ -229,6 +230,25 @@ fn print_scaling(rows: &[Row]) {
             shown(ratio(one.vm_memory_ns, two.vm_memory_ns), "x"),
             shown(ratio(one.mmap_ns, two.mmap_ns), "x"),
         );
+    }
+}
+
+/// Prints how often one handle's or guard's time many of them take.
+fn print_compared(rows: &[Row]) {
+    for (of, many, one) in cases::COMPARED {
+        for row in rows.iter().filter(|row| row.case == many) {
+            let same = |other: &&Row| other.case == one && other.mappings == row.mappings;
+            let Some(other) = rows.iter().find(same) else {
+                continue;
+            };
+            println!(
+                "{:<38} {:<9} {:>8} {:>10}",
+                of,
+                row.model,
+                row.mappings,
+                shown(ratio(row.viommu_ns, other.viommu_ns), "x"),
+            );
+        }
     }
 }
 
@@ -256,12 +276,15 @@ mod tests {
             .iter()
             .flat_map(|group| measure_group(group, &Contenders::new(&world), effort))
             .collect();
-        assert!(
-            rows.iter()
-                .all(|row| row.viommu_ns.is_some() && row.vm_memory_ns.is_some())
-        );
-        let with_mmap = rows.iter().filter(|row| row.mmap_ns.is_some()).count();
-        assert_eq!((rows.len(), with_mmap), (15, 8));
+        assert!(rows.iter().all(|row| row.viommu_ns.is_some()));
+        let with = |peer: fn(&Row) -> Option<f64>| rows.iter().filter_map(peer).count();
+        let peers = (with(|row| row.vm_memory_ns), with(|row| row.mmap_ns));
+        assert_eq!((rows.len(), peers), (25, (17, 12)));
+        for (_, many, one) in cases::COMPARED {
+            for name in [many, one] {
+                assert!(rows.iter().any(|row| row.case == name), "{name}");
+            }
+        }
         let json = serde_json::to_value(&rows[1]).unwrap();
         assert_eq!(
             (&json["mappings"], &json["model"]),

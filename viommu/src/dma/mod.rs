@@ -189,7 +189,7 @@ impl<M> DmaSpace<M> {
     #[must_use = "the pin ends where it is dropped"]
     pub fn pin(&self) -> Pinned<'_, M> {
         let pin = match &self.connection {
-            Connection::Port(port) => Some(port.state.pins.pin()),
+            Connection::Port(port) => Some(port.pin()),
             // Nothing is ever invalidated there.
             Connection::Open | Connection::Blocked => None,
         };
@@ -317,7 +317,7 @@ impl<M> Drop for PinnedSpace<M> {
     fn drop(&mut self) {
         // By hand: a claim names a slot by number and does not release it when it is dropped.
         if let (Some(port), Some(claim)) = (self.space.port(), &self.claim) {
-            port.state.pins.release(claim);
+            port.handle.release(claim);
         }
     }
 }
@@ -333,7 +333,7 @@ impl<M: StableHostMemory> GuestAddressSpace for DmaSpace<M> {
     fn memory(&self) -> Self::T {
         Arc::new(PinnedSpace {
             // The clone shares the pins, so that dropping it releases this very claim.
-            claim: self.port().map(|port| port.state.pins.claim()),
+            claim: self.port().map(|port| port.claim()),
             space: self.with_connection(Port::share),
         })
     }

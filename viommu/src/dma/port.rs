@@ -9,7 +9,7 @@ use vm_memory::{GuestAddress, Permissions};
 use crate::attachment::Attachment;
 use crate::event::Event;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
-use crate::grace::{HandleState, Registration};
+use crate::grace::{Claim, Handle, Pin};
 use crate::host::RegionExtent;
 use crate::model::{Mapping, Miss};
 use crate::unit::TranslationUnit;
@@ -21,9 +21,7 @@ pub(crate) struct Port<M> {
     pub endpoint: EndpointId,
     /// The bus master, if it has a name.
     pub source: Option<SourceId>,
-    pub state: Arc<HandleState>,
-    /// Keeps `state` known to the unit.
-    registration: Arc<Registration>,
+    pub handle: Handle,
 }
 
 /// Why an IOVA leads nowhere.
@@ -40,10 +38,8 @@ const BLOCKED: Refusal = Refusal::Fault(None, Miss::new(FaultReason::Blocked));
 impl<M> Port<M> {
     /// Creates a handle on `unit`, with pins of its own.
     pub fn new(unit: Arc<TranslationUnit<M>>, requester: Requester) -> Self {
-        let registration = Arc::new(unit.handles.register());
         Self {
-            state: Arc::clone(registration.state()),
-            registration,
+            handle: unit.handles.register(),
             unit,
             endpoint: requester.endpoint,
             source: requester.source,
@@ -56,9 +52,19 @@ impl<M> Port<M> {
             unit: Arc::clone(&self.unit),
             endpoint: self.endpoint,
             source: self.source,
-            state: Arc::clone(&self.state),
-            registration: Arc::clone(&self.registration),
+            handle: self.handle.clone(),
         }
+    }
+
+    /// Pins the handle.
+    #[inline]
+    pub fn pin(&self) -> Pin<'_> {
+        self.handle.pin(&self.unit.handles)
+    }
+
+    /// Pins the handle until the claim is released.
+    pub fn claim(&self) -> Claim {
+        self.handle.claim(&self.unit.handles)
     }
 
     /// Returns the requester that this handle stands for.
@@ -107,9 +113,8 @@ impl<M> Port<M> {
 
     #[inline(always)]
     fn count_hit(&self) {
-        if self.unit.count {
-            self.state.counters.hits.add_one();
-        }
+        // Whether or not anyone wants to know: asking that would cost as much.
+        self.handle.counters.hits.add_one();
     }
 
     /// Asks the model, and lets the cache learn the answer.
@@ -121,10 +126,10 @@ impl<M> Port<M> {
         iova: u64,
         wanted: Permissions,
     ) -> Result<RegionExtent, Refusal> {
-        let Self { unit, state, .. } = self;
+        let Self { unit, handle, .. } = self;
         let requester = self.requester();
         if unit.count {
-            state.counters.misses.add_one();
+            handle.counters.misses.add_one();
         }
         // Before the model is asked: an invalidation that comes in between makes the ticket bad,
         // and nothing is cached.
@@ -145,7 +150,7 @@ impl<M> Port<M> {
             // The cached block may not begin before the region either.
             let reach = (before.min(place.offset), after);
             let permissions = mapping.permissions as u8;
-            let counters = unit.count.then_some(&state.counters);
+            let counters = unit.count.then_some(&handle.counters);
             if unit
                 .cache
                 .fill(ticket, iova, &place, permissions, reach, counters)
@@ -166,7 +171,7 @@ impl<M> Port<M> {
     #[cold]
     pub fn report_fault(&self, fault: &Fault) {
         if self.unit.count {
-            self.state.counters.faults.add_one();
+            self.handle.counters.faults.add_one();
         }
         self.unit.report(fault);
     }
@@ -174,7 +179,7 @@ impl<M> Port<M> {
     /// Reports a refusal to the guest and the observer.
     #[cold]
     pub fn report(&self, iova: u64, wanted: Permissions, refusal: &Refusal) {
-        let Self { unit, state, .. } = self;
+        let Self { unit, handle, .. } = self;
         let requester = self.requester();
         match *refusal {
             Refusal::Fault(domain, miss) => {
@@ -183,7 +188,7 @@ impl<M> Port<M> {
             // It happens behind the IOMMU: no model records it, and the guest sees its device fail.
             Refusal::Bus(address) => {
                 if unit.count {
-                    state.counters.bus_errors.add_one();
+                    handle.counters.bus_errors.add_one();
                 }
                 let Requester { endpoint, source } = requester;
                 unit.emit(&Event::BusError {

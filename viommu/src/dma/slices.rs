@@ -27,6 +27,8 @@ pub(super) struct Slices<'a, M> {
 struct Rest<'a, M> {
     memory: &'a M,
     connection: &'a Connection<M>,
+    /// The unit's port, if the connection is one: looked at once for an access.
+    port: Option<&'a Port<M>>,
     /// The next address.
     iova: u64,
     /// Bytes still to be given out.
@@ -80,20 +82,25 @@ impl<'a, M: StableHostMemory> Slices<'a, M> {
     ) -> Self {
         let (left, wraps) = within_address_space(iova, count);
         let mut _pin = None;
-        if let Connection::Port(port) = connection {
+        let port = match connection {
+            Connection::Port(port) => Some(port),
+            Connection::Open | Connection::Blocked => None,
+        };
+        if let Some(port) = port {
             // Announced before it is pinned: an observer may take its time, for which no
             // invalidation has to wait.
             if port.unit.wants_dma {
                 announce(port, iova, count, wanted);
             }
             if pin {
-                _pin = Some(port.state.pins.pin());
+                _pin = Some(port.pin());
             }
         }
         Self {
             rest: Rest {
                 memory,
                 connection,
+                port,
                 iova,
                 left,
                 wanted,
@@ -115,19 +122,19 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         if len == 0 || self.ahead.room > 0 {
             return None;
         }
-        let slice = match self.connection {
-            Connection::Port(port) => {
+        let slice = match (self.port, self.connection) {
+            (Some(port), _) => {
                 let place = port.cached(self.iova, len, self.wanted)?;
                 // None only for a place from a made-up saved cache: `piece` then makes the error.
                 port.unit.host.slice(&place, len)?
             }
-            Connection::Open => self
+            (None, Connection::Open) => self
                 .memory
                 .get_slice(GuestAddress(self.iova), len)
                 .ok()
                 .filter(|slice| slice.len() == len)?,
             // Errors are made by `piece`, outside of the path that is compiled into device code.
-            Connection::Blocked => return None,
+            (None, _) => return None,
         };
         self.advance(len);
         Some(slice)
@@ -314,7 +321,7 @@ pub(super) fn check<M: StableHostMemory>(
         Connection::Blocked => count == 0,
         Connection::Port(port) => {
             // As for an access, so that what is read of the cache is covered by a grace period.
-            let _pin = port.state.pins.pin();
+            let _pin = port.pin();
             while left > 0 {
                 let Ok(place) = port.resolve(iova, wanted) else {
                     return false;

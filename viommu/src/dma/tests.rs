@@ -12,6 +12,12 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::Bytes;
 
 use super::*;
+use crate::attachment::Attachment;
+use crate::fault::{DomainId, Fault, FaultReason, Requester};
+use crate::model::{Mapping, Miss, Model};
+use crate::unit::UnitConfig;
+
+type Answer = std::result::Result<Mapping, Miss>;
 
 const PAGE: u64 = 0x1000;
 const BASE: u64 = 0x4000_0000;
@@ -156,4 +162,39 @@ fn a_virtio_queue_runs_on_it() {
     dma.read_slice(&mut back, buffer).unwrap();
     assert_eq!(&back, b"virtio!!");
     assert_eq!(u16::from_le(driver.used().idx().load()), 1);
+}
+
+#[test]
+fn an_idle_endpoint_takes_at_most_200_bytes() {
+    /// Never asked.
+    struct Nothing;
+
+    impl Model for Nothing {
+        fn translate(&self, _: Requester, _: DomainId, _: u64, _: Permissions) -> Answer {
+            Err(Miss::new(FaultReason::Translation))
+        }
+
+        fn fault(&self, _: &Fault) {}
+    }
+
+    const ENDPOINTS: u32 = 4096;
+    let ram = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(BASE), 0x1000)]).unwrap();
+    let config = UnitConfig {
+        endpoints: ENDPOINTS,
+        domains: 1,
+        initial: Attachment::Bypass,
+    };
+    let unit = TranslationUnit::new(Arc::new(ram), Arc::new(Nothing), &config, None);
+    let spaces: Vec<_> = (0..ENDPOINTS).map(|n| unit.space(EndpointId(n))).collect();
+    // Each was used, and then two invalidations found it idle.
+    for space in &spaces {
+        drop(space.pin());
+    }
+    for _ in 0..2 {
+        assert!(unit.begin_grace_period().is_over());
+    }
+    let spaces = spaces.len() * size_of::<DmaSpace>();
+    let attachments = ENDPOINTS as usize * size_of::<u64>();
+    let each = (unit.handles.bytes() + spaces + attachments) / ENDPOINTS as usize;
+    assert!(each <= 200, "{each}");
 }

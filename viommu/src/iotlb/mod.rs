@@ -33,7 +33,7 @@ const MAX_DOMAINS: usize = 1 << DOMAIN_BITS;
 const MAX_ENTRIES: usize = 1 << 22;
 
 /// Most clusters of blocks that the invalidation of a range looks for one by one; a longer range
-/// flushes its domain instead. 256 clusters of pages are 4 MiB, more than drivers map at once;
+/// flushes its domain instead. 256 clusters of pages are 8 MiB, more than drivers map at once;
 /// looking for them takes a few microseconds, about what refilling a small domain does.
 const MAX_PROBES: u64 = 256;
 
@@ -98,8 +98,23 @@ pub(crate) struct Iotlb {
 fn owner(iova: u64, size: usize, stamp: u64) -> (usize, Owner) {
     let block = iova >> BLOCK_BITS[size];
     let key = (block >> table::CLUSTER_BITS) << 2 | size as u64;
-    let key = key << table::KEY_SHIFT;
     (block as usize, Owner { key, stamp })
+}
+
+/// Returns where the block of this size begins that `iova`, which leads to `place`, is in; `None`
+/// if an entry has not enough bits for that.
+///
+/// What is not cached for that: memory from the 256th region on or beyond 4 TiB in one, and pages
+/// that do not begin at a multiple of 4 KiB of their region.
+fn target(iova: u64, size: usize, place: &RegionExtent) -> Option<Target> {
+    let within = iova & ((1 << BLOCK_BITS[size]) - 1);
+    let start = place.offset.checked_sub(within)?;
+    let page = start >> BLOCK_BITS[0];
+    let fits = page < table::MAX_PAGES && start == page << BLOCK_BITS[0];
+    Some(Target {
+        region: u8::try_from(place.region).ok()?,
+        page: u32::try_from(page).ok().filter(|_| fits)?,
+    })
 }
 
 /// Returns the hash of a block's cluster: the place in the table where it is looked for first.
@@ -193,13 +208,13 @@ impl Iotlb {
         attempts: u32,
     ) -> Option<RegionExtent> {
         let (block, owner) = owner(iova, size, word & !SIZES);
-        let Target { region, delta } =
+        let Target { region, page } =
             table::find(self.table.set(hash)?, owner, block, wanted, attempts)?;
         let beyond = (1 << BLOCK_BITS[size]) - 1;
         Some(RegionExtent {
             region: u64::from(region),
-            // Wraps, as `delta` may be negative; `HostMemory::slice` checks the offset.
-            offset: iova.wrapping_add(delta),
+            // `HostMemory::slice` checks the offset.
+            offset: (u64::from(page) << BLOCK_BITS[0]) + (iova & beyond),
             room: (beyond - (iova & beyond)) + 1,
         })
     }
@@ -281,13 +296,8 @@ impl Iotlb {
         let Some(size) = (0..BLOCK_BITS.len()).rev().find(fits) else {
             return false;
         };
-        // An entry has 16 bits for the region; memory of more regions is not cached.
-        let Ok(region) = u16::try_from(place.region) else {
+        let Some(target) = target(iova, size, place) else {
             return false;
-        };
-        let target = Target {
-            region,
-            delta: place.offset.wrapping_sub(iova),
         };
         let domain = &self.domains[ticket.domain];
         let (block, owner) = owner(iova, size, ticket.stamp);
@@ -327,6 +337,7 @@ impl Iotlb {
     }
 
     /// Forgets everything, in constant time.
+    #[inline]
     pub fn flush_all(&self) {
         self.count_flush();
         // A fill that is under way has a stamp from before, which is below the new floor: it is

@@ -26,7 +26,7 @@ pub struct CacheState {
 
 impl CacheState {
     /// The version that this crate writes and reads.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 /// Why a saved cache does not fit.

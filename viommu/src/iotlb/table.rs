@@ -1,9 +1,9 @@
-//! The table: sets of one cache line, each with the translations of four neighbouring blocks, all
+//! The table: sets of one cache line, each with the translations of eight neighbouring blocks, all
 //! atomics.
 //!
-//! Neighbours share a line because guests map buffers page after page: a line then holds four
-//! translations, where it would hold two with a key for each. A cluster lives in the set that its
-//! number leads to, or in that set's neighbour.
+//! Neighbours share a line because guests map buffers page after page: a line then holds eight
+//! translations, where it would hold two or three with a key for each. A cluster lives in the set
+//! that its number leads to, or in that set's neighbour.
 //!
 //! A set is guarded by a sequence lock in its first word: odd while a writer is in it, two up after
 //! each change. Readers take nothing; what they read counts only if the word was even and the same
@@ -16,25 +16,29 @@ use crate::host::{LINE, ZeroedLines};
 use crate::sync::{AtomicU64, Ordering, fence, fence_after_rmw, relax};
 
 /// Blocks of one cluster, as a power of two.
-pub(crate) const CLUSTER_BITS: u32 = 2;
+pub(crate) const CLUSTER_BITS: u32 = 3;
 
 /// Blocks of one cluster, which share a set.
 pub(crate) const CLUSTER: usize = 1 << CLUSTER_BITS;
 
 /// Where the words of a set are.
 const SEQUENCE: usize = 0;
-/// The cluster's key, and in its low bits the permissions of its blocks; none for a block that is
-/// not there.
+/// The cluster's key.
 const KEY: usize = 1;
 const STAMP: usize = 2;
-const DELTAS: usize = 3;
-/// The regions of the blocks, 16 bits each.
-const REGIONS: usize = 7;
+/// The regions of the blocks, a byte each.
+const REGIONS: usize = 3;
+/// The pages of the blocks and their permissions, half a word each.
+const PAGES: usize = 4;
 
-/// Low bits of a key that are not part of it: two of permissions for each block.
-#[expect(clippy::cast_possible_truncation, reason = "a cluster is a few blocks")]
-pub(crate) const KEY_SHIFT: u32 = 2 * CLUSTER as u32;
-const PERMISSIONS: u64 = (1 << KEY_SHIFT) - 1;
+/// Bits of permissions in half a word, below the page; none for a block that is not there.
+const PERMISSION_BITS: u32 = 2;
+const PERMISSIONS: u64 = (1 << PERMISSION_BITS) - 1;
+/// The permissions of both halves of a word.
+const PERMISSIONS_OF_BOTH: u64 = PERMISSIONS | PERMISSIONS << 32;
+
+/// Number of pages of 4 KiB at the start of a region that blocks can lead to: 4 TiB.
+pub(crate) const MAX_PAGES: u64 = 1 << (32 - PERMISSION_BITS);
 
 /// How often a reader that meets a writer tries again before it goes without the cache.
 pub(crate) const READ_ATTEMPTS: u32 = 4;
@@ -45,7 +49,7 @@ pub(crate) type Set = [AtomicU64; LINE];
 /// Whose translations a set may have: those of one cluster of blocks, under one stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
-    /// What tells the cluster from others; the low [`KEY_SHIFT`] bits are 0.
+    /// What tells the cluster from others.
     pub key: u64,
     /// The domain's stamp; not 0.
     pub stamp: u64,
@@ -55,9 +59,9 @@ pub(crate) struct Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Which region of guest memory.
-    pub region: u16,
-    /// What to add to the IOVA, wrapping, for the offset in that region.
-    pub delta: u64,
+    pub region: u8,
+    /// The number of the page in that region at which the block begins; below [`MAX_PAGES`].
+    pub page: u32,
 }
 
 /// The table: a power of two of sets, or none.
@@ -110,7 +114,7 @@ impl SetWords {
 /// Returns the words of `set`, if it holds an entry. Nobody may write to it meanwhile.
 pub(super) fn words(set: &Set) -> Option<SetWords> {
     let words = std::array::from_fn(|word| set[KEY + word].load(Ordering::Acquire));
-    (words[0] & PERMISSIONS != 0).then_some(SetWords(words))
+    (present(set) > 0).then_some(SetWords(words))
 }
 
 /// Makes `set` hold `words`. Nobody may use it meanwhile.
@@ -125,12 +129,36 @@ pub(super) fn clear(set: &Set) {
     set_words(set, &SetWords([0; LINE - KEY]));
 }
 
-/// Returns whether `set` belongs to `owner` now.
+/// Returns how many blocks are in `set`.
+fn present(set: &Set) -> u32 {
+    let of = |word: &AtomicU64| {
+        let bits = word.load(Ordering::Relaxed);
+        // A block is there if either of its two bits is set.
+        ((bits | bits >> 1) & PERMISSIONS_OF_BOTH & !(PERMISSIONS_OF_BOTH << 1)).count_ones()
+    };
+    set[PAGES..].iter().map(of).sum()
+}
+
+/// Returns 0 if `set` belongs to `owner` now.
 #[inline(always)]
+fn differs(set: &Set, owner: Owner) -> u64 {
+    // A number and not a `bool`: no branch that a processor could mispredict.
+    (set[KEY].load(Ordering::Relaxed) ^ owner.key)
+        | (set[STAMP].load(Ordering::Relaxed) ^ owner.stamp)
+}
+
+/// Returns whether `set` belongs to `owner` now.
 fn is(set: &Set, owner: Owner) -> bool {
-    // `&` and not `&&`: no branch that a processor could mispredict.
-    let same = (set[KEY].load(Ordering::Relaxed) ^ owner.key) & !PERMISSIONS == 0;
-    same & (set[STAMP].load(Ordering::Relaxed) == owner.stamp)
+    differs(set, owner) == 0
+}
+
+/// Returns in which word of a set the half of a block is, and where in the word it begins.
+#[inline(always)]
+fn half(block: usize) -> (usize, u32) {
+    (
+        PAGES + block % CLUSTER / 2,
+        if block.is_multiple_of(2) { 0 } else { 32 },
+    )
 }
 
 /// Returns where `owner`'s block number `block` leads, if `set` has it with all of the permissions
@@ -149,23 +177,25 @@ pub(crate) fn find(
 ) -> Option<Target> {
     // The place within the cluster; the rest of the number is in the key.
     let block = block % CLUSTER;
+    let (word, shift) = half(block);
     for round in 0..attempts {
         if round > 0 {
             relax(round);
         }
         // Acquire: none of the loads below moves before this one.
         let before = set[SEQUENCE].load(Ordering::Acquire);
-        let found = is(set, owner);
-        let granted = (set[KEY].load(Ordering::Relaxed) >> (2 * block)) as u8 & 0b11;
-        let delta = set[DELTAS + block].load(Ordering::Relaxed);
-        let region = (set[REGIONS].load(Ordering::Relaxed) >> (16 * block)) as u16;
+        let differs = differs(set, owner);
+        let bits = (set[word].load(Ordering::Relaxed) >> shift) as u32;
+        let region = (set[REGIONS].load(Ordering::Relaxed) >> (8 * block)) as u8;
         // Orders the loads before the second look at the sequence.
         fence(Ordering::Acquire);
         let after = set[SEQUENCE].load(Ordering::Relaxed);
-        if before & 1 == 0 && after == before {
+        if before & 1 | before ^ after == 0 {
+            let granted = bits as u8 & PERMISSIONS as u8;
             // `wanted` may be nothing at all, which an absent block would satisfy.
-            let good = found & (granted & wanted == wanted) & (granted != 0);
-            return good.then_some(Target { region, delta });
+            let good = (differs == 0) & (granted & wanted == wanted) & (granted != 0);
+            let page = bits >> PERMISSION_BITS;
+            return good.then_some(Target { region, page });
         }
     }
     None
@@ -174,9 +204,7 @@ pub(crate) fn find(
 /// Returns whether `set` seems to hold nothing that matters to others than `owner`. It may change
 /// at once.
 pub(crate) fn is_free_for(set: &Set, owner: Owner, live: impl Fn(u64) -> bool) -> bool {
-    is(set, owner)
-        || !live(set[STAMP].load(Ordering::Relaxed))
-        || set[KEY].load(Ordering::Relaxed) & PERMISSIONS == 0
+    is(set, owner) || !live(set[STAMP].load(Ordering::Relaxed)) || present(set) == 0
 }
 
 /// Enters a set as its only writer, if nobody else is in it; returns the sequence to leave with.
@@ -231,20 +259,25 @@ pub(crate) fn fill(
     let mut displaced = 0;
     if !is(set, owner) {
         if live(set[STAMP].load(Ordering::Relaxed)) {
-            let present = set[KEY].load(Ordering::Relaxed) & PERMISSIONS;
-            // Permissions are two bits for each block; a block is there if either is set.
-            displaced = ((present | present >> 1) & (PERMISSIONS / 0b11)).count_ones();
+            displaced = present(set);
         }
-        // The new key has no permission bits yet: all blocks of the old owner are gone with this
-        // store.
+        // All blocks of the old owner are gone.
+        for word in &set[PAGES..] {
+            word.store(0, Ordering::Relaxed);
+        }
         set[KEY].store(owner.key, Ordering::Relaxed);
         set[STAMP].store(owner.stamp, Ordering::Relaxed);
     }
-    let bits = |value: u64, width: usize| value << (width * block);
-    replace(&set[KEY], bits(0b11, 2), bits(permissions.into(), 2));
-    let region = bits(target.region.into(), 16);
-    replace(&set[REGIONS], bits(u16::MAX.into(), 16), region);
-    set[DELTAS + block].store(target.delta, Ordering::Relaxed);
+    let Target { region, page } = target;
+    let shift = 8 * block;
+    replace(
+        &set[REGIONS],
+        u64::from(u8::MAX) << shift,
+        u64::from(region) << shift,
+    );
+    let (word, shift) = half(block);
+    let bits = u64::from(page << PERMISSION_BITS) | u64::from(permissions) & PERMISSIONS;
+    replace(&set[word], u64::from(u32::MAX) << shift, bits << shift);
     leave(set, sequence);
     Some(displaced)
 }
@@ -273,11 +306,11 @@ pub(crate) fn remove(set: &Set, owner: Owner, blocks: u8) {
     };
     // Asked anew: the set may have changed hands before it was entered.
     if is(set, owner) {
-        let gone = (0..CLUSTER)
-            .filter(|block| blocks & (1 << block) != 0)
-            .fold(0, |mask, block| mask | 0b11 << (2 * block));
-        // Without permissions a block is absent, whatever its other words hold.
-        replace(&set[KEY], gone, 0);
+        for block in (0..CLUSTER).filter(|block| blocks & (1 << block) != 0) {
+            // Without permissions a block is absent, whatever its other bits hold.
+            let (word, shift) = half(block);
+            replace(&set[word], PERMISSIONS << shift, 0);
+        }
     }
     leave(set, sequence);
 }
@@ -299,8 +332,10 @@ mod tests {
         stamp: 16,
     };
 
-    fn to(region: u16, delta: u64) -> Target {
-        Target { region, delta }
+    const LAST: u32 = MAX_PAGES as u32 - 1;
+
+    fn to(region: u8, page: u32) -> Target {
+        Target { region, page }
     }
 
     fn put(set: &Set, owner: Owner, block: usize, permissions: u8, target: Target) -> Option<u32> {
@@ -317,7 +352,7 @@ mod tests {
 
     #[test]
     fn sets_are_cache_lines() {
-        for entries in [1, 4, 5, 64, 100] {
+        for entries in [1, 8, 9, 64, 100] {
             let table = Table::new(entries);
             let sets = entries.div_ceil(CLUSTER).next_power_of_two() as u64;
             for hash in 0..sets {
@@ -336,13 +371,13 @@ mod tests {
         let table = Table::new(1);
         let set = table.set(0).unwrap();
         assert_eq!(find(set, A, 0, 1, 1), None);
-        assert_eq!(put(set, A, 0, 1, to(u16::MAX, 5)), Some(0));
-        assert_eq!(put(set, A, 3, 3, to(1, u64::MAX)), Some(0));
-        assert_eq!(find(set, A, 0, 1, 1), Some(to(u16::MAX, 5)));
+        assert_eq!(put(set, A, 0, 1, to(u8::MAX, 5)), Some(0));
+        assert_eq!(put(set, A, 7, 3, to(1, LAST)), Some(0));
+        assert_eq!(find(set, A, 0, 1, 1), Some(to(u8::MAX, 5)));
         assert_eq!(find(set, A, 0, 2, 1), None);
         assert_eq!(find(set, A, 0, 3, 1), None);
-        assert_eq!(find(set, A, 3, 3, 1), Some(to(1, u64::MAX)));
-        for block in [1, 2] {
+        assert_eq!(find(set, A, 7, 3, 1), Some(to(1, LAST)));
+        for block in 1..7 {
             assert_eq!(
                 find(set, A, block, 0, 1),
                 None,
@@ -390,14 +425,14 @@ mod tests {
         let table = Table::new(1);
         let set = table.set(0).unwrap();
         for block in 0..CLUSTER {
-            put(set, A, block, 3, to(0, block as u64));
+            put(set, A, block, 3, to(0, block as u32));
         }
-        remove(set, B, 0b1111);
-        remove(set, Owner { stamp: 32, ..A }, 0b1111);
-        remove(set, A, 0b0110);
+        remove(set, B, 0xff);
+        remove(set, Owner { stamp: 32, ..A }, 0xff);
+        remove(set, A, 0b0110_0110);
         let left: Vec<_> = (0..CLUSTER)
             .map(|block| find(set, A, block, 1, 1).is_some())
             .collect();
-        assert_eq!(left, [true, false, false, true]);
+        assert_eq!(left, [true, false, false, true, true, false, false, true]);
     }
 }

@@ -46,6 +46,27 @@ fn nested(space: &DmaSpace, value: u64) {
     at_once(space, value);
 }
 
+/// With a guard for which no slot was left, when those that had them are gone.
+fn among_many_guards(space: &DmaSpace, value: u64) {
+    let mut guards: Vec<_> = (0..6).map(|_| space.memory()).collect();
+    let last = guards.pop();
+    drop(guards);
+    keeping_slices(&*last.expect("one of six"), value);
+}
+
+/// With a handle that no grace period has seen yet.
+fn by_a_new_handle(space: &DmaSpace, value: u64) {
+    under_a_pin(&space.clone(), value);
+}
+
+/// With a handle that grace periods have found idle.
+fn after_a_rest(space: &DmaSpace, value: u64) {
+    for _ in 0..3 {
+        thread::yield_now();
+    }
+    at_once(space, value);
+}
+
 /// Devices write to one IOVA while it is mapped to one frame after the other. Each round, after the
 /// old frame has been unmapped, invalidated and waited for, it is read twice: nobody may have
 /// written in between. `remap` makes the next frame visible before the invalidation, as a guest
@@ -135,6 +156,24 @@ fn remapped_without_a_gap() {
         unit.invalidate_range(DOMAIN, IOVA.0, IOVA.0);
     });
     frames_stay_quiet(&[nested, under_a_pin], true, |unit| unit.invalidate_all());
+}
+
+#[test]
+fn guards_without_a_slot() {
+    frames_stay_quiet(&[among_many_guards, nested], false, |unit| {
+        unit.invalidate_range(DOMAIN, IOVA.0, IOVA.0 + 7);
+    });
+}
+
+#[test]
+fn handles_that_come_and_rest_and_go() {
+    frames_stay_quiet(&[by_a_new_handle, after_a_rest], true, |unit| {
+        unit.invalidate_domain(DOMAIN);
+        // Each of these takes idle handles off the list.
+        for _ in 0..3 {
+            drop(unit.begin_grace_period());
+        }
+    });
 }
 
 #[test]

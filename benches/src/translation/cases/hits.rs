@@ -147,7 +147,7 @@ fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
 
 /// Copies 64 bytes out of the first slice.
 #[inline(never)]
-fn copy<M: GuestMemory>(memory: &M, address: GuestAddress) {
+pub fn copy<M: GuestMemory>(memory: &M, address: GuestAddress) {
     let mut bytes = [0_u8; ACCESS];
     let copied = memory
         .get_slices(address, ACCESS, Permissions::Read)

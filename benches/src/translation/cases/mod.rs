@@ -2,13 +2,16 @@
 
 mod changes;
 mod hits;
+mod kinds;
 mod queue;
+mod scale;
 mod threads;
 
 use vm_memory::GuestMemoryMmap;
 
 pub use changes::{FLUSH, MISS, REFILL};
 pub use hits::{LOOKUP, READ};
+pub use scale::COMPARED;
 pub use threads::{ONE_THREAD, TWO_THREADS};
 
 use super::peers::{Viommu, VmMemory, vm_memory_warm};
@@ -71,8 +74,12 @@ pub const HITS: Group = Group {
 };
 
 /// All cases.
-pub const GROUPS: [Group; 6] = [
+pub const GROUPS: [Group; 8] = [
     HITS,
+    Group {
+        name: "kinds",
+        cases: kinds::cases,
+    },
     Group {
         name: "misses",
         cases: changes::misses,
@@ -92,5 +99,9 @@ pub const GROUPS: [Group; 6] = [
     Group {
         name: "queue",
         cases: queue::cases,
+    },
+    Group {
+        name: "scale",
+        cases: scale::cases,
     },
 ];

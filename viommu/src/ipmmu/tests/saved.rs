@@ -192,7 +192,7 @@ fn caches_that_could_not_have_come_about_are_refused() {
     let machine = busy();
     let good = serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap();
     let spoil: [Spoil; 7] = [
-        ("version", |v| v["version"] = 2.into()),
+        ("version", |v| v["version"] = 3.into()),
         ("domains", |v| {
             drop(v["domains"].as_array_mut().unwrap().pop())
         }),
