@@ -14,6 +14,7 @@
 //! Readers write nothing but their own slot. Nobody waits with a lock held.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use crate::counters::{Counters, HandleCounters};
@@ -43,6 +44,26 @@ pub(crate) struct Claim {
 pub(crate) struct Pin<'a> {
     slot: &'a AtomicU64,
     count: u64,
+}
+
+/// Shows that a pin is held for as long as `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct Held<'a>(PhantomData<&'a ()>);
+
+impl Pin<'_> {
+    /// Returns what shows that it is held.
+    #[inline]
+    pub const fn held(&self) -> Held<'_> {
+        Held(PhantomData)
+    }
+}
+
+impl Claim {
+    /// Returns what shows that it is held. It is not to be given back meanwhile.
+    #[inline]
+    pub const fn held(&self) -> Held<'_> {
+        Held(PhantomData)
+    }
 }
 
 impl Drop for Pin<'_> {
@@ -305,19 +326,27 @@ impl GracePeriod {
     ///
     /// Not to be called by a thread that is itself pinned: its own pin is waited for too. Spins for
     /// a moment, then gives the processor away between polls.
-    pub fn wait_until(&mut self, mut give_up: impl FnMut() -> bool) -> bool {
-        let mut round = 0u32;
-        loop {
-            if self.is_over() {
-                return true;
-            }
-            // Asked after the look: a period that is over is reported as over.
-            if give_up() {
-                return false;
-            }
-            relax(round);
-            round = round.saturating_add(1);
+    pub fn wait_until(&mut self, give_up: impl FnMut() -> bool) -> bool {
+        wait_until(|| self.is_over(), give_up)
+    }
+}
+
+/// Waits until `is_over` says so, or `give_up` does: see [`GracePeriod::wait_until`].
+pub(crate) fn wait_until(
+    mut is_over: impl FnMut() -> bool,
+    mut give_up: impl FnMut() -> bool,
+) -> bool {
+    let mut round = 0u32;
+    loop {
+        if is_over() {
+            return true;
         }
+        // Asked after the look: a period that is over is reported as over.
+        if give_up() {
+            return false;
+        }
+        relax(round);
+        round = round.saturating_add(1);
     }
 }
 

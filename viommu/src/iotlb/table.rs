@@ -105,6 +105,38 @@ impl SetWords {
     pub(super) fn stamp(&self) -> u64 {
         self.0[STAMP - KEY]
     }
+
+    /// Returns the key of the cluster, without permissions.
+    pub(super) fn key(&self) -> u64 {
+        self.0[0] & !PERMISSIONS
+    }
+
+    /// Returns the blocks that are there, each by its place in the cluster, and where they lead.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fields are cut out of words"
+    )]
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, Target)> + '_ {
+        let there = |block: &usize| self.0[0] >> (2 * block) & 0b11 != 0;
+        (0..CLUSTER).filter(there).map(|block| {
+            let target = Target {
+                region: (self.0[REGIONS - KEY] >> (16 * block)) as u16,
+                delta: self.0[DELTAS - KEY + block],
+            };
+            (block, target)
+        })
+    }
+
+    /// Returns the same with other numbers of regions.
+    pub(super) fn renumbered(&self, number: impl Fn(u16) -> u16) -> Self {
+        let mut words = *self;
+        for (block, target) in self.blocks() {
+            let bits = |region: u16| u64::from(region) << (16 * block);
+            let regions = &mut words.0[REGIONS - KEY];
+            *regions = *regions & !bits(u16::MAX) | bits(number(target.region));
+        }
+        words
+    }
 }
 
 /// Returns the words of `set`, if it holds an entry. Nobody may write to it meanwhile.

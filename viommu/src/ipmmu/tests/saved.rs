@@ -4,8 +4,8 @@ use super::harness::{FLUSH, IMCTR, IMSTR, Machine, RAM, imuctr, page_at};
 use super::linux::Domain;
 use crate::CacheState;
 use crate::ipmmu::{IpmmuConfig, RestoreError};
-use crate::test_support::RegisterMachine as _;
 use crate::test_support::through_json;
+use crate::test_support::{RAM_SIZE, RegisterMachine as _};
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -184,6 +184,22 @@ fn what_was_cached_goes_on_being_seen_where_the_cache_is_restored_too() {
     assert_eq!(page_at(&machine.dma(3), IOVA), None);
 }
 
+/// Version 1 had no list of regions.
+#[test]
+fn a_cache_of_version_1_is_read() {
+    let machine = busy();
+    let cache = machine.ipmmu.unit().save_cache();
+    let mut old = serde_json::to_value(&cache).unwrap();
+    old["version"] = 1.into();
+    let regions = old.as_object_mut().unwrap().remove("regions");
+    assert_eq!(regions.unwrap(), serde_json::json!([[RAM, RAM_SIZE]]));
+    let old: CacheState = serde_json::from_value(old).unwrap();
+    let other = Machine::gen2();
+    other.ipmmu.restore(&machine.ipmmu.save()).unwrap();
+    other.ipmmu.unit().restore_cache(&old).unwrap();
+    assert_eq!(other.ipmmu.unit().save_cache(), cache);
+}
+
 /// What makes a state one that cannot be.
 type Spoil = (&'static str, fn(&mut serde_json::Value));
 
@@ -191,10 +207,36 @@ type Spoil = (&'static str, fn(&mut serde_json::Value));
 fn caches_that_could_not_have_come_about_are_refused() {
     let machine = busy();
     let good = serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap();
-    let spoil: [Spoil; 7] = [
-        ("version", |v| v["version"] = 2.into()),
+    let spoil: [Spoil; 16] = [
+        ("version", |v| v["version"] = 3.into()),
+        ("no version", |v| v["version"] = 0.into()),
         ("domains", |v| {
-            drop(v["domains"].as_array_mut().unwrap().pop())
+            let domains = v["domains"].as_array_mut().unwrap();
+            domains.push(domains[0].clone());
+        }),
+        ("domains that entries name", |v| {
+            v["domains"].as_array_mut().unwrap().clear();
+        }),
+        // Words of a set: key, stamp, four deltas, regions.
+        ("a set twice", |v| {
+            let sets = v["sets"].as_array_mut().unwrap();
+            sets.push(sets[0].clone());
+        }),
+        ("a set elsewhere", |v| {
+            v["sets"][0][0] = (v["sets"][0][0].as_u64().unwrap() ^ 2).into()
+        }),
+        ("a stamp", |v| v["sets"][0][1][1] = 0.into()),
+        ("a size that its domain has not", |v| {
+            v["sets"][0][1][0] = (v["sets"][0][1][0].as_u64().unwrap() ^ 0x300).into()
+        }),
+        ("nothing", |v| {
+            v["sets"][0][1][0] = (v["sets"][0][1][0].as_u64().unwrap() & !0xff).into()
+        }),
+        ("a region", |v| v["sets"][0][1][6] = u64::MAX.into()),
+        ("beyond a region", |v| {
+            for delta in 2..6 {
+                v["sets"][0][1][delta] = (1u64 << 40).into();
+            }
         }),
         ("set", |v| v["sets"][0][0] = u32::MAX.into()),
         // Domain 1 with a stamp that belongs to domain 0.
@@ -210,7 +252,8 @@ fn caches_that_could_not_have_come_about_are_refused() {
         let mut bad = good.clone();
         spoil(&mut bad);
         let bad: CacheState = serde_json::from_value(bad).unwrap();
-        machine.ipmmu.unit().restore_cache(&bad).unwrap_err();
+        let restored = machine.ipmmu.unit().restore_cache(&bad);
+        assert!(restored.is_err(), "{name}");
         assert_eq!(
             serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap(),
             good,
