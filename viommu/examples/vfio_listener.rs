@@ -107,8 +107,10 @@ impl<C: Container> DmaListener for VfioListener<C> {
     }
 
     fn unmap(&mut self, first: u64, last: u64) {
-        let gone = self.pieces.extract_if(first..=last, |_, _| true);
-        self.gone.extend(gone);
+        while let Some((&iova, &size)) = self.pieces.range(first..=last).next() {
+            self.pieces.remove(&iova);
+            self.gone.push((iova, size));
+        }
     }
 
     fn commit(&mut self) {

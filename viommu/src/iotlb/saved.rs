@@ -215,7 +215,6 @@ impl Iotlb {
 }
 
 /// Returns the number of the domain in a stamp or a domain's word.
-#[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
 fn domain_of(word: u64) -> usize {
     (word >> DOMAIN_SHIFT) as usize & (MAX_DOMAINS - 1)
 }

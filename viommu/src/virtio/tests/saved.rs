@@ -122,19 +122,24 @@ fn requests_that_were_not_answered_are_answered_after() {
     assert_eq!(machine.requests.bytes(&writable), [0; 4]);
 }
 
+/// Returns why a busy machine refuses its own state with a change; nothing changes by that.
+fn refused(change: &dyn Fn(&mut VirtioIommuState)) -> RestoreError {
+    let saved = busy().iommu.save();
+    let mut state = saved.clone();
+    change(&mut state);
+    let mut other = busy();
+    let error = other.iommu.restore(&state).unwrap_err();
+    assert_eq!(other.iommu.save(), saved, "nothing changes");
+    assert!(other.reads(EP, 0));
+    error
+}
+
+fn invalid(change: &dyn Fn(&mut VirtioIommuState)) {
+    assert!(matches!(refused(change), RestoreError::Invalid(_)));
+}
+
 #[test]
 fn states_that_could_not_have_come_about_are_refused() {
-    let machine = busy();
-    let saved = machine.iommu.save();
-    let refused = |change: &dyn Fn(&mut VirtioIommuState)| {
-        let mut state = saved.clone();
-        change(&mut state);
-        let mut other = busy();
-        let error = other.iommu.restore(&state).unwrap_err();
-        assert_eq!(other.iommu.save(), saved, "nothing changes");
-        assert!(other.reads(EP, 0));
-        error
-    };
     let version = refused(&|state| state.version += 1);
     assert_eq!(version, RestoreError::Version(2));
     assert!(version.to_string().contains("version 2"));
@@ -146,9 +151,6 @@ fn states_that_could_not_have_come_about_are_refused() {
     );
     let twice = refused(&|state| state.endpoints[1] = state.endpoints[0]);
     assert_eq!(twice, RestoreError::Endpoints);
-    let invalid = |change: &dyn Fn(&mut VirtioIommuState)| {
-        assert!(matches!(refused(change), RestoreError::Invalid(_)));
-    };
     invalid(&|state| state.domains.reverse());
     invalid(&|state| state.domains.insert(0, state.domains[0].clone()));
     invalid(&|state| state.reports[0].reason = 3);
@@ -160,34 +162,6 @@ fn states_that_could_not_have_come_about_are_refused() {
         mappings.reverse();
     });
     assert!(matches!(backwards, RestoreError::Mapping { domain: 5, .. }));
-    let answer = |written, tail| {
-        invalid(&|state| {
-            let head = 0;
-            state.answers.push(AnswerState {
-                head,
-                written,
-                tail,
-            });
-        });
-    };
-    let place = [(RAM, 4), (0, 0), (0, 0), (0, 0)];
-    for (written, tail) in [
-        (4, None),
-        (0, Some((0, place))),
-        (517, Some((0, place))),
-        (4, Some((99, place))),
-        (4, Some((0, [(RAM, 4); 4]))),
-    ] {
-        answer(written, tail);
-    }
-    invalid(&|state| {
-        let answer = AnswerState {
-            head: 0,
-            written: 0,
-            tail: None,
-        };
-        state.answers = vec![answer; (1 << 15) + 1];
-    });
     // A domain that nobody is attached to, and one that is missing.
     let alone = refused(&|state| state.endpoints[0].domain = None);
     assert_eq!(alone, RestoreError::Domain(5));
@@ -239,4 +213,36 @@ fn states_that_could_not_have_come_about_are_refused() {
     }
     let reports = refused(&|state| state.reports = vec![state.reports[0]; 129]);
     assert!(matches!(reports, RestoreError::Invalid(_)));
+}
+
+#[test]
+fn answers_that_could_not_be_given_are_refused() {
+    let answer = |written, tail| {
+        invalid(&|state| {
+            let head = 0;
+            state.answers.push(AnswerState {
+                head,
+                written,
+                tail,
+            });
+        });
+    };
+    let place = [(RAM, 4), (0, 0), (0, 0), (0, 0)];
+    for (written, tail) in [
+        (4, None),
+        (0, Some((0, place))),
+        (517, Some((0, place))),
+        (4, Some((99, place))),
+        (4, Some((0, [(RAM, 4); 4]))),
+    ] {
+        answer(written, tail);
+    }
+    invalid(&|state| {
+        let answer = AnswerState {
+            head: 0,
+            written: 0,
+            tail: None,
+        };
+        state.answers = vec![answer; (1 << 15) + 1];
+    });
 }
