@@ -13,8 +13,8 @@ use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, Permissions,
 };
 
-/// What there is to call: `vfio_dma_map` and `vfio_dma_unmap` of vfio-ioctls, on a VFIO container or
-/// on an I/O address space of iommufd.
+/// What there is to call: `vfio_dma_map` and `vfio_dma_unmap` of vfio-ioctls, on a VFIO container
+/// or on an I/O address space of iommufd.
 pub trait Container: Send + Sync {
     /// Maps `size` bytes at the host's `user_addr`.
     fn dma_map(&self, iova: u64, size: u64, user_addr: u64, allow: Permissions) -> io::Result<()>;

@@ -85,8 +85,9 @@ impl Region {
     };
 }
 
-// SAFETY: a `Region` is plain numbers; `host` is used only by `Map::slice`, through which nothing is
-// reachable that the memory itself, which the `Map` holds, would not give out to the same thread.
+// SAFETY: a `Region` is plain numbers; `host` is used only by `Map::slice`, through which nothing
+// is reachable that the memory itself, which the `Map` holds, would not give out to the same
+// thread.
 unsafe impl Send for Region {}
 // SAFETY: as above; nothing in it changes.
 unsafe impl Sync for Region {}

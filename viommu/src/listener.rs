@@ -24,14 +24,14 @@ pub enum Refusal {
 
 /// Follows what one endpoint meets.
 ///
-/// It holds a set of mappings, which is empty at first, and a way: the endpoint is blocked at first.
-/// All is told in the order in which it happens, before the change is made and before the driver is
-/// answered, with no lock of the device held but that of the device itself. A listener must not
-/// access the device that calls it, nor wait for one of its vCPUs or pins.
+/// It holds a set of mappings, which is empty at first, and a way: the endpoint is blocked at
+/// first. All is told in the order in which it happens, before the change is made and before the
+/// driver is answered, with no lock of the device held but that of the device itself. A listener
+/// must not access the device that calls it, nor wait for one of its vCPUs or pins.
 ///
 /// After any of the calls, its set is that of the device, or will be when [`commit`](Self::commit)
-/// returns; so a listener may collect what cannot fail, and flush it there. What it cannot do it has
-/// to refuse at once: a refused call must change nothing of its set.
+/// returns; so a listener may collect what cannot fail, and flush it there. What it cannot do it
+/// has to refuse at once: a refused call must change nothing of its set.
 ///
 /// A virtio-iommu tells all of it: see [`VirtioIommu::add_listener`]. Models whose mappings are
 /// tables in guest memory cannot tell when a guest maps, as it may do so without a word to them:
@@ -56,11 +56,12 @@ pub trait DmaListener: Send + Sync {
     /// If it cannot be done.
     fn map(&mut self, mapping: &Mapping) -> Result<(), Refusal>;
 
-    /// All mappings in a range, first and last IOVA, are gone. None is cut in two; there may be gaps.
+    /// All mappings in a range, first and last IOVA, are gone. None is cut in two; there may be
+    /// gaps.
     fn unmap(&mut self, first: u64, last: u64);
 
-    /// Whatever was learnt by asking for a translation in this range is to be forgotten. Only models
-    /// with tables in guest memory tell this.
+    /// Whatever was learnt by asking for a translation in this range is to be forgotten. Only
+    /// models with tables in guest memory tell this.
     fn invalidate(&mut self, first: u64, last: u64) {
         let _ = (first, last);
     }

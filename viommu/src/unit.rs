@@ -275,8 +275,8 @@ impl<M> TranslationUnit<M> {
     /// changes, and each range that is invalidated of the domain that it is attached to, before the
     /// guest learns that the invalidation is complete. It is told of no mapping: it asks for a
     /// translation when one is needed ([`TranslationUnit::translate`](Self::translate)), as the
-    /// kernel does of a vhost device's behalf, and forgets it when told. Its answers cannot be given
-    /// to the guest: if it refuses to let the endpoint bypass, it is told that it is blocked.
+    /// kernel does on a vhost device's behalf, and forgets it when told. Its answers cannot be
+    /// given to the guest: if it refuses to let the endpoint bypass, it is told that it is blocked.
     ///
     /// This is for models whose mappings are tables in guest memory. They call with their registers
     /// locked.

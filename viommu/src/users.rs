@@ -1,5 +1,5 @@
-//! How many handles there are on each endpoint: the place of one that was removed is given out again
-//! only when nobody can take it for the old one.
+//! How many handles there are on each endpoint: the place of one that was removed is given out
+//! again only when nobody can take it for the old one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

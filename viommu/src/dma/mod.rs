@@ -149,9 +149,9 @@ impl<M> fmt::Debug for DmaSpace<M> {
 
 impl<M> DmaSpace<M> {
     /// Creates the space of a device without an IOMMU: every IOVA is the guest physical address of
-    /// the same number, and all RAM may be read and written. It sees this memory for ever, and keeps
-    /// it; where memory is added and removed, a device without an IOMMU takes an endpoint of a unit
-    /// that [bypasses](crate::Attachment::Bypass) it.
+    /// the same number, and all RAM may be read and written. It sees this memory for ever, and
+    /// keeps it; where memory is added and removed, a device without an IOMMU takes an endpoint of
+    /// a unit that [bypasses](crate::Attachment::Bypass) it.
     pub fn pass_through(memory: Arc<M>) -> Self {
         Self {
             connection: Connection::Open(memory),

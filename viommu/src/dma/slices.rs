@@ -153,8 +153,8 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         } else {
             port.resolve(map, self.iova, self.wanted)
                 .map_err(|refusal| {
-                    // Reported here and not when it was looked up ahead: only now the access has come
-                    // to it.
+                    // Reported here and not when it was looked up ahead: only now the access has
+                    // come to it.
                     port.report(self.iova, self.wanted, &refusal);
                     refusal.into_error(self.iova, self.left, self.wanted)
                 })?

@@ -190,8 +190,8 @@ impl Registers {
         }
     }
 
-    /// Restores `saved`, as far as registers can hold it, or nothing of it. Instances and uTLBs that
-    /// were added to the configuration since are as after a reset.
+    /// Restores `saved`, as far as registers can hold it, or nothing of it. Instances and uTLBs
+    /// that were added to the configuration since are as after a reset.
     pub(super) fn restore(
         &mut self,
         features: &Features,

@@ -115,8 +115,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     }
 }
 
-/// Checks that no reserved region of `endpoints` is RAM where endpoints can bypass the device: they would reach
-/// what is there.
+/// Checks that no reserved region of `endpoints` is RAM where endpoints can bypass the device: they
+/// would reach what is there.
 pub(super) fn check_reserved_against_ram(
     config: &VirtioIommuConfig,
     endpoints: &[EndpointConfig],

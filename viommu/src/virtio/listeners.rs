@@ -96,8 +96,8 @@ impl<M> VirtioIommu<M> {
     /// when the device is reset or restored and when the endpoint is removed.
     ///
     /// Where nobody can be told that a listener refuses to let an unattached endpoint bypass the
-    /// device, and where one refuses what it took before, the endpoint is detached and blocked until
-    /// it is attached anew, or the device reset.
+    /// device, and where one refuses what it took before, the endpoint is detached and blocked
+    /// until it is attached anew, or the device reset.
     ///
     /// Mappings that allow nothing are not told. When memory is added or removed, the VMM tells the
     /// hardware.

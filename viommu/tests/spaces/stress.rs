@@ -139,8 +139,9 @@ fn remapped_without_a_gap() {
     frames_stay_quiet(&[nested, under_a_pin], true, |unit| unit.invalidate_all());
 }
 
-/// Devices write to a region that comes and goes, by a mapping and untranslated. What was removed is
-/// unmapped from the host when that is over: whoever still wrote to it would bring down the test.
+/// Devices write to a region that comes and goes, by a mapping and untranslated. What was removed
+/// is unmapped from the host when that is over: whoever still wrote to it would bring down the
+/// test.
 #[test]
 fn memory_that_is_removed() {
     const MORE: u64 = RAM + 0x40_0000;

@@ -299,7 +299,8 @@ fn nobody_is_answered_before_it_has_taken_effect() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-    /// Whatever the driver does, and whatever a container refuses, it holds what the endpoint meets.
+    /// Whatever the driver does, and whatever a container refuses, it holds what the endpoint
+    /// meets.
     #[test]
     fn a_container_is_what_the_endpoint_meets(
         steps in prop::collection::vec((0u32..12, 0u64..12, 1u64..4, 1u32..4), 1..60),
