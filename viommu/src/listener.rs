@@ -161,3 +161,6 @@ fn attach(listener: &mut dyn DmaListener, to: Attachment) {
     }
     listener.commit();
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

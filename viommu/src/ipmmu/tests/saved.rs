@@ -3,7 +3,7 @@
 use super::harness::{FLUSH, IMCTR, IMSTR, Machine, RAM, imuctr, page_at};
 use super::linux::Domain;
 use crate::CacheState;
-use crate::ipmmu::{IpmmuConfig, RestoreError};
+use crate::ipmmu::{IpmmuConfig, RestoreError, UtlbState};
 use crate::test_support::through_json;
 use crate::test_support::{RAM_SIZE, RegisterMachine as _};
 
@@ -96,9 +96,9 @@ fn a_state_of_another_version_or_shape_changes_nothing() {
         other,
         Machine::new(&IpmmuConfig::gen3("mm", ["ds0"])).ipmmu.save(),
         {
-            let mut few = Machine::gen2().ipmmu.save();
-            few.instances[0].utlbs.pop();
-            few
+            let mut many = Machine::gen2().ipmmu.save();
+            many.instances[0].utlbs.push(UtlbState::default());
+            many
         },
         {
             let mut few = Machine::gen2().ipmmu.save();
@@ -115,7 +115,7 @@ fn a_state_of_another_version_or_shape_changes_nothing() {
         [
             "the saved IPMMU state has version 2, but this build reads version 1",
             "the saved IPMMU state is of 2 instances, but this IPMMU has 1",
-            "the saved IPMMU state is of 31 uTLBs, but this IPMMU has 32",
+            "the saved IPMMU state is of 33 uTLBs, but this IPMMU has 32",
             "the saved IPMMU state is of 0 contexts, but this IPMMU has 4",
         ]
     );
@@ -182,6 +182,33 @@ fn what_was_cached_goes_on_being_seen_where_the_cache_is_restored_too() {
         .restore_cache(&Machine::gen2().ipmmu.unit().save_cache())
         .unwrap();
     assert_eq!(page_at(&machine.dma(3), IOVA), None);
+}
+
+/// As of a machine whose configuration got devices and a leaf since.
+#[test]
+fn utlbs_and_leaves_that_were_not_saved_are_as_after_a_reset() {
+    let mut config = IpmmuConfig::gen3("mm", ["ds"]);
+    config.instances[1].utlbs = 4;
+    let machine = Machine::new(&config);
+    machine.write_of(1, 0x300 + 16 * 3, 1);
+    let saved = machine.ipmmu.save();
+    config.instances[1].utlbs = 5;
+    config.instances.push(config.instances[1].clone());
+    let other = Machine::new(&config);
+    // What it had itself is gone.
+    other.write_of(1, 0x300 + 16 * 4, 1);
+    other.write_of(2, 0x300, 1);
+    let fresh = Machine::new(&config).ipmmu.save();
+    other.ipmmu.restore(&saved).unwrap();
+    let restored = other.ipmmu.save();
+    assert_eq!(restored.instances[0], saved.instances[0]);
+    assert_eq!(restored.instances[1].utlbs[..4], saved.instances[1].utlbs);
+    assert_eq!(restored.instances[1].utlbs[3].imuctr, 1);
+    assert_eq!(restored.instances[1].utlbs[4], fresh.instances[1].utlbs[4]);
+    assert_eq!(restored.instances[2], fresh.instances[2]);
+    // The other way round something would be lost.
+    let lost = machine.ipmmu.restore(&restored);
+    assert!(matches!(lost, Err(RestoreError::Shape { .. })));
 }
 
 /// Version 1 had no list of regions.
