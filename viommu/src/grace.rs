@@ -29,7 +29,7 @@ mod registry;
 
 use crate::sync::relax;
 
-pub(crate) use pins::{Claim, Pin};
+pub(crate) use pins::{Claim, Held, Pin};
 pub(crate) use registry::{Handle, Registry};
 
 use pins::Mark;
@@ -86,19 +86,27 @@ impl GracePeriod {
     ///
     /// Not to be called by a thread that is itself pinned: its own pin is waited for too. Spins for
     /// a moment, then gives the processor away between polls.
-    pub fn wait_until(&mut self, mut give_up: impl FnMut() -> bool) -> bool {
-        let mut round = 0u32;
-        loop {
-            if self.is_over() {
-                return true;
-            }
-            // Asked after the look: a period that is over is reported as over.
-            if give_up() {
-                return false;
-            }
-            relax(round);
-            round = round.saturating_add(1);
+    pub fn wait_until(&mut self, give_up: impl FnMut() -> bool) -> bool {
+        wait_until(|| self.is_over(), give_up)
+    }
+}
+
+/// Waits until `is_over` says so, or `give_up` does: see [`GracePeriod::wait_until`].
+pub(crate) fn wait_until(
+    mut is_over: impl FnMut() -> bool,
+    mut give_up: impl FnMut() -> bool,
+) -> bool {
+    let mut round = 0u32;
+    loop {
+        if is_over() {
+            return true;
         }
+        // Asked after the look: a period that is over is reported as over.
+        if give_up() {
+            return false;
+        }
+        relax(round);
+        round = round.saturating_add(1);
     }
 }
 

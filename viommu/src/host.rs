@@ -1,10 +1,16 @@
 //! Guest memory by host address: the only module with unsafe code.
 //!
-//! A [`HostMemory`] keeps where each region of guest memory lies in the host, so that a cached
-//! translation leads to a slice without a search. Its [`slice`](HostMemory::slice) checks every
-//! request against the region's length: whatever the cache above holds, right, stale or forged, no
-//! slice can reach outside guest memory. The safety of this module rests on that check and on the
-//! promise of [`StableHostMemory`], on nothing else in the crate.
+//! A [`Map`] keeps where each region of guest memory lies in the host, so that a cached translation
+//! leads to a slice without a search. Its [`slice`](Map::slice) checks every request against the
+//! region's length: whatever the cache above holds, right, stale or forged, no slice can reach
+//! outside guest memory.
+//!
+//! Regions come and go: a [`HostMemory`] has the map of the moment, which whoever is pinned may use
+//! until the pin ends. A map that was replaced is dropped when the grace period that began then is
+//! over.
+//!
+//! The safety of this module rests on that check, on the promise of [`StableHostMemory`], and on
+//! grace periods ([`Held`] and [`Registry`](crate::grace::Registry)), on nothing else in the crate.
 
 #![expect(
     unsafe_code,
@@ -13,7 +19,7 @@
 
 use std::mem::size_of;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use vm_memory::bitmap::{Bitmap, MS};
 #[cfg(unix)]
@@ -22,7 +28,8 @@ use vm_memory::{
     GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress, VolatileSlice,
 };
 
-use crate::sync::AtomicU64;
+use crate::grace::{GracePeriod, Held};
+use crate::sync::{AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("viommu needs a 64-bit host");
@@ -35,7 +42,9 @@ type _OnlyWithoutXen = _NotXen<()>;
 /// Guest memory whose regions stay where they are in the host.
 ///
 /// Implement it for a memory of your own to put it behind a
-/// [`TranslationUnit`](crate::TranslationUnit).
+/// [`TranslationUnit`](crate::TranslationUnit). Regions are added and removed by another value (see
+/// [`set_memory`](crate::TranslationUnit::set_memory)): the unit keeps the old one as long as anyone
+/// who is pinned may be using it.
 ///
 /// # Safety
 /// For as long as a value exists (behind an [`Arc`], so that nobody has it mutably):
@@ -53,21 +62,34 @@ pub unsafe trait StableHostMemory: GuestMemoryBackend {}
 unsafe impl<B: Bitmap> StableHostMemory for GuestMemoryMmap<B> {}
 
 /// Where one region lies.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Region {
     /// First guest physical address.
     start: u64,
     /// Where that is in the host.
     host: *mut u8,
-    /// Bytes; not 0.
+    /// Bytes.
     len: u64,
     /// Its position in the memory's own order.
     nth: usize,
+    /// Its number, which it keeps when others are added or removed.
+    number: usize,
 }
 
-// SAFETY: a `Region` is plain numbers; `host` is used only by `HostMemory::slice`, through which
-// nothing is reachable that the memory itself, which `HostMemory` holds, would not give out to the
-// same thread.
+impl Region {
+    /// What a number has that is free.
+    const NONE: Self = Self {
+        start: 0,
+        host: NonNull::dangling().as_ptr(),
+        len: 0,
+        nth: 0,
+        number: 0,
+    };
+}
+
+// SAFETY: a `Region` is plain numbers; `host` is used only by `Map::slice`, through which nothing
+// is reachable that the memory itself, which the `Map` holds, would not give out to the same
+// thread.
 unsafe impl Send for Region {}
 // SAFETY: as above; nothing in it changes.
 unsafe impl Sync for Region {}
@@ -84,31 +106,27 @@ pub(crate) struct RegionExtent {
     pub room: u64,
 }
 
-/// Guest memory and where it lies in the host.
+/// One state of guest memory, and where its regions lie in the host. It never changes.
 #[derive(Debug)]
-pub(crate) struct HostMemory<M> {
+pub(crate) struct Map<M> {
     memory: Arc<M>,
-    /// Sorted by `start`.
-    regions: Box<[Region]>,
+    /// By number; one without bytes is none.
+    numbered: Box<[Region]>,
+    /// Those that there are, by `start`.
+    sorted: Box<[Region]>,
 }
 
-impl<M> HostMemory<M> {
-    /// Returns the guest memory itself.
-    pub fn memory(&self) -> &Arc<M> {
-        &self.memory
-    }
-
+impl<M> Map<M> {
     /// Returns the place of the guest physical `address`; its `room` goes to the end of its region.
     pub fn find(&self, address: u64) -> Option<RegionExtent> {
         // Regions do not overlap: only the last one that begins by `address` can contain it.
-        let after = self.regions.partition_point(|r| r.start <= address);
-        let region = after.checked_sub(1)?;
-        let Region { start, len, .. } = self.regions[region];
-        let offset = address - start;
+        let after = self.sorted.partition_point(|r| r.start <= address);
+        let region = &self.sorted[after.checked_sub(1)?];
+        let offset = address - region.start;
         // None in a hole behind the region; a region that adjoins would have been found instead.
-        let room = len.checked_sub(offset).filter(|room| *room > 0)?;
+        let room = region.len.checked_sub(offset).filter(|room| *room > 0)?;
         Some(RegionExtent {
-            region: region as u64,
+            region: region.number as u64,
             offset,
             room,
         })
@@ -117,8 +135,8 @@ impl<M> HostMemory<M> {
     /// Returns how many bytes from the guest physical `address` on there is no memory, if there is
     /// none at it; never 0. To the end of the address space it is one byte less.
     pub fn gap(&self, address: u64) -> u64 {
-        let after = self.regions.partition_point(|r| r.start <= address);
-        match self.regions.get(after) {
+        let after = self.sorted.partition_point(|r| r.start <= address);
+        match self.sorted.get(after) {
             Some(next) => next.start - address,
             None => (u64::MAX - address).max(1),
         }
@@ -127,17 +145,25 @@ impl<M> HostMemory<M> {
     /// Returns the guest physical address of `place`, if there is such a region.
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn address(&self, place: &RegionExtent) -> Option<u64> {
-        let region = self.regions.get(place.region as usize)?;
+        let region = self.numbered.get(place.region as usize)?;
         // May wrap: the place may be from a saved cache, which can hold any offset.
-        Some(region.start.wrapping_add(place.offset))
+        (region.len > 0).then(|| region.start.wrapping_add(place.offset))
+    }
+
+    /// Returns the first address and the length of each region, by number; a length of 0 is none.
+    pub fn regions(&self) -> impl ExactSizeIterator<Item = (u64, u64)> + '_ {
+        self.numbered
+            .iter()
+            .map(|region| (region.start, region.len))
     }
 }
 
-impl<M: StableHostMemory> HostMemory<M> {
+impl<M: StableHostMemory> Map<M> {
     /// Creates a table of where `memory` lies in the host. Regions without a host address are left
-    /// out, as if nothing were there.
-    pub fn new(memory: Arc<M>) -> Self {
-        let mut regions: Vec<_> = memory
+    /// out, as if nothing were there. Those that `before` has too keep their numbers; others get
+    /// numbers for which `taken` is false.
+    fn new(memory: Arc<M>, before: &[Region], taken: impl Fn(usize) -> bool) -> Self {
+        let mut sorted: Vec<_> = memory
             .iter()
             .enumerate()
             .filter_map(|(nth, region)| {
@@ -146,16 +172,34 @@ impl<M: StableHostMemory> HostMemory<M> {
                     host: region.get_host_address(MemoryRegionAddress(0)).ok()?,
                     len: region.len(),
                     nth,
+                    number: 0,
                 })
             })
             // One without bytes could hide another that begins at the same address.
             .filter(|region| region.len > 0)
             .collect();
         // For the search in `find`; the order of the memory itself is kept in `nth`.
-        regions.sort_by_key(|region| region.start);
+        sorted.sort_by_key(|region| region.start);
+        let mut free = (0..).filter(|number| !taken(*number));
+        for region in &mut sorted {
+            let same = before.iter().find(|other| {
+                (other.start, other.host, other.len) == (region.start, region.host, region.len)
+            });
+            region.number = match same {
+                Some(same) => same.number,
+                // Never none: the numbers do not end.
+                None => free.next().unwrap_or(usize::MAX),
+            };
+        }
+        let count = sorted.iter().map(|region| region.number + 1).max();
+        let mut numbered = vec![Region::NONE; count.unwrap_or(0)];
+        for region in &sorted {
+            numbered[region.number] = *region;
+        }
         Self {
             memory,
-            regions: regions.into(),
+            numbered: numbered.into(),
+            sorted: sorted.into(),
         }
     }
 
@@ -163,7 +207,7 @@ impl<M: StableHostMemory> HostMemory<M> {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "hosts have 64 bits")]
     pub fn slice(&self, place: &RegionExtent, len: usize) -> Option<VolatileSlice<'_, MS<'_, M>>> {
-        let region = self.regions.get(place.region as usize)?;
+        let region = self.numbered.get(place.region as usize)?;
         // Checked: the sum could overflow for a place from a saved cache.
         if place.offset.checked_add(len as u64)? > region.len {
             return None;
@@ -173,7 +217,8 @@ impl<M: StableHostMemory> HostMemory<M> {
         // SAFETY: `offset + len` was just found to be at most the region's length, so by the
         // promise of `StableHostMemory` the address is in bounds of the region's allocation and
         // `len` bytes there are valid for volatile access as long as the memory exists: `self`,
-        // which the slice borrows, holds it.
+        // which the slice borrows, holds it. A number that is free has no bytes: its address
+        // is aligned and not null, which is all that a slice of none needs.
         Some(unsafe { VolatileSlice::with_bitmap(region.host.add(offset), len, bitmap, None) })
     }
 
@@ -189,6 +234,146 @@ impl<M: StableHostMemory> HostMemory<M> {
         };
         let region = self.memory.iter().nth(nth)?;
         Some(region.bitmap().slice_at(offset))
+    }
+}
+
+/// The memory that a model reads tables from, which is that of its unit at the moment.
+pub(crate) struct CurrentMemory<M>(Arc<Mutex<Arc<M>>>);
+
+impl<M> Clone for CurrentMemory<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M> CurrentMemory<M> {
+    pub fn new(memory: Arc<M>) -> Self {
+        Self(Arc::new(Mutex::new(memory)))
+    }
+
+    /// Returns it. Not to be kept: what was removed from it is given back to the host only when
+    /// nobody has it any more.
+    pub fn get(&self) -> Arc<M> {
+        Arc::clone(&lock(&self.0))
+    }
+}
+
+// Poisoned only by a panic that its own thread has reported; another one here would hide it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Guest memory, which may be replaced.
+pub(crate) struct HostMemory<M> {
+    /// [`Maps::current`].
+    current: AtomicPtr<Map<M>>,
+    maps: Mutex<Maps<M>>,
+    memory: CurrentMemory<M>,
+}
+
+/// The maps that someone may be using.
+struct Maps<M> {
+    current: Arc<Map<M>>,
+    /// Those before it, by number, each with the grace period that began when it was replaced.
+    retired: Vec<(u64, GracePeriod, Arc<Map<M>>)>,
+    /// How often memory was replaced.
+    changes: u64,
+}
+
+impl<M> HostMemory<M> {
+    /// Returns the map of the moment, for who is pinned.
+    #[inline(always)]
+    pub fn map<'a>(&'a self, _held: Held<'a>) -> &'a Map<M> {
+        // Acquire: what `replace` wrote into the map is seen.
+        let map = self.current.load(Ordering::Acquire);
+        // SAFETY: `map` is from an `Arc` that `maps` has, as `current` or in `retired`. It leaves
+        // `retired` only when the grace period is over that began after `current` was replaced.
+        // That waits for the pin that `_held` shows, which is of this memory's unit and is held for
+        // as long as `'a`, or else the pin began after the grace period: then the load above sees
+        // the replacement. Nobody has it mutably.
+        unsafe { &*map }
+    }
+
+    /// Returns whether `map`, which someone pinned has, is still that of the moment.
+    pub fn is_current(&self, map: &Map<M>) -> bool {
+        // No other map can be at this address as long as someone has this one.
+        std::ptr::eq(self.current.load(Ordering::Acquire), map)
+    }
+
+    /// Returns the map of the moment, for who is not pinned.
+    pub fn snapshot(&self) -> Arc<Map<M>> {
+        Arc::clone(&lock(&self.maps).current)
+    }
+
+    /// Returns the memory that models read tables from.
+    pub fn memory(&self) -> &CurrentMemory<M> {
+        &self.memory
+    }
+
+    /// Gives back to the host what nobody can be using any more; returns whether that is all that
+    /// was replaced by change number `change` and before.
+    pub fn reclaim(&self, change: u64) -> bool {
+        let mut maps = lock(&self.maps);
+        let over = |(_, grace, _): &mut (u64, GracePeriod, _)| grace.is_over();
+        let gone: Vec<_> = maps.retired.extract_if(.., over).collect();
+        let done = maps.retired.iter().all(|(number, ..)| *number > change);
+        drop(maps);
+        // Unmapping takes time: without the lock.
+        drop(gone);
+        done
+    }
+}
+
+impl<M: StableHostMemory> HostMemory<M> {
+    /// Creates it of the memory that there is at first.
+    pub fn new(memory: CurrentMemory<M>) -> Self {
+        let current = Arc::new(Map::new(memory.get(), &[], |_| false));
+        Self {
+            current: AtomicPtr::new(Arc::as_ptr(&current).cast_mut()),
+            maps: Mutex::new(Maps {
+                current,
+                retired: Vec::new(),
+                changes: 0,
+            }),
+            memory,
+        }
+    }
+
+    /// Replaces the memory. What pins have begun with they may go on with until the grace period is
+    /// over that `begin` begins; before it, `forget` is called if a region is gone. Returns the
+    /// number of the change, and whether one is gone.
+    pub fn replace(
+        &self,
+        memory: Arc<M>,
+        forget: impl FnOnce(),
+        begin: impl FnOnce() -> GracePeriod,
+    ) -> (u64, bool) {
+        // A number that a retired map has may be in a place that a pin still holds.
+        self.reclaim(0);
+        let mut maps = lock(&self.maps);
+        let taken = |number: usize| {
+            let all = maps.retired.iter().map(|(_, _, map)| map);
+            let mut all = all.chain([&maps.current]);
+            all.any(|map| map.numbered.get(number).is_some_and(|r| r.len > 0))
+        };
+        let next = Arc::new(Map::new(Arc::clone(&memory), &maps.current.numbered, taken));
+        let kept = |region: &Region| next.sorted.iter().any(|r| r.number == region.number);
+        let removed = !maps.current.sorted.iter().all(kept);
+        *lock(&self.memory.0) = memory;
+        // Release: whoever loads it sees the map.
+        let pointer = Arc::as_ptr(&next).cast_mut();
+        self.current.store(pointer, Ordering::Release);
+        // After the new map: what is cached from here on is of it.
+        if removed {
+            forget();
+        }
+        // Last, as it covers both.
+        let grace = begin();
+        maps.changes += 1;
+        let number = maps.changes;
+        let before = std::mem::replace(&mut maps.current, next);
+        maps.retired.push((number, grace, before));
+        (number, removed)
     }
 }
 
@@ -262,72 +447,4 @@ fn zeroed_words(count: usize) -> Box<[AtomicU64]> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use vm_memory::bitmap::AtomicBitmap;
-    use vm_memory::{Bytes, GuestAddress};
-
-    use super::*;
-
-    fn memory() -> HostMemory<GuestMemoryMmap<AtomicBitmap>> {
-        let ranges = [
-            (GuestAddress(0x1000), 0x3000),
-            (GuestAddress(0x8000), 0x1000),
-        ];
-        HostMemory::new(Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap()))
-    }
-
-    #[test]
-    fn finds_places_up_to_the_last_byte() {
-        let host = memory();
-        let at = |region: u64, offset, room| {
-            Some(RegionExtent {
-                region,
-                offset,
-                room,
-            })
-        };
-        assert_eq!(host.find(0xfff), None);
-        assert_eq!(host.find(0x1000), at(0, 0, 0x3000));
-        assert_eq!(host.find(0x3fff), at(0, 0x2fff, 1));
-        assert_eq!(host.find(0x4000), None);
-        assert_eq!(host.find(0x8001), at(1, 1, 0xfff));
-        assert_eq!(host.find(0x9000), None);
-        assert_eq!(host.find(u64::MAX), None);
-        assert_eq!(host.address(&host.find(0x8001).unwrap()), Some(0x8001));
-    }
-
-    #[test]
-    fn gives_no_slice_beyond_a_region() {
-        let host = memory();
-        let place = |region: u64, offset| RegionExtent {
-            region,
-            offset,
-            room: u64::MAX,
-        };
-        assert_eq!(host.slice(&place(0, 0x2fff), 1).unwrap().len(), 1);
-        assert_eq!(host.slice(&place(0, 0x3000), 0).unwrap().len(), 0);
-        for (region, offset, len) in [
-            (0, 0x3000, 1),
-            (0, 0, 0x3001),
-            (0, u64::MAX, 1),
-            (0, 1, usize::MAX),
-            (2, 0, 0),
-            (u64::from(u32::MAX), 0, 1),
-        ] {
-            assert!(host.slice(&place(region, offset), len).is_none());
-        }
-    }
-
-    #[test]
-    fn writes_mark_the_dirty_bitmap_of_the_right_region() {
-        let host = memory();
-        let place = host.find(0x8800).unwrap();
-        let slice = host.slice(&place, 16).unwrap();
-        slice.write_obj(7u32, 0).unwrap();
-        let mut regions = host.memory().iter();
-        assert!(!regions.next().unwrap().bitmap().dirty_at(0x800));
-        assert!(regions.next().unwrap().bitmap().dirty_at(0x800));
-        let value: u32 = host.memory().read_obj(GuestAddress(0x8800)).unwrap();
-        assert_eq!(value, 7);
-    }
-}
+mod tests;

@@ -10,6 +10,10 @@
 
 #![deny(missing_docs, unsafe_code)]
 
+// Under its own name to the examples, which tests take in.
+#[cfg(test)]
+extern crate self as viommu;
+
 mod attachment;
 mod counters;
 mod dma;
@@ -23,6 +27,7 @@ mod interleavings;
 mod interrupt;
 mod iotlb;
 pub mod ipmmu;
+mod listener;
 mod model;
 mod register_event;
 mod register_model;
@@ -33,6 +38,7 @@ mod sync;
 mod test_support;
 mod translation;
 mod unit;
+mod users;
 pub mod virtio;
 pub mod vm_memory_iommu;
 pub mod walk;
@@ -47,13 +53,14 @@ pub use grace::GracePeriod;
 pub use host::StableHostMemory;
 pub use interrupt::{InterruptLine, NoInterrupt};
 pub use iotlb::{CacheRestoreError, CacheState};
+pub use listener::{DmaListener, Refusal};
 pub use model::{Mapping, Miss, Model};
 pub use register_event::{
     Effect, Ignored, IgnoredAccess, Observers, Part, RegisterChange, RegisterEvent,
     RegisterObserver, TraceWords,
 };
 pub use translation::{Target, Translation};
-pub use unit::{CacheConfig, TranslationUnit, UnitConfig};
+pub use unit::{CacheConfig, MemoryChange, TranslationUnit, UnitConfig};
 
 #[cfg(all(test, not(loom)))]
 mod testing;

@@ -7,7 +7,7 @@ use vm_memory::{GuestMemoryBackend, Permissions};
 
 use crate::event::Observer;
 use crate::fault::{DomainId, Fault, Requester};
-use crate::host::StableHostMemory;
+use crate::host::{CurrentMemory, StableHostMemory};
 use crate::inject::{self, Faults, Injected, TableModel};
 use crate::interrupt::InterruptLine;
 use crate::model::{Mapping, Miss, Model};
@@ -25,7 +25,8 @@ pub(crate) trait InterruptRegisters {
 
 /// What vCPUs and bus masters share: registers `R`, what never changes `C`, and observers `O`.
 pub(crate) struct Shared<M, R, C, O = Observers> {
-    pub(crate) memory: Arc<M>,
+    /// Where the tables are.
+    pub(crate) memory: CurrentMemory<M>,
     pub(crate) config: C,
     registers: Mutex<R>,
     interrupt: Box<dyn InterruptLine>,
@@ -43,7 +44,7 @@ impl<M, R: InterruptRegisters, C, O> Shared<M, R, C, O> {
         faults: &Faults,
     ) -> Arc<Self> {
         Arc::new(Self {
-            memory: Arc::clone(memory),
+            memory: CurrentMemory::new(Arc::clone(memory)),
             config,
             registers: Mutex::new(registers),
             interrupt,
@@ -85,8 +86,8 @@ where
         translation: Option<Arc<dyn Observer>>,
     ) -> Arc<TranslationUnit<M>> {
         let model: Arc<dyn Model> = Arc::clone(self) as Arc<dyn Model>;
-        let memory = Arc::clone(&self.memory);
-        TranslationUnit::with_cache(memory, model, unit, &faults.cache(cache), translation)
+        let memory = self.memory.clone();
+        TranslationUnit::with_current(memory, model, unit, &faults.cache(cache), translation)
     }
 }
 
@@ -107,7 +108,7 @@ where
     ) -> Result<Mapping, Miss> {
         let injected = self.injected.as_ref();
         let at = (domain, iova, wanted);
-        inject::translate(self, &*self.memory, injected, requester, at)
+        inject::translate(self, &*self.memory.get(), injected, requester, at)
     }
 
     fn fault(&self, fault: &Fault) {

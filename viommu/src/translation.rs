@@ -5,7 +5,7 @@
 use vm_memory::{GuestAddress, GuestMemoryRegion, Permissions};
 
 use crate::attachment::Attachment;
-use crate::dma::{DmaSpace, Pinned, PinnedSpace, reach};
+use crate::dma::{DmaSpace, Pinned, PinnedSpace, View, reach};
 use crate::event::Event;
 use crate::fault::{EndpointId, Fault, FaultReason, Requester};
 use crate::host::StableHostMemory;
@@ -77,8 +77,9 @@ impl<M: StableHostMemory> TranslationUnit<M> {
 
     /// Returns what is at a guest physical address.
     fn untranslated(&self, address: u64) -> Translation {
-        let room = self.host.find(address).map(|place| place.room);
-        Translation::untranslated(address, room, || self.host.gap(address))
+        let map = self.host.snapshot();
+        let room = map.find(address).map(|place| place.room);
+        Translation::untranslated(address, room, || map.gap(address))
     }
 }
 
@@ -109,23 +110,31 @@ impl Translation {
 
 impl<M: StableHostMemory> DmaSpace<M> {
     /// Does what [`Pinned::translate`] does, for who has a pin.
-    fn look_up(&self, iova: u64, wanted: Permissions, report: bool) -> Result<Translation, Fault> {
-        if let Some(port) = self.port() {
-            let answer = port.unit.translate(port.requester(), iova, wanted);
-            if let (true, Err(fault)) = (report, &answer) {
-                port.report_fault(fault);
+    fn look_up(
+        view: View<'_, M>,
+        iova: u64,
+        wanted: Permissions,
+        report: bool,
+    ) -> Result<Translation, Fault> {
+        let memory = match view {
+            View::Port(port, _) => {
+                let answer = port.unit.translate(port.requester(), iova, wanted);
+                if let (true, Err(fault)) = (report, &answer) {
+                    port.report_fault(fault);
+                }
+                return answer;
             }
-            return answer;
-        }
-        if self.is_blocked() {
-            let miss = Miss::new(FaultReason::Blocked);
-            return Err(miss.fault(EndpointId(0).into(), None, iova, wanted));
-        }
+            View::Blocked => {
+                let miss = Miss::new(FaultReason::Blocked);
+                return Err(miss.fault(EndpointId(0).into(), None, iova, wanted));
+            }
+            View::Open(memory) => memory,
+        };
         let address = GuestAddress(iova);
-        let room = self.memory.to_region_addr(address);
+        let room = memory.to_region_addr(address);
         let room = room.map(|(region, offset)| region.len() - offset.0);
         Ok(Translation::untranslated(iova, room, || {
-            let starts = self.memory.iter().map(|region| region.start_addr().0);
+            let starts = memory.iter().map(|region| region.start_addr().0);
             let next = starts.filter(|start| *start > iova).min();
             next.map_or((u64::MAX - iova).max(1), |next| next - iova)
         }))
@@ -143,7 +152,7 @@ macro_rules! translate {
             /// # Errors
             /// The fault that the access would be. Nobody is told of it.
             pub fn translate(&self, iova: u64, wanted: Permissions) -> Result<Translation, Fault> {
-                self.space.look_up(iova, wanted, false)
+                DmaSpace::look_up(self.view(), iova, wanted, false)
             }
 
             /// Returns where an access at `iova` leads, for an access that is made; the answer
@@ -156,7 +165,7 @@ macro_rules! translate {
                 iova: u64,
                 wanted: Permissions,
             ) -> Result<Translation, Fault> {
-                self.space.look_up(iova, wanted, true)
+                DmaSpace::look_up(self.view(), iova, wanted, true)
             }
         }
     };

@@ -10,11 +10,13 @@ use crate::attachment::Attachment;
 use crate::counters::Counters;
 use crate::event::{Event, Observer, Scope};
 use crate::fault::{DomainId, EndpointId};
-use crate::grace::{GracePeriod, Registry};
-use crate::host::{HostMemory, StableHostMemory};
+use crate::grace::{GracePeriod, Registry, wait_until};
+use crate::host::{CurrentMemory, HostMemory, StableHostMemory};
 use crate::iotlb::{CacheRestoreError, CacheState, Iotlb};
+use crate::listener::{DmaListener, Listeners};
 use crate::model::Model;
 use crate::sync::{AtomicU64, Ordering};
+use crate::users::Users;
 
 /// How large a [`TranslationUnit`] is.
 #[derive(Clone, Debug)]
@@ -82,6 +84,8 @@ pub struct TranslationUnit<M = GuestMemoryMmap<()>> {
     attachments: Box<[AtomicU64]>,
     pub(crate) cache: Iotlb,
     pub(crate) handles: Arc<Registry>,
+    pub(crate) users: Arc<Users>,
+    listeners: Listeners,
 }
 
 impl<M> fmt::Debug for TranslationUnit<M> {
@@ -111,6 +115,18 @@ impl<M: StableHostMemory> TranslationUnit<M> {
         cache: &CacheConfig,
         observer: Option<Arc<dyn Observer>>,
     ) -> Arc<Self> {
+        let memory = CurrentMemory::new(memory);
+        Self::with_current(memory, model, config, cache, observer)
+    }
+
+    /// Creates a unit in front of `model`, over memory that the model reads too.
+    pub(crate) fn with_current(
+        memory: CurrentMemory<M>,
+        model: Arc<dyn Model>,
+        config: &UnitConfig,
+        cache: &CacheConfig,
+        observer: Option<Arc<dyn Observer>>,
+    ) -> Arc<Self> {
         let initial = config.initial.to_word();
         Arc::new(Self {
             host: HostMemory::new(memory),
@@ -125,11 +141,76 @@ impl<M: StableHostMemory> TranslationUnit<M> {
                 .collect(),
             cache: Iotlb::new(cache.entries, config.domains, cache.count),
             handles: Arc::default(),
+            users: Arc::default(),
+            listeners: Listeners::default(),
         })
     }
 }
 
+impl<M: StableHostMemory> TranslationUnit<M> {
+    /// Has the guest's memory be `memory` from now on: with regions added, which are there at once,
+    /// or removed. Regions that both have, by the same reference, stay as they are, with what is
+    /// cached of them; if one is gone, everything that is cached is forgotten.
+    ///
+    /// When the [`MemoryChange`] is over, no access reaches what was removed, whatever the model
+    /// maps: it is where no memory is, and a bus error. The unit has given it back by then, and the
+    /// host unmaps it with its last owner. Until then accesses that were under way may reach it.
+    ///
+    /// `GuestMemoryMmap` has `insert_region` and `remove_region` for it; a VMM that has a
+    /// `GuestMemoryAtomic` replaces what is in that too, while it holds its lock. A
+    /// [virtio-iommu](crate::virtio::VirtioIommu::set_memory) has a method of its own.
+    pub fn set_memory(self: &Arc<Self>, memory: Arc<M>) -> MemoryChange<M> {
+        let change = self.host.replace(
+            memory,
+            || self.cache.flush_all(),
+            || self.begin_grace_period(),
+        );
+        let (number, removed) = change;
+        if removed {
+            self.emit(&Event::Invalidated(Scope::All));
+        }
+        MemoryChange {
+            unit: Arc::clone(self),
+            number,
+        }
+    }
+}
+
+/// A replacement of the guest's memory: see [`TranslationUnit::set_memory`].
+///
+/// Polled as a [`GracePeriod`] is. If it is dropped before it is over, what was removed is given
+/// back with the next replacement, or with the unit.
+#[must_use = "memory is removed only when this is over"]
+pub struct MemoryChange<M = GuestMemoryMmap<()>> {
+    unit: Arc<TranslationUnit<M>>,
+    number: u64,
+}
+
+impl<M> fmt::Debug for MemoryChange<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryChange").finish_non_exhaustive()
+    }
+}
+
+impl<M> MemoryChange<M> {
+    /// Returns whether every access that was under way has ended; never waits. Once over, it stays
+    /// so.
+    pub fn is_over(&mut self) -> bool {
+        self.unit.host.reclaim(self.number)
+    }
+
+    /// Waits until it is over, as [`GracePeriod::wait_until`] does.
+    pub fn wait_until(&mut self, give_up: impl FnMut() -> bool) -> bool {
+        wait_until(|| self.is_over(), give_up)
+    }
+}
+
 impl<M> TranslationUnit<M> {
+    /// Returns the guest's memory as it is now.
+    pub fn memory(&self) -> Arc<M> {
+        self.host.memory().get()
+    }
+
     /// Returns the attachment of `endpoint`; blocked if there is no such endpoint.
     #[inline]
     pub fn attachment(&self, endpoint: EndpointId) -> Attachment {
@@ -148,6 +229,7 @@ impl<M> TranslationUnit<M> {
         };
         // Release: what the model changed before is seen by whoever meets the new attachment.
         word.store(to.to_word(), Ordering::Release);
+        self.listeners.attached(endpoint, to);
         self.emit(&Event::Attached { endpoint, to });
     }
 
@@ -158,12 +240,14 @@ impl<M> TranslationUnit<M> {
     /// being learnt.
     pub fn invalidate_all(&self) {
         self.cache.flush_all();
+        self.invalidated(None, 0, u64::MAX);
         self.emit(&Event::Invalidated(Scope::All));
     }
 
     /// Forgets every translation of `domain`, in constant time.
     pub fn invalidate_domain(&self, domain: DomainId) {
         self.cache.flush(domain);
+        self.invalidated(Some(domain), 0, u64::MAX);
         self.emit(&Event::Invalidated(Scope::Domain(domain)));
     }
 
@@ -177,7 +261,33 @@ impl<M> TranslationUnit<M> {
     /// domain. Nothing is searched. A range that ends before it begins is empty.
     pub fn invalidate_range(&self, domain: DomainId, first: u64, last: u64) {
         self.cache.flush_range(domain, first, last);
+        self.invalidated(Some(domain), first, last);
         self.emit(&Event::Invalidated(Scope::Range(domain, first, last)));
+    }
+
+    fn invalidated(&self, domain: Option<DomainId>, first: u64, last: u64) {
+        let range = (first, last);
+        self.listeners
+            .invalidated(domain, range, |endpoint| self.attachment(endpoint));
+    }
+
+    /// Adds a listener of an endpoint, which is told what it is attached to, now and whenever that
+    /// changes, and each range that is invalidated of the domain that it is attached to, before the
+    /// guest learns that the invalidation is complete. It is told of no mapping: it asks for a
+    /// translation when one is needed ([`TranslationUnit::translate`](Self::translate)), as the
+    /// kernel does on a vhost device's behalf, and forgets it when told. Its answers cannot be
+    /// given to the guest: if it refuses to let the endpoint bypass, it is told that it is blocked.
+    ///
+    /// This is for models whose mappings are tables in guest memory. They call with their registers
+    /// locked.
+    pub fn add_listener(&self, endpoint: EndpointId, listener: Box<dyn DmaListener>) {
+        self.listeners
+            .add(endpoint, listener, || self.attachment(endpoint));
+    }
+
+    /// Removes the listeners of an endpoint, and returns them as they are.
+    pub fn remove_listeners(&self, endpoint: EndpointId) -> Vec<Box<dyn DmaListener>> {
+        self.listeners.remove(endpoint)
     }
 
     /// Begins a grace period: it ends when every access that was under way now has ended. What was
@@ -201,22 +311,24 @@ impl<M> TranslationUnit<M> {
 
     /// Returns the cached translations and the counts, to be saved. No access may be under way.
     pub fn save_cache(&self) -> CacheState {
-        let mut state = self.cache.save();
+        let mut state = self.cache.save(self.host.snapshot().regions());
         state.counters = self.counters();
         state
     }
 
     /// Takes over what another unit of the same configuration had cached and counted, attachments
-    /// and the model's mappings being restored already. No access may be under way. Whatever the
-    /// state holds, no access through it leaves guest memory.
+    /// and the model's mappings being restored already; memory and domains may have been added
+    /// since. No access may be under way. Whatever the state holds, no access through it leaves
+    /// guest memory; but it is believed where in guest memory a translation leads.
     ///
     /// # Errors
     /// If the state is of another version or of another size, or could not have come about; then
     /// nothing changes.
     pub fn restore_cache(&self, saved: &CacheState) -> Result<(), CacheRestoreError> {
         // Everything is checked before the first change.
-        self.cache.check(saved)?;
-        self.cache.restore(saved);
+        let regions: Vec<_> = self.host.snapshot().regions().collect();
+        let numbers = self.cache.check(saved, &regions)?;
+        self.cache.restore(saved, &numbers);
         self.handles.restore_counters(saved.counters);
         Ok(())
     }

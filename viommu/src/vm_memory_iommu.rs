@@ -35,7 +35,7 @@ use vm_memory::{
     GuestAddress, GuestAddressSpace, GuestMemoryMmap, GuestMemoryRegion, IommuMemory, Permissions,
 };
 
-use crate::dma::{DmaSpace, PinnedSpace, Refusal};
+use crate::dma::{DmaSpace, PinnedSpace, Refusal, View};
 use crate::fault::Access;
 use crate::host::StableHostMemory;
 
@@ -95,8 +95,9 @@ where
     type T = Arc<Self::M>;
 
     fn memory(&self) -> Self::T {
+        // Pinned first: what is removed from then on is waited for.
         let pinned = self.space.memory();
-        let backend = M::clone(&self.space.memory);
+        let backend = M::clone(&self.space.memory_now());
         let iommu = SpaceIommu { pinned };
         Arc::new(IommuMemory::new(backend, iommu, true, self.bitmap.clone()))
     }
@@ -148,18 +149,17 @@ impl<M> SpaceIommu<M> {
 
     /// Returns the guest physical address that `iova` leads to, and how far it goes on.
     fn resolve(&self, iova: u64, access: Permissions) -> Result<(GuestAddress, u64), Refusal> {
-        let Some(port) = self.pinned.space.port() else {
-            if self.pinned.space.is_blocked() {
-                return Err(Refusal::blocked());
-            }
+        let (port, map) = match self.pinned.view() {
+            View::Port(port, map) => (port, map),
+            View::Blocked => return Err(Refusal::blocked()),
             // Less than to the end of the address space, which has no length in 64 bits; more is a
             // matter of two turns.
-            return Ok((GuestAddress(iova), (u64::MAX - iova).max(1)));
+            View::Open(_) => return Ok((GuestAddress(iova), (u64::MAX - iova).max(1))),
         };
-        let place = port.resolve(iova, access)?;
-        let address = port.unit.host.address(&place);
-        // Only a made-up saved cache has places in no region; this address too leads into guest
-        // memory or nowhere.
+        let place = port.resolve(map, iova, access)?;
+        let address = map.address(&place);
+        // In no region it is only where memory is just being removed; this address too leads into
+        // guest memory or nowhere.
         Ok((GuestAddress(address.unwrap_or(iova)), place.room))
     }
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use arbitrary::{Result, Unstructured};
 use viommu::Access;
 use viommu::ipmmu::spec::ContextRegister as Register;
-use viommu::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
+use viommu::ipmmu::{
+    ContextState, InstanceState, Ipmmu, IpmmuConfig, IpmmuState, NoInterrupt, Observers, UtlbState,
+};
 use viommu::walk::{GuestTables, Level, Regime, Region, Security, walk};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -192,6 +194,71 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Returns any saved state, most often one that fits.
+fn hostile(u: &mut Unstructured<'_>, own: &IpmmuState) -> Result<IpmmuState> {
+    let mut state = own.clone();
+    if u.ratio(1, 8)? {
+        state.version = u.arbitrary()?;
+    }
+    for instance in &mut state.instances {
+        let contexts: [u32; 13] = u.arbitrary()?;
+        let utlb: [u32; 2] = u.arbitrary()?;
+        instance.contexts.fill(ContextState {
+            imctr: contexts[0],
+            imcaar: contexts[1],
+            imttbcr: contexts[2],
+            imbuscr: contexts[3],
+            imttlbr0: contexts[4],
+            imttubr0: contexts[5],
+            imttlbr1: contexts[6],
+            imttubr1: contexts[7],
+            imstr: contexts[8],
+            immair0: contexts[9],
+            immair1: contexts[10],
+            imelar: contexts[11],
+            imeuar: contexts[12],
+        });
+        instance.utlbs.fill(UtlbState {
+            imuctr: utlb[0],
+            imuasid: utlb[1],
+        });
+        instance.unimplemented = u.arbitrary()?;
+        if u.ratio(1, 8)? {
+            let length = u.int_in_range(0..=60)?;
+            instance.utlbs.resize(length, UtlbState::default());
+        }
+        if u.ratio(1, 16)? {
+            let length = u.int_in_range(0..=60)?;
+            instance.contexts.resize(length, ContextState::default());
+        }
+    }
+    if u.ratio(1, 16)? {
+        let length = u.int_in_range(0..=60)?;
+        state.instances.resize(length, InstanceState::default());
+    }
+    Ok(state)
+}
+
+/// Restores any state, and uses what there is then.
+pub(super) fn restored(u: &mut Unstructured<'_>) -> Result<()> {
+    let machine = Machine::new(u.arbitrary()?);
+    let before = machine.ipmmu.save();
+    let state = hostile(u, &before)?;
+    if machine.ipmmu.restore(&state).is_err() {
+        assert_eq!(machine.ipmmu.save(), before, "nothing changes");
+        return Ok(());
+    }
+    for _ in 0..20 {
+        match u.int_in_range(0..=4)? {
+            0 => machine.touch(u)?,
+            1 => machine.poke(u)?,
+            2 => machine.access(u)?,
+            _ => machine.check(u)?,
+        }
+    }
+    Ok(())
 }
 
 fn run(u: &mut Unstructured<'_>) -> Result<()> {

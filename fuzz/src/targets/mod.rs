@@ -20,6 +20,7 @@ pub mod probe;
 mod rest;
 pub mod rockchip;
 pub mod rtc;
+pub mod saved_state;
 pub mod smmu_v2;
 pub mod snapshot;
 pub mod sregs;
@@ -51,6 +52,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("probe", probe::fuzz),
     ("rockchip", rockchip::fuzz),
     ("rtc", rtc::fuzz),
+    ("saved_state", saved_state::fuzz),
     ("smmu_v2", smmu_v2::fuzz),
     ("snapshot", snapshot::fuzz),
     ("sregs", sregs::fuzz),

@@ -194,6 +194,21 @@ impl Machine {
     }
 }
 
+/// Restores states of any kind, and uses what there is then.
+pub(super) fn restored(u: &mut Unstructured<'_>) -> Result<()> {
+    let mut machine = Machine::new(*u.choose(&[Format::Bits32, Format::Bits40])?);
+    machine.carry_on(u)?;
+    for _ in 0..20 {
+        match u.int_in_range(0..=4)? {
+            0 => machine.touch(u)?,
+            1 => machine.poke(u)?,
+            2 => machine.access(u)?,
+            _ => machine.check(u)?,
+        }
+    }
+    Ok(())
+}
+
 fn run(u: &mut Unstructured<'_>) -> Result<()> {
     let mut machine = Machine::new(if u.arbitrary()? {
         Format::Bits40

@@ -306,6 +306,21 @@ fn hostile(u: &mut Unstructured<'_>) -> Result<SmmuV2State> {
     })
 }
 
+/// Restores states of any kind, and uses what there is then.
+pub(super) fn restored(u: &mut Unstructured<'_>) -> Result<()> {
+    let mut machine = Machine::new();
+    machine.carry_on(u)?;
+    for _ in 0..20 {
+        match u.int_in_range(0..=4)? {
+            0 => machine.touch(u)?,
+            1 => machine.poke(u)?,
+            2 => machine.access(u)?,
+            _ => machine.check(u)?,
+        }
+    }
+    Ok(())
+}
+
 fn run(u: &mut Unstructured<'_>) -> Result<()> {
     let mut machine = Machine::new();
     for _ in 0..200 {

@@ -18,16 +18,16 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 /// Sixteen pages of RAM: three for each queue's rings, the rest for buffers and for what is mapped.
-const RAM: u64 = 0xc000_0000;
-const RAM_SIZE: u64 = 0x1_0000;
-const BUFFERS: u64 = RAM + 0x6000;
+pub(super) const RAM: u64 = 0xc000_0000;
+pub(super) const RAM_SIZE: u64 = 0x1_0000;
+pub(super) const BUFFERS: u64 = RAM + 0x6000;
 const SIZE: u16 = 16;
-const ENDPOINTS: [u32; 3] = [0, 8, u32::MAX];
+pub(super) const ENDPOINTS: [u32; 3] = [0, 8, u32::MAX];
 
-struct Machine {
-    ram: Arc<GuestMemoryMmap<()>>,
-    config: VirtioIommuConfig,
-    iommu: VirtioIommu,
+pub(super) struct Machine {
+    pub(super) ram: Arc<GuestMemoryMmap<()>>,
+    pub(super) config: VirtioIommuConfig,
+    pub(super) iommu: VirtioIommu,
     own: DmaSpace,
     queues: [Queue; 2],
     available: [u16; 2],
@@ -58,6 +58,11 @@ fn config(u: &mut Unstructured<'_>) -> Result<VirtioIommuConfig> {
 }
 
 impl Machine {
+    /// Creates one of any configuration.
+    pub(super) fn any(u: &mut Unstructured<'_>) -> Result<Self> {
+        Ok(Self::new(config(u)?))
+    }
+
     fn new(config: VirtioIommuConfig) -> Self {
         let ranges = [(GuestAddress(RAM), RAM_SIZE as usize)];
         let ram = Arc::new(GuestMemoryMmap::from_ranges(&ranges).expect("16 pages can be had"));
@@ -76,7 +81,7 @@ impl Machine {
     }
 
     /// Sets the device up as a driver does at first.
-    fn start(&mut self, features: u64) {
+    pub(super) fn start(&mut self, features: u64) {
         let offered = self.iommu.offered_features();
         let features = features & offered;
         self.iommu.activate(features).expect("they are offered");
@@ -118,7 +123,7 @@ impl Machine {
     }
 
     /// Sends a request that is likely to mean something.
-    fn request(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+    pub(super) fn request(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         let mut bytes = vec![u.int_in_range(0..=6)?, 0, 0, 0];
         let domain = u.int_in_range(0..=4u32)?.to_le_bytes();
         let endpoint = (*u.choose(&ENDPOINTS)?).to_le_bytes();
@@ -181,7 +186,7 @@ impl Machine {
     }
 
     /// Does what the device does when it is notified, or polled.
-    fn serve(&mut self) {
+    pub(super) fn serve(&mut self) {
         let [requests, events] = &mut self.queues;
         let served = self.iommu.process_requests(requests, &self.own.pin());
         let events = self.iommu.process_events(events, &self.own.pin());
@@ -193,7 +198,7 @@ impl Machine {
     }
 
     /// Asserts that an access leads where the state says.
-    fn check(&self, u: &mut Unstructured<'_>) -> Result<()> {
+    pub(super) fn check(&self, u: &mut Unstructured<'_>) -> Result<()> {
         let state = self.iommu.save();
         let endpoint = u.choose_index(ENDPOINTS.len())?;
         let page = u64::from(u.int_in_range(0..=15u8)?) << 12;

@@ -3,16 +3,20 @@
 use std::sync::atomic::Ordering;
 
 use vm_memory::guest_memory::{Error, Result};
-use vm_memory::{AtomicAccess, Bytes, GuestAddress, ReadVolatile, WriteVolatile};
+use vm_memory::{AtomicAccess, Bytes, GuestAddress, Permissions, ReadVolatile, WriteVolatile};
 
-use super::{DmaSpace, PinnedByEach};
+use super::{DmaSpace, PinnedOnce};
 use crate::host::StableHostMemory;
 
 impl<M> DmaSpace<M> {
-    /// Returns the same, pinned by each operation.
-    #[inline]
-    const fn by_each(&self) -> PinnedByEach<'_, M> {
-        PinnedByEach { space: self }
+    /// Returns the same, pinned for one operation of `count` bytes at `addr`, which is announced
+    /// before: an observer may take its time, for which no invalidation has to wait.
+    #[inline(always)]
+    fn once(&self, addr: GuestAddress, count: usize, access: Permissions) -> PinnedOnce<'_, M> {
+        if let Some(port) = self.port() {
+            port.announce(addr.0, count, access);
+        }
+        PinnedOnce(self.pin())
     }
 }
 
@@ -22,22 +26,26 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
 
     #[inline]
     fn write(&self, buf: &[u8], addr: GuestAddress) -> Result<usize> {
-        self.by_each().write(buf, addr)
+        self.once(addr, buf.len(), Permissions::Write)
+            .write(buf, addr)
     }
 
     #[inline]
     fn read(&self, buf: &mut [u8], addr: GuestAddress) -> Result<usize> {
-        self.by_each().read(buf, addr)
+        self.once(addr, buf.len(), Permissions::Read)
+            .read(buf, addr)
     }
 
     #[inline]
     fn write_slice(&self, buf: &[u8], addr: GuestAddress) -> Result<()> {
-        self.by_each().write_slice(buf, addr)
+        self.once(addr, buf.len(), Permissions::Write)
+            .write_slice(buf, addr)
     }
 
     #[inline]
     fn read_slice(&self, buf: &mut [u8], addr: GuestAddress) -> Result<()> {
-        self.by_each().read_slice(buf, addr)
+        self.once(addr, buf.len(), Permissions::Read)
+            .read_slice(buf, addr)
     }
 
     fn read_volatile_from<F: ReadVolatile>(
@@ -46,7 +54,8 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         src: &mut F,
         count: usize,
     ) -> Result<usize> {
-        self.by_each().read_volatile_from(addr, src, count)
+        self.once(addr, count, Permissions::Write)
+            .read_volatile_from(addr, src, count)
     }
 
     fn read_exact_volatile_from<F: ReadVolatile>(
@@ -55,7 +64,8 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         src: &mut F,
         count: usize,
     ) -> Result<()> {
-        self.by_each().read_exact_volatile_from(addr, src, count)
+        self.once(addr, count, Permissions::Write)
+            .read_exact_volatile_from(addr, src, count)
     }
 
     fn write_volatile_to<F: WriteVolatile>(
@@ -64,7 +74,8 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         dst: &mut F,
         count: usize,
     ) -> Result<usize> {
-        self.by_each().write_volatile_to(addr, dst, count)
+        self.once(addr, count, Permissions::Read)
+            .write_volatile_to(addr, dst, count)
     }
 
     fn write_all_volatile_to<F: WriteVolatile>(
@@ -73,16 +84,19 @@ impl<M: StableHostMemory> Bytes<GuestAddress> for DmaSpace<M> {
         dst: &mut F,
         count: usize,
     ) -> Result<()> {
-        self.by_each().write_all_volatile_to(addr, dst, count)
+        self.once(addr, count, Permissions::Read)
+            .write_all_volatile_to(addr, dst, count)
     }
 
     #[inline]
     fn store<T: AtomicAccess>(&self, val: T, addr: GuestAddress, order: Ordering) -> Result<()> {
-        self.by_each().store(val, addr, order)
+        self.once(addr, size_of::<T>(), Permissions::Write)
+            .store(val, addr, order)
     }
 
     #[inline]
     fn load<T: AtomicAccess>(&self, addr: GuestAddress, order: Ordering) -> Result<T> {
-        self.by_each().load(addr, order)
+        self.once(addr, size_of::<T>(), Permissions::Read)
+            .load(addr, order)
     }
 }

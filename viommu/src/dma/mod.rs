@@ -19,6 +19,7 @@ use crate::grace::{Claim, Pin};
 use crate::host::StableHostMemory;
 use crate::unit::TranslationUnit;
 use connection::Connection;
+pub(crate) use connection::View;
 pub(crate) use port::{Port, Refusal, reach};
 use slices::Slices;
 
@@ -122,7 +123,6 @@ use slices::Slices;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DmaSpace<M = GuestMemoryMmap<()>> {
-    pub(crate) memory: Arc<M>,
     connection: Connection<M>,
 }
 
@@ -137,8 +137,8 @@ impl<M> fmt::Debug for DmaSpace<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("DmaSpace");
         match &self.connection {
-            Connection::Open => debug.field("passes_through", &true),
-            Connection::Blocked => debug.field("blocked", &true),
+            Connection::Open(_) => debug.field("passes_through", &true),
+            Connection::Blocked(_) => debug.field("blocked", &true),
             Connection::Port(port) => debug
                 .field("endpoint", &port.endpoint)
                 .field("source", &port.source),
@@ -149,25 +149,24 @@ impl<M> fmt::Debug for DmaSpace<M> {
 
 impl<M> DmaSpace<M> {
     /// Creates the space of a device without an IOMMU: every IOVA is the guest physical address of
-    /// the same number, and all RAM may be read and written.
+    /// the same number, and all RAM may be read and written. It sees this memory for ever, and
+    /// keeps it; where memory is added and removed, a device without an IOMMU takes an endpoint of
+    /// a unit that [bypasses](crate::Attachment::Bypass) it.
     pub fn pass_through(memory: Arc<M>) -> Self {
         Self {
-            memory,
-            connection: Connection::Open,
+            connection: Connection::Open(memory),
         }
     }
 
     /// Creates a space in which every access is refused.
     pub fn blocked(memory: Arc<M>) -> Self {
         Self {
-            memory,
-            connection: Connection::Blocked,
+            connection: Connection::Blocked(memory),
         }
     }
 
     fn translated(unit: Arc<TranslationUnit<M>>, endpoint: EndpointId) -> Self {
         Self {
-            memory: Arc::clone(unit.host.memory()),
             connection: Connection::Port(Port::new(unit, endpoint.into())),
         }
     }
@@ -191,33 +190,32 @@ impl<M> DmaSpace<M> {
         let pin = match &self.connection {
             Connection::Port(port) => Some(port.pin()),
             // Nothing is ever invalidated there.
-            Connection::Open | Connection::Blocked => None,
+            Connection::Open(_) | Connection::Blocked(_) => None,
         };
-        Pinned {
-            space: self,
-            _pin: pin,
-        }
+        Pinned { space: self, pin }
     }
 
     /// Returns the way through a unit, if there is one.
     pub(crate) fn port(&self) -> Option<&Port<M>> {
         match &self.connection {
             Connection::Port(port) => Some(port),
-            Connection::Open | Connection::Blocked => None,
+            Connection::Open(_) | Connection::Blocked(_) => None,
         }
     }
 
-    /// Returns whether no access can ever succeed.
-    pub(crate) fn is_blocked(&self) -> bool {
-        matches!(self.connection, Connection::Blocked)
+    /// Returns the memory that it leads to, or would lead to, as it is now.
+    pub(crate) fn memory_now(&self) -> Arc<M> {
+        match &self.connection {
+            Connection::Open(memory) | Connection::Blocked(memory) => Arc::clone(memory),
+            Connection::Port(port) => port.unit.host.memory().get(),
+        }
     }
 
     fn with_connection(&self, another: impl FnOnce(&Port<M>) -> Port<M>) -> Self {
         Self {
-            memory: Arc::clone(&self.memory),
             connection: match &self.connection {
-                Connection::Open => Connection::Open,
-                Connection::Blocked => Connection::Blocked,
+                Connection::Open(memory) => Connection::Open(Arc::clone(memory)),
+                Connection::Blocked(memory) => Connection::Blocked(Arc::clone(memory)),
                 Connection::Port(port) => Connection::Port(another(port)),
             },
         }
@@ -231,30 +229,16 @@ impl<M> TranslationUnit<M> {
     }
 }
 
-impl<M: StableHostMemory> DmaSpace<M> {
-    #[inline]
-    fn slices(
-        &self,
-        addr: GuestAddress,
-        count: usize,
-        access: Permissions,
-        pin: bool,
-    ) -> Slices<'_, M> {
-        Slices::new(&self.memory, &self.connection, addr.0, count, access, pin)
-    }
-}
-
-/// Implements access to memory for what has a space, with a pin for each iterator or, for what is
-/// pinned, without.
+/// Implements access to memory for what is pinned; `announce` says whether observers are to be told
+/// of single accesses.
 macro_rules! guest_memory {
-    ($type:ty, pin: $pin:literal) => {
+    ($type:ty, announce: $announce:literal) => {
         impl<M: StableHostMemory> GuestMemory for $type {
             type PhysicalMemory = M;
             type Bitmap = <M::R as GuestMemoryRegion>::B;
 
             fn check_range(&self, addr: GuestAddress, count: usize, access: Permissions) -> bool {
-                let space = &self.space;
-                slices::check(&*space.memory, &space.connection, addr.0, count, access)
+                slices::check(self.view(), addr.0, count, access)
             }
 
             #[inline]
@@ -264,20 +248,27 @@ macro_rules! guest_memory {
                 count: usize,
                 access: Permissions,
             ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-                Ok(self.space.slices(addr, count, access, $pin))
+                let view = self.view();
+                if $announce && let View::Port(port, _) = view {
+                    port.announce(addr.0, count, access);
+                }
+                Ok(Slices::new(view, addr.0, count, access))
             }
         }
     };
 }
 
-/// A space whose iterators pin it for as long as they live.
-///
-/// It is given to nobody: slices that are kept from it have no pin once the iterator is gone.
-struct PinnedByEach<'s, M> {
-    space: &'s DmaSpace<M>,
+/// A space that is pinned for one operation, which was announced.
+struct PinnedOnce<'s, M>(Pinned<'s, M>);
+
+impl<M> PinnedOnce<'_, M> {
+    #[inline(always)]
+    fn view(&self) -> View<'_, M> {
+        self.0.view()
+    }
 }
 
-guest_memory!(PinnedByEach<'_, M>, pin: true);
+guest_memory!(PinnedOnce<'_, M>, announce: false);
 
 /// A [`DmaSpace`] pinned for one bounded piece of work: see [pinning](DmaSpace#pinning).
 ///
@@ -286,7 +277,15 @@ guest_memory!(PinnedByEach<'_, M>, pin: true);
 #[must_use = "the pin ends where it is dropped"]
 pub struct Pinned<'s, M = GuestMemoryMmap<()>> {
     pub(crate) space: &'s DmaSpace<M>,
-    _pin: Option<Pin<'s>>,
+    pin: Option<Pin<'s>>,
+}
+
+impl<M> Pinned<'_, M> {
+    /// Returns what is seen under this pin.
+    #[inline(always)]
+    pub(crate) fn view(&self) -> View<'_, M> {
+        View::new(&self.space.connection, self.pin.as_ref().map(Pin::held))
+    }
 }
 
 impl<M> Clone for Pinned<'_, M> {
@@ -295,7 +294,7 @@ impl<M> Clone for Pinned<'_, M> {
     }
 }
 
-guest_memory!(Pinned<'_, M>, pin: false);
+guest_memory!(Pinned<'_, M>, announce: true);
 
 /// A pinned [`DmaSpace`] that borrows from nothing: what [`GuestAddressSpace::memory`] gives out.
 #[must_use = "the pin ends where it is dropped"]
@@ -303,6 +302,15 @@ pub struct PinnedSpace<M = GuestMemoryMmap<()>> {
     /// The same handle, which has the pin.
     pub(crate) space: DmaSpace<M>,
     claim: Option<Claim>,
+}
+
+impl<M> PinnedSpace<M> {
+    /// Returns what is seen under this pin.
+    #[inline(always)]
+    pub(crate) fn view(&self) -> View<'_, M> {
+        let held = self.claim.as_ref().map(Claim::held);
+        View::new(&self.space.connection, held)
+    }
 }
 
 impl<M> fmt::Debug for PinnedSpace<M> {
@@ -322,7 +330,7 @@ impl<M> Drop for PinnedSpace<M> {
     }
 }
 
-guest_memory!(PinnedSpace<M>, pin: false);
+guest_memory!(PinnedSpace<M>, announce: true);
 
 /// For device code that is written against [`GuestAddressSpace`]: every `memory()` is a pin, held
 /// until the last clone of the answer is dropped.

@@ -10,9 +10,10 @@ use crate::attachment::Attachment;
 use crate::event::Event;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 use crate::grace::{Claim, Handle, Pin};
-use crate::host::RegionExtent;
+use crate::host::{Map, RegionExtent};
 use crate::model::{Mapping, Miss};
 use crate::unit::TranslationUnit;
+use crate::users::User;
 
 /// A handle on a unit.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Port<M> {
     /// The bus master, if it has a name.
     pub source: Option<SourceId>,
     pub handle: Handle,
+    user: User,
 }
 
 /// Why an IOVA leads nowhere.
@@ -40,6 +42,7 @@ impl<M> Port<M> {
     pub fn new(unit: Arc<TranslationUnit<M>>, requester: Requester) -> Self {
         Self {
             handle: unit.handles.register(),
+            user: unit.users.enter(requester.endpoint),
             unit,
             endpoint: requester.endpoint,
             source: requester.source,
@@ -53,6 +56,7 @@ impl<M> Port<M> {
             endpoint: self.endpoint,
             source: self.source,
             handle: self.handle.clone(),
+            user: self.user.clone(),
         }
     }
 
@@ -92,21 +96,26 @@ impl<M> Port<M> {
         Some(place)
     }
 
-    /// Returns where `iova` leads. The guest is told nothing of a refusal.
+    /// Returns where `iova` leads in the memory of `map`. The guest is told nothing of a refusal.
     ///
     /// # Errors
     /// Why it leads nowhere.
-    pub fn resolve(&self, iova: u64, wanted: Permissions) -> Result<RegionExtent, Refusal> {
+    pub fn resolve(
+        &self,
+        map: &Map<M>,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<RegionExtent, Refusal> {
         match self.unit.attachment(self.endpoint) {
             Attachment::Domain(domain) => {
                 if let Some(place) = self.unit.cache.lookup(domain, iova, wanted as u8) {
                     self.count_hit();
                     return Ok(place);
                 }
-                self.ask(domain, iova, wanted)
+                self.ask(map, domain, iova, wanted)
             }
             // The IOVA reaches the bus as it is; if nothing answers, the IOMMU has no part in it.
-            Attachment::Bypass => self.unit.host.find(iova).ok_or(Refusal::Bus(iova)),
+            Attachment::Bypass => map.find(iova).ok_or(Refusal::Bus(iova)),
             Attachment::Blocked => Err(BLOCKED),
         }
     }
@@ -122,6 +131,7 @@ impl<M> Port<M> {
     #[inline(never)]
     fn ask(
         &self,
+        map: &Map<M>,
         domain: DomainId,
         iova: u64,
         wanted: Permissions,
@@ -133,7 +143,10 @@ impl<M> Port<M> {
         }
         // Before the model is asked: an invalidation that comes in between makes the ticket bad,
         // and nothing is cached.
+        // Memory may have been removed since `map` was looked at: then a ticket from after that
+        // would let the cache learn a place that is gone. One from before is bad by then.
         let ticket = unit.cache.ticket(domain);
+        let ticket = ticket.filter(|_| unit.host.is_current(map));
         let refused = |miss| Refusal::Fault(Some(domain), miss);
         let mapping = unit
             .model
@@ -142,7 +155,7 @@ impl<M> Port<M> {
         let (before, last) = reach(&mapping, iova, wanted).map_err(refused)?;
         // Does not overflow: `reach` has checked it.
         let address = mapping.address + before;
-        let mut place = unit.host.find(address).ok_or(Refusal::Bus(address))?;
+        let mut place = map.find(address).ok_or(Refusal::Bus(address))?;
         // At most to the end of the region: the next one may lie anywhere in the host.
         let after = (last - iova).min(place.room - 1);
         place.room = after + 1;
@@ -165,6 +178,27 @@ impl<M> Port<M> {
             }
         }
         Ok(place)
+    }
+
+    /// Tells an observer that wants single accesses of one.
+    #[inline(always)]
+    pub fn announce(&self, iova: u64, length: usize, access: Permissions) {
+        if self.unit.wants_dma {
+            self.announce_to_observer(iova, length, access);
+        }
+    }
+
+    #[cold]
+    fn announce_to_observer(&self, iova: u64, length: usize, access: Permissions) {
+        if length > 0 {
+            self.unit.emit(&Event::Dma {
+                endpoint: self.endpoint,
+                source: self.source,
+                iova,
+                length,
+                access,
+            });
+        }
     }
 
     /// Counts a fault, and reports it to the guest and the observer.

@@ -6,18 +6,14 @@ use vm_memory::bitmap::MS;
 use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
 use vm_memory::{GuestAddress, GuestMemoryBackend, Permissions, VolatileSlice};
 
-use super::connection::Connection;
+use super::connection::View;
 use super::port::{Port, Refusal};
-use crate::event::Event;
-use crate::grace::Pin;
-use crate::host::{RegionExtent, StableHostMemory};
+use crate::host::{Map, RegionExtent, StableHostMemory};
 
 /// Iterates over the slices of one access: one for each run of bytes that is contiguous in the
 /// host.
 pub(super) struct Slices<'a, M> {
     rest: Rest<'a, M>,
-    /// Keeps grace periods waiting, unless someone else does.
-    _pin: Option<Pin<'a>>,
 }
 
 /// What is still to come of an access.
@@ -25,10 +21,7 @@ pub(super) struct Slices<'a, M> {
 /// Passed by value where it leaves a function, never by reference: so the compiler keeps it in
 /// registers, which is half of what a short access costs.
 struct Rest<'a, M> {
-    memory: &'a M,
-    connection: &'a Connection<M>,
-    /// The unit's port, if the connection is one: looked at once for an access.
-    port: Option<&'a Port<M>>,
+    view: View<'a, M>,
     /// The next address.
     iova: u64,
     /// Bytes still to be given out.
@@ -69,45 +62,19 @@ fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
 }
 
 impl<'a, M: StableHostMemory> Slices<'a, M> {
-    /// Creates the iterator over an access of `count` bytes from `iova` on; pins the space for as
-    /// long as the iterator lives if `pin`.
+    /// Creates the iterator over an access of `count` bytes from `iova` on.
     #[inline(always)]
-    pub fn new(
-        memory: &'a M,
-        connection: &'a Connection<M>,
-        iova: u64,
-        count: usize,
-        wanted: Permissions,
-        pin: bool,
-    ) -> Self {
+    pub fn new(view: View<'a, M>, iova: u64, count: usize, wanted: Permissions) -> Self {
         let (left, wraps) = within_address_space(iova, count);
-        let mut _pin = None;
-        let port = match connection {
-            Connection::Port(port) => Some(port),
-            Connection::Open | Connection::Blocked => None,
-        };
-        if let Some(port) = port {
-            // Announced before it is pinned: an observer may take its time, for which no
-            // invalidation has to wait.
-            if port.unit.wants_dma {
-                announce(port, iova, count, wanted);
-            }
-            if pin {
-                _pin = Some(port.pin());
-            }
-        }
         Self {
             rest: Rest {
-                memory,
-                connection,
-                port,
+                view,
                 iova,
                 left,
                 wanted,
                 ahead: UNKNOWN,
                 wraps,
             },
-            _pin,
         }
     }
 }
@@ -122,19 +89,18 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         if len == 0 || self.ahead.room > 0 {
             return None;
         }
-        let slice = match (self.port, self.connection) {
-            (Some(port), _) => {
+        let slice = match self.view {
+            View::Port(port, map) => {
                 let place = port.cached(self.iova, len, self.wanted)?;
-                // None only for a place from a made-up saved cache: `piece` then makes the error.
-                port.unit.host.slice(&place, len)?
+                // None only where memory is just being removed: `piece` then makes the error.
+                map.slice(&place, len)?
             }
-            (None, Connection::Open) => self
-                .memory
+            View::Open(memory) => memory
                 .get_slice(GuestAddress(self.iova), len)
                 .ok()
                 .filter(|slice| slice.len() == len)?,
             // Errors are made by `piece`, outside of the path that is compiled into device code.
-            (None, _) => return None,
+            View::Blocked => return None,
         };
         self.advance(len);
         Some(slice)
@@ -145,10 +111,10 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     fn piece(mut self) -> (Option<Result<VolatileSlice<'a, MS<'a, M>>>>, Self) {
         // What lies within the address space comes first, then the error for what does not.
         let piece = if self.left > 0 {
-            Some(match self.connection {
-                Connection::Port(port) => self.translated(port),
-                Connection::Open => self.plain(),
-                Connection::Blocked => {
+            Some(match self.view {
+                View::Port(port, map) => self.translated(port, map),
+                View::Open(memory) => self.plain(memory),
+                View::Blocked => {
                     Err(Refusal::blocked().into_error(self.iova, self.left, self.wanted))
                 }
             })
@@ -166,10 +132,10 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     }
 
     /// Returns the next slice of memory that is not translated.
-    fn plain(&mut self) -> Result<VolatileSlice<'a, MS<'a, M>>> {
+    fn plain(&mut self, memory: &'a M) -> Result<VolatileSlice<'a, MS<'a, M>>> {
         let addr = GuestAddress(self.iova);
         // `left` is not 0, so without a first item there is no memory.
-        let slice = GuestMemoryBackend::get_slices(self.memory, addr, self.left)
+        let slice = GuestMemoryBackend::get_slices(memory, addr, self.left)
             .next()
             .unwrap_or(Err(Error::InvalidGuestAddress(addr)))?;
         self.advance(slice.len());
@@ -177,22 +143,27 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     }
 
     /// Returns the next slice, translated by a unit.
-    fn translated(&mut self, port: &'a Port<M>) -> Result<VolatileSlice<'a, MS<'a, M>>> {
+    fn translated(
+        &mut self,
+        port: &'a Port<M>,
+        map: &'a Map<M>,
+    ) -> Result<VolatileSlice<'a, MS<'a, M>>> {
         let place = if self.ahead.room > 0 {
             self.ahead
         } else {
-            port.resolve(self.iova, self.wanted).map_err(|refusal| {
-                // Reported here and not when it was looked up ahead: only now the access has come
-                // to it.
-                port.report(self.iova, self.wanted, &refusal);
-                refusal.into_error(self.iova, self.left, self.wanted)
-            })?
+            port.resolve(map, self.iova, self.wanted)
+                .map_err(|refusal| {
+                    // Reported here and not when it was looked up ahead: only now the access has
+                    // come to it.
+                    port.report(self.iova, self.wanted, &refusal);
+                    refusal.into_error(self.iova, self.left, self.wanted)
+                })?
         };
         let len;
-        (len, self.ahead) = run(port, self.iova, self.left, self.wanted, place);
+        (len, self.ahead) = run((port, map), self.iova, self.left, self.wanted, place);
         self.advance(len);
-        // The cache never names a place outside of its region.
-        let slice = port.unit.host.slice(&place, len);
+        // The cache names a place outside of its region only where memory is just being removed.
+        let slice = map.slice(&place, len);
         slice.ok_or(Error::InvalidBackendAddress)
     }
 
@@ -204,25 +175,12 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     }
 }
 
-#[cold]
-fn announce<M>(port: &Port<M>, iova: u64, length: usize, access: Permissions) {
-    if length > 0 {
-        port.unit.emit(&Event::Dma {
-            endpoint: port.endpoint,
-            source: port.source,
-            iova,
-            length,
-            access,
-        });
-    }
-}
-
 /// Returns how many of `left` bytes from `iova` on, which leads to `place`, are contiguous in the
 /// host, and where the byte after them leads, if that is known.
 ///
 /// A translation that fails there is not reported: it may never be asked for.
 fn run<M>(
-    port: &Port<M>,
+    (port, map): (&Port<M>, &Map<M>),
     iova: u64,
     left: usize,
     wanted: Permissions,
@@ -233,7 +191,7 @@ fn run<M>(
     let mut len = within(place.room, left);
     while len < left {
         // No overflow: `left` was cut to the address space, and `len` is less.
-        let Ok(next) = port.resolve(iova + len as u64, wanted) else {
+        let Ok(next) = port.resolve(map, iova + len as u64, wanted) else {
             break;
         };
         // Two regions may lie anywhere in the host, even if guest addresses adjoin.
@@ -265,7 +223,7 @@ impl<M: StableHostMemory> FusedIterator for Slices<'_, M> {}
 impl<'a, M: StableHostMemory> GuestMemorySliceIterator<'a, MS<'a, M>> for Slices<'a, M> {
     #[inline(always)]
     fn stop_on_error(self) -> Result<impl Iterator<Item = VolatileSlice<'a, MS<'a, M>>>> {
-        let Self { mut rest, _pin } = self;
+        let Self { mut rest } = self;
         let first = match rest.whole() {
             Some(slice) => Some(slice),
             None => {
@@ -274,7 +232,7 @@ impl<'a, M: StableHostMemory> GuestMemorySliceIterator<'a, MS<'a, M>> for Slices
                 piece.transpose()?
             }
         };
-        Ok(UntilError { first, rest, _pin })
+        Ok(UntilError { first, rest })
     }
 }
 
@@ -282,7 +240,6 @@ impl<'a, M: StableHostMemory> GuestMemorySliceIterator<'a, MS<'a, M>> for Slices
 struct UntilError<'a, M: StableHostMemory> {
     first: Option<VolatileSlice<'a, MS<'a, M>>>,
     rest: Rest<'a, M>,
-    _pin: Option<Pin<'a>>,
 }
 
 impl<'a, M: StableHostMemory> Iterator for UntilError<'a, M> {
@@ -306,8 +263,7 @@ impl<'a, M: StableHostMemory> Iterator for UntilError<'a, M> {
 
 /// Returns whether all of an access is allowed and leads to memory. Nobody is told of a refusal.
 pub(super) fn check<M: StableHostMemory>(
-    memory: &M,
-    connection: &Connection<M>,
+    view: View<'_, M>,
     mut iova: u64,
     count: usize,
     wanted: Permissions,
@@ -316,14 +272,12 @@ pub(super) fn check<M: StableHostMemory>(
     if wraps {
         return false;
     }
-    match connection {
-        Connection::Open => GuestMemoryBackend::check_range(memory, GuestAddress(iova), count),
-        Connection::Blocked => count == 0,
-        Connection::Port(port) => {
-            // As for an access, so that what is read of the cache is covered by a grace period.
-            let _pin = port.pin();
+    match view {
+        View::Open(memory) => GuestMemoryBackend::check_range(memory, GuestAddress(iova), count),
+        View::Blocked => count == 0,
+        View::Port(port, map) => {
             while left > 0 {
-                let Ok(place) = port.resolve(iova, wanted) else {
+                let Ok(place) = port.resolve(map, iova, wanted) else {
                     return false;
                 };
                 let len = usize::try_from(place.room).unwrap_or(usize::MAX).min(left);

@@ -1,6 +1,7 @@
 //! The pins of one handle.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{OnceLock, PoisonError};
 
 use super::order::Order;
@@ -51,6 +52,26 @@ pub(crate) struct Claim {
 pub(crate) struct Pin<'a> {
     handle: &'a HandleState,
     claim: Claim,
+}
+
+/// Shows that a pin is held for as long as `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct Held<'a>(PhantomData<&'a ()>);
+
+impl Pin<'_> {
+    /// Returns what shows that it is held.
+    #[inline]
+    pub const fn held(&self) -> Held<'_> {
+        Held(PhantomData)
+    }
+}
+
+impl Claim {
+    /// Returns what shows that it is held. It is not to be given back meanwhile.
+    #[inline]
+    pub const fn held(&self) -> Held<'_> {
+        Held(PhantomData)
+    }
 }
 
 impl Drop for Pin<'_> {

@@ -109,6 +109,44 @@ impl SetWords {
     pub(super) fn stamp(&self) -> u64 {
         self.0[STAMP - KEY]
     }
+
+    /// Returns the key of the cluster.
+    pub(super) fn key(&self) -> u64 {
+        self.0[0]
+    }
+
+    /// Returns the blocks that are there, each by its place in the cluster, and where they lead.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "fields are cut out of words"
+    )]
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (usize, Target)> + '_ {
+        (0..CLUSTER).filter_map(|block| {
+            let (word, shift) = half(block);
+            let bits = (self.0[word - KEY] >> shift) as u32;
+            let target = Target {
+                region: (self.0[REGIONS - KEY] >> (8 * block)) as u8,
+                page: bits >> PERMISSION_BITS,
+            };
+            (bits & PERMISSIONS as u32 != 0).then_some((block, target))
+        })
+    }
+
+    /// Returns the same with other numbers of regions, without the blocks in those that have none.
+    pub(super) fn renumbered(&self, number: impl Fn(u8) -> Option<u8>) -> Self {
+        let mut words = *self;
+        for (block, target) in self.blocks() {
+            let bits = |region: u8| u64::from(region) << (8 * block);
+            if let Some(number) = number(target.region) {
+                let regions = &mut words.0[REGIONS - KEY];
+                *regions = *regions & !bits(u8::MAX) | bits(number);
+            } else {
+                let (word, shift) = half(block);
+                words.0[word - KEY] &= !(PERMISSIONS << shift);
+            }
+        }
+        words
+    }
 }
 
 /// Returns the words of `set`, if it holds an entry. Nobody may write to it meanwhile.

@@ -18,7 +18,8 @@ impl<M: GuestMemoryBackend> Shared<M> {
             .collect();
         // Bus masters and vCPUs need the registers; walking all tables takes long.
         drop(registers);
-        let tables = GuestTables(&*self.memory);
+        let memory = self.memory.get();
+        let tables = GuestTables(&*memory);
         regimes.iter().map(|regime| count(&tables, regime)).sum()
     }
 }

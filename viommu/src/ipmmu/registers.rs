@@ -190,7 +190,8 @@ impl Registers {
         }
     }
 
-    /// Restores `saved`, as far as registers can hold it, or nothing of it.
+    /// Restores `saved`, as far as registers can hold it, or nothing of it. Instances and uTLBs
+    /// that were added to the configuration since are as after a reset.
     pub(super) fn restore(
         &mut self,
         features: &Features,
@@ -201,16 +202,27 @@ impl Registers {
             return Err(RestoreError::Version(*version));
         }
         // All shapes are checked before the first change.
-        check_shape("instances", instances.len(), self.instances.len())?;
+        check_room("instances", instances.len(), self.instances.len())?;
         for (mine, saved) in self.instances.iter().zip(instances) {
             check_shape("contexts", saved.contexts.len(), mine.contexts.len())?;
-            check_shape("uTLBs", saved.utlbs.len(), mine.utlbs.len())?;
+            check_room("uTLBs", saved.utlbs.len(), mine.utlbs.len())?;
         }
+        let none = InstanceState::default();
+        let instances = instances.iter().chain(std::iter::repeat(&none));
         for (mine, saved) in self.instances.iter_mut().zip(instances) {
-            mine.restore(features, saved);
+            let mut saved = saved.clone();
+            let (contexts, utlbs) = (mine.contexts.len(), mine.utlbs.len());
+            saved.contexts.resize_with(contexts, Default::default);
+            saved.utlbs.resize_with(utlbs, Default::default);
+            mine.restore(features, &saved);
         }
         Ok(())
     }
+}
+
+/// Checks that there is room for what is saved.
+fn check_room(what: &'static str, found: usize, expected: usize) -> Result<(), RestoreError> {
+    check_shape(what, found.max(expected), expected)
 }
 
 fn check_shape(what: &'static str, found: usize, expected: usize) -> Result<(), RestoreError> {

@@ -81,7 +81,10 @@ impl<M: GuestMemoryBackend> Shared<M> {
     /// Returns the valid entries of the table at a physical address; none where no memory is.
     fn valid_entries(&self, table: u64) -> Vec<u32> {
         let mut bytes = [0; ENTRIES as usize * 4];
-        let read = self.memory.read_slice(&mut bytes, GuestAddress(table));
+        let read = self
+            .memory
+            .get()
+            .read_slice(&mut bytes, GuestAddress(table));
         let (words, _) = bytes.as_chunks::<4>();
         let entries = words.iter().map(|&word| u32::from_le_bytes(word));
         let valid = entries.filter(|&entry| Entry::from_bits(entry).valid());

@@ -24,7 +24,8 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
     pub(super) fn operate(&self, bank: usize, operation: Operation, iova: u32) {
         // Copied, so that the walk, which reads guest memory, holds no lock.
         let state = self.shared.registers().state.banks[bank];
-        let tables = GuestTables(&*self.shared.memory);
+        let memory = self.shared.memory.get();
+        let tables = GuestTables(&*memory);
         let iova = u64::from(iova);
         let found = if state.sctlr().m() {
             let regime = state.regime(self.shared.config.shape, operation.privileged);

@@ -140,6 +140,11 @@ impl Chain {
 pub(super) struct ScatteredWord(pub [Segment; 4]);
 
 impl ScatteredWord {
+    /// Returns whether it is four bytes: a saved one may be anything.
+    pub fn is_whole(&self) -> bool {
+        total(&self.0) == 4
+    }
+
     /// Writes the four bytes; returns whether all could be written.
     pub fn write(&self, mem: &impl GuestMemory, bytes: [u8; 4]) -> bool {
         // Places that are not in use have length 0, and are passed over.

@@ -10,9 +10,12 @@ use crate::event::Observer;
 use crate::inject::Faults;
 use crate::unit::CacheConfig;
 
-/// Most endpoints of one device: with the domains that they may need, a quarter of what the
-/// translation cache can tell apart.
-pub const MAX_ENDPOINTS: usize = 4096;
+/// Most endpoints of one device at a time, if the configuration does not say otherwise: with the
+/// domains that they may need, a quarter of what the translation cache can tell apart.
+pub const DEFAULT_MAX_ENDPOINTS: usize = 4096;
+
+/// The greatest [`VirtioIommuConfig::max_endpoints`]: 128 MiB of host memory.
+pub const MOST_ENDPOINTS: usize = 1 << 24;
 
 /// Most mappings of all domains together, if the configuration does not say otherwise: 4 GiB in
 /// single pages, for about 100 MiB of host memory. A MAP beyond is answered with NOMEM.
@@ -63,8 +66,12 @@ impl EndpointConfig {
 /// A virtio-iommu device. Each feature is offered if its part is there.
 #[derive(Clone, Debug)]
 pub struct VirtioIommuConfig {
-    /// The endpoints. The translation path counts them in this order.
+    /// The endpoints. The translation path counts them in this order; one that is
+    /// [added](super::VirtioIommu::add_endpoint) later gets the lowest number that is free.
     pub endpoints: Vec<EndpointConfig>,
+    /// Most endpoints at a time: each takes 8 bytes of host memory from the start. Translations of
+    /// more than 16320 domains at a time work, but are not all cached.
+    pub max_endpoints: usize,
     /// Sizes of pages; the lowest bit is the granule, others are hints for the driver.
     pub page_size_mask: u64,
     /// INPUT_RANGE: first and last IOVA that can be mapped.
@@ -95,6 +102,7 @@ impl VirtioIommuConfig {
     pub fn new(endpoints: impl IntoIterator<Item = EndpointConfig>) -> Self {
         Self {
             endpoints: endpoints.into_iter().collect(),
+            max_endpoints: DEFAULT_MAX_ENDPOINTS,
             page_size_mask: !0xfff,
             input_range: Some((0, u64::MAX)),
             domain_range: Some((0, u32::MAX)),
@@ -166,8 +174,14 @@ impl VirtioIommuConfig {
         if self.probe_size.is_some_and(|size| size > MAX_PROBE_SIZE) {
             return Err(ConfigError::ProbeSize);
         }
-        if self.endpoints.len() > MAX_ENDPOINTS {
-            return Err(ConfigError::Endpoints(self.endpoints.len()));
+        if self.max_endpoints > MOST_ENDPOINTS {
+            return Err(ConfigError::MaxEndpoints(self.max_endpoints));
+        }
+        if self.endpoints.len() > self.max_endpoints {
+            return Err(ConfigError::Endpoints {
+                count: self.endpoints.len(),
+                max_endpoints: self.max_endpoints,
+            });
         }
         let mut ids = BTreeSet::new();
         for endpoint in &self.endpoints {
@@ -179,7 +193,11 @@ impl VirtioIommuConfig {
         Ok(())
     }
 
-    fn check_reserved(&self, endpoint: &EndpointConfig) -> Result<(), ConfigError> {
+    /// Checks the reserved regions of an endpoint.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(super) fn check_reserved(&self, endpoint: &EndpointConfig) -> Result<(), ConfigError> {
         let EndpointConfig { id, reserved } = endpoint;
         let id = *id;
         let mut sorted = reserved.clone();
@@ -225,8 +243,18 @@ pub enum ConfigError {
     #[error("the probe size of a virtio-iommu can be at most {MAX_PROBE_SIZE} bytes")]
     ProbeSize,
     /// Too many endpoints.
-    #[error("a virtio-iommu cannot have {0} endpoints: the limit is {MAX_ENDPOINTS}")]
-    Endpoints(usize),
+    #[error(
+        "this virtio-iommu cannot have {count} endpoints: its limit (`max_endpoints`) is {max_endpoints}"
+    )]
+    Endpoints {
+        /// How many were asked for.
+        count: usize,
+        /// The limit of the configuration.
+        max_endpoints: usize,
+    },
+    /// The limit itself is too high.
+    #[error("the limit of endpoints (`max_endpoints`) cannot be {0}: {MOST_ENDPOINTS} is the most")]
+    MaxEndpoints(usize),
     /// Two endpoints of one number.
     #[error("a virtio-iommu cannot have two endpoints with the number {0}")]
     Twice(u32),

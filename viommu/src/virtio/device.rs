@@ -6,9 +6,12 @@ use std::sync::Arc;
 use vm_memory::{GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 use super::batch::Batch;
-use super::config::{ConfigError, Observers, ReportsWaiting, RequestObserver, VirtioIommuConfig};
-use super::domains::Domains;
+use super::config::{
+    ConfigError, EndpointConfig, Observers, ReportsWaiting, RequestObserver, VirtioIommuConfig,
+};
+use super::domains::{Domains, SPARE_SLOTS};
 use super::events::ReportCounters;
+use super::listeners::Listening;
 use super::shared::Shared;
 use super::spec::{CONFIG_SIZE, config, feature};
 use crate::dma::DmaSpace;
@@ -26,6 +29,7 @@ pub struct VirtioIommu<M = GuestMemoryMmap<()>> {
     pub(super) unit: Arc<TranslationUnit<M>>,
     pub(super) observer: Option<Arc<dyn RequestObserver>>,
     pub(super) batch: Batch,
+    pub(super) listeners: Vec<Listening>,
 }
 
 impl<M> fmt::Debug for VirtioIommu<M> {
@@ -73,7 +77,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
     /// If there is no such device.
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "endpoints have different 32-bit numbers, and there are few more slots"
+        reason = "`check` bounds the number of endpoints"
     )]
     pub fn new(
         memory: Arc<M>,
@@ -82,12 +86,13 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         observers: Observers,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        check_reserved_against_ram(&config, &*memory)?;
+        check_reserved_against_ram(&config, &config.endpoints, &*memory)?;
         let domains = Domains::new(&config);
         let unit = UnitConfig {
-            endpoints: config.endpoints.len() as u32,
+            // Places for those that are added later, so that an access finds them without a lock.
+            endpoints: config.max_endpoints as u32,
             // The translation path knows domains by slot: the driver's numbers are sparse.
-            domains: Domains::slots(&config) as u32,
+            domains: (config.max_endpoints + SPARE_SLOTS) as u32,
             initial: domains.unattached(),
         };
         let shared = Shared::new(domains, waiting, config.faults.injected());
@@ -105,21 +110,23 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             unit,
             observer: requests,
             batch: Batch::default(),
+            listeners: Vec::new(),
         })
     }
 }
 
-/// Checks that no reserved region is RAM where endpoints can bypass the device: they would reach
-/// what is there.
-fn check_reserved_against_ram(
+/// Checks that no reserved region of `endpoints` is RAM where endpoints can bypass the device: they
+/// would reach what is there.
+pub(super) fn check_reserved_against_ram(
     config: &VirtioIommuConfig,
+    endpoints: &[EndpointConfig],
     memory: &impl GuestMemoryBackend,
 ) -> Result<(), ConfigError> {
     // Without bypass all accesses are translated, and MAP refuses reserved regions.
     if config.features() & (feature::BYPASS | feature::BYPASS_CONFIG) == 0 {
         return Ok(());
     }
-    for endpoint in &config.endpoints {
+    for endpoint in endpoints {
         for reserved in &endpoint.reserved {
             let mut regions = memory.iter();
             if regions.any(|region| {
@@ -149,7 +156,7 @@ impl<M> VirtioIommu<M> {
         &self.unit
     }
 
-    /// Returns its configuration.
+    /// Returns its configuration, with the endpoints that there are now.
     pub fn config(&self) -> &VirtioIommuConfig {
         &self.config
     }
@@ -262,7 +269,7 @@ impl<M> VirtioIommu<M> {
     /// Returns the number of the domain that an endpoint is attached to.
     pub fn domain_of(&self, endpoint: u32) -> Option<u32> {
         let domains = self.shared.domains();
-        let endpoint = &domains.endpoints()[domains.endpoint(endpoint)?];
+        let endpoint = domains.endpoints.get(domains.endpoint(endpoint)?)?;
         domains.domain_of(endpoint).map(|domain| domain.id)
     }
 
@@ -272,9 +279,12 @@ impl<M> VirtioIommu<M> {
     }
 
     /// Brings the attachments of all endpoints to what they should be.
-    pub(super) fn attach_all(&self) {
+    pub(super) fn attach_all(&mut self) {
+        // Before the change, as they are of requests.
+        self.lead_unattached();
+        self.commit_listeners();
         let domains = self.shared.domains();
-        let count = domains.endpoints().len();
+        let count = domains.endpoints.positions();
         let wanted: Vec<_> = (0..count).map(|n| domains.attachment_of(n)).collect();
         // Attaching tells observers, who may ask for names of domains.
         drop(domains);

@@ -1,8 +1,7 @@
-//! Endpoints, domains and mappings, and what requests do to them.
+//! Endpoints, domains and mappings.
 //!
-//! Everything here is checked before anything is changed: a request that is refused leaves no
-//! trace. Nothing here knows of queues, memory or the translation cache; what has to be told to
-//! those comes back as [`Effects`].
+//! What requests do to them is in `plans`. Nothing here knows of queues, memory or the translation
+//! cache; what has to be told to those comes back as [`Effects`].
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -11,9 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use super::config::VirtioIommuConfig;
-use super::mappings::{Entry, Mappings};
-use super::spec::{Status, attach_flag, feature, map_flag};
+use super::config::{EndpointConfig, VirtioIommuConfig};
+use super::endpoints::{Endpoint, Endpoints};
+use super::mappings::Mappings;
+use super::spec::{Status, feature};
 use crate::attachment::Attachment;
 use crate::fault::{DomainId, EndpointId, FaultReason};
 use crate::model::{Mapping, Miss};
@@ -34,18 +34,7 @@ pub(super) struct Domain {
     /// How many endpoints are attached to it.
     endpoints: usize,
     /// Reserved regions of its endpoints, each with the number of endpoints that have it.
-    reserved: BTreeMap<(u64, u64), usize>,
-}
-
-/// An endpoint.
-#[derive(Debug)]
-pub(super) struct Endpoint {
-    /// Its number, as the driver knows it.
-    pub id: u32,
-    /// The slot of the domain that it is attached to.
-    pub slot: Option<u32>,
-    /// Its reserved regions.
-    reserved: Vec<(u64, u64)>,
+    pub reserved: BTreeMap<(u64, u64), usize>,
 }
 
 /// What a request changed that the translation path must know of.
@@ -80,46 +69,34 @@ impl From<Status> for Refusal {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Addresses are multiples of this plus one.
-    granule_mask: u64,
-    input_range: (u64, u64),
-    domain_range: (u32, u32),
-    max_mappings: usize,
+    pub granule_mask: u64,
+    pub input_range: (u64, u64),
+    pub domain_range: (u32, u32),
+    pub max_mappings: usize,
 }
 
 /// All that the driver has set up.
 #[derive(Debug)]
 pub(super) struct Domains {
-    limits: Limits,
+    pub limits: Limits,
     /// Features that are offered.
     offered: u64,
     /// Features that are negotiated.
     pub features: u64,
     /// The field `bypass`.
     pub bypass: bool,
-    endpoints: Vec<Endpoint>,
-    endpoints_by_id: BTreeMap<u32, usize>,
-    slots: Vec<Option<Domain>>,
-    slots_by_id: BTreeMap<u32, u32>,
+    pub endpoints: Endpoints,
+    pub slots: Vec<Option<Domain>>,
+    pub slots_by_id: BTreeMap<u32, u32>,
     /// Slots that a new domain may have.
-    free: Vec<u32>,
+    pub free: Vec<u32>,
     /// Mappings of all domains.
-    mappings: usize,
+    pub mappings: usize,
 }
 
 impl Domains {
     /// Creates the state out of reset.
     pub fn new(config: &VirtioIommuConfig) -> Self {
-        let endpoint = |endpoint: &super::config::EndpointConfig| Endpoint {
-            id: endpoint.id,
-            slot: None,
-            reserved: endpoint
-                .reserved
-                .iter()
-                .map(|r| (r.first, r.last))
-                .collect(),
-        };
-        let slots = Self::slots(config);
-        let ids = config.endpoints.iter().map(|endpoint| endpoint.id);
         Self {
             limits: Limits {
                 // The lowest bit is the granule: one less has all bits below it set.
@@ -132,19 +109,62 @@ impl Domains {
             offered: config.features(),
             features: 0,
             bypass: config.bypass_config.unwrap_or(false),
-            endpoints: config.endpoints.iter().map(endpoint).collect(),
-            endpoints_by_id: ids.zip(0..).collect(),
-            slots: (0..slots).map(|_| None).collect(),
+            endpoints: Endpoints::default(),
+            slots: Vec::new(),
             slots_by_id: BTreeMap::new(),
-            // Popped from the end: the lowest slot first.
-            free: (0..slots as u32).rev().collect(),
+            free: Vec::new(),
             mappings: 0,
         }
+        .with(Endpoints::new(&config.endpoints))
     }
 
-    /// Returns the number of slots of a device of this configuration.
-    pub fn slots(config: &VirtioIommuConfig) -> usize {
-        config.endpoints.len() + SPARE_SLOTS
+    /// Returns the state out of reset of the same device, with the same endpoints in the same
+    /// places.
+    pub fn fresh(&self, config: &VirtioIommuConfig) -> Self {
+        let fresh = Self {
+            endpoints: Endpoints::default(),
+            ..Self::new(config)
+        };
+        fresh.with(self.endpoints.unattached())
+    }
+
+    fn with(mut self, endpoints: Endpoints) -> Self {
+        self.endpoints = endpoints;
+        self.make_slots(self.endpoints.len() + SPARE_SLOTS);
+        self
+    }
+
+    /// Detaches an endpoint, which is blocked from now on.
+    pub fn block_endpoint(&mut self, position: usize) -> Effects {
+        let mut effects = self.leave(position);
+        if let Some(endpoint) = self.endpoints.get_mut(position) {
+            endpoint.blocked = true;
+        }
+        effects.attach = Some((EndpointId(position as u32), Attachment::Blocked));
+        effects
+    }
+
+    /// Makes sure that there are at least `count` slots.
+    fn make_slots(&mut self, count: usize) {
+        let (old, count) = (self.slots.len(), count.max(self.slots.len()));
+        self.slots.resize_with(count, || None);
+        // Popped from the end: the lowest slot first, and new ones after those that were there.
+        let new = (old as u32..count as u32).rev();
+        self.free.splice(0..0, new);
+    }
+
+    /// Adds an endpoint at a position that is free, attached to nothing.
+    pub fn add_endpoint(&mut self, position: usize, config: &EndpointConfig) {
+        self.endpoints.insert(position, Endpoint::new(config));
+        self.make_slots(self.endpoints.len() + SPARE_SLOTS);
+    }
+
+    /// Detaches an endpoint and removes it.
+    pub fn remove_endpoint(&mut self, position: usize) -> Effects {
+        let mut effects = self.leave(position);
+        self.endpoints.remove(position);
+        effects.attach = Some((EndpointId(position as u32), Attachment::Blocked));
+        effects
     }
 
     /// Returns the attachment of endpoints that are attached to nothing.
@@ -162,13 +182,9 @@ impl Domains {
         }
     }
 
-    pub fn endpoints(&self) -> &[Endpoint] {
-        &self.endpoints
-    }
-
     /// Returns the position of the endpoint of this number.
     pub fn endpoint(&self, id: u32) -> Option<usize> {
-        self.endpoints_by_id.get(&id).copied()
+        self.endpoints.position(id)
     }
 
     /// Returns the domains by ascending number.
@@ -189,16 +205,21 @@ impl Domains {
     }
 
     /// Moves each domain, by its number, to a slot, and lets `free` be the slots that are free.
-    /// Returns `None`, and leaves nothing useful, unless that is each slot once.
-    pub fn place(&mut self, wanted: &BTreeMap<u32, u32>, free: &[u32]) -> Option<()> {
-        let count = self.slots.len();
+    /// Returns `None`, and leaves nothing useful, unless that is each slot once, of at most `most`.
+    /// Slots that there were not yet when the state was saved are free.
+    pub fn place(&mut self, wanted: &BTreeMap<u32, u32>, free: &[u32], most: usize) -> Option<()> {
         let mut all: Vec<u32> = wanted.values().chain(free).copied().collect();
+        let count = all.len();
         all.sort_unstable();
-        if !all.into_iter().eq(0..count as u32) || !wanted.keys().eq(self.slots_by_id.keys()) {
+        if count > most
+            || !all.into_iter().eq(0..count as u32)
+            || !wanted.keys().eq(self.slots_by_id.keys())
+        {
             return None;
         }
+        let needed = self.slots.len();
         let mut moved: Vec<Option<Domain>> = (0..count).map(|_| None).collect();
-        let mut new_slots = vec![0; count];
+        let mut new_slots = vec![0; needed];
         for (id, slot) in &mut self.slots_by_id {
             let new = wanted[id];
             moved[new as usize] = self.slots[*slot as usize].take();
@@ -210,6 +231,7 @@ impl Domains {
         }
         self.slots = moved;
         self.free = free.to_vec();
+        self.make_slots(needed);
         Some(())
     }
 
@@ -222,6 +244,16 @@ impl Domains {
     pub fn number(&self, DomainId(slot): DomainId) -> Option<u32> {
         let domain = self.slots.get(slot as usize)?.as_ref()?;
         Some(domain.id)
+    }
+
+    /// Returns the mappings of the domain in a slot that allow anything.
+    pub fn mappings_of(&self, slot: u32) -> Vec<Mapping> {
+        let domain = self.slots.get(slot as usize).and_then(Option::as_ref);
+        let mappings = domain.and_then(|domain| domain.mappings.as_ref());
+        let all = mappings.into_iter().flat_map(Mappings::iter);
+        let all = all.map(|(first, entry)| entry.mapping(first));
+        all.filter(|mapping| mapping.permissions != Permissions::No)
+            .collect()
     }
 
     /// Returns the number of mappings of all domains.
@@ -259,7 +291,7 @@ impl Domains {
         }
     }
 
-    fn attachment(&self, slot: Option<u32>) -> Attachment {
+    pub fn attachment(&self, slot: Option<u32>) -> Attachment {
         let domain = slot.and_then(|slot| Some((slot, self.slots.get(slot as usize)?.as_ref()?)));
         match domain {
             None => self.unattached(),
@@ -270,165 +302,28 @@ impl Domains {
 
     /// Returns the attachment of an endpoint, by its position.
     pub fn attachment_of(&self, endpoint: usize) -> Attachment {
-        self.attachment(self.endpoints.get(endpoint).and_then(|e| e.slot))
-    }
-
-    /// Returns the slot and the domain that MAP or UNMAP names, which must have mappings.
-    fn translated(&mut self, id: u32) -> Result<(u32, &mut Domain), Status> {
-        let slot = *self.slots_by_id.get(&id).ok_or(Status::NoEnt)?;
-        let domain = self.slots[slot as usize].as_mut().ok_or(Status::NoEnt)?;
-        if domain.mappings.is_none() {
-            return Err(Status::Inval);
+        match self.endpoints.get(endpoint) {
+            None
+            | Some(Endpoint {
+                slot: None,
+                blocked: true,
+                ..
+            }) => Attachment::Blocked,
+            Some(endpoint) => self.attachment(endpoint.slot),
         }
-        Ok((slot, domain))
     }
 }
 
-/// Requests.
+/// Parts of requests.
 impl Domains {
-    /// Executes ATTACH (5.13.6.3).
-    pub fn attach(
-        &mut self,
-        id: u32,
-        endpoint: u32,
-        flags: u32,
-        reserved: u32,
-    ) -> Result<Effects, Refusal> {
-        let known = if self.features & feature::BYPASS_CONFIG != 0 {
-            attach_flag::BYPASS
-        } else {
-            0
-        };
-        if reserved != 0 || flags & !known != 0 {
-            return Err(Status::Inval.into());
-        }
-        let endpoint = self.endpoint(endpoint).ok_or(Status::NoEnt)?;
-        let (first, last) = self.limits.domain_range;
-        if !(first..=last).contains(&id) {
-            return Err(Status::Range.into());
-        }
-        let bypass = flags & attach_flag::BYPASS != 0;
-        let existing = self.slots_by_id.get(&id).copied();
-        if let Some(slot) = existing {
-            // Cannot happen: a number is known as long as its domain exists.
-            let domain = self.slots[slot as usize].as_ref().ok_or(Status::DevErr)?;
-            if domain.mappings.is_none() != bypass {
-                return Err(Status::Inval.into());
-            }
-            // Attached to it already: nothing changes.
-            if self.endpoints[endpoint].slot == existing {
-                return Ok(Effects::default());
-            }
-            let mapped = |(first, last): &(u64, u64)| {
-                let mappings = domain.mappings.as_ref();
-                mappings.is_some_and(|mappings| mappings.overlaps(*first, *last))
-            };
-            if self.endpoints[endpoint].reserved.iter().any(mapped) {
-                return Err(Status::Unsupp.into());
-            }
-        }
-        // The last step that can be refused; it comes before the endpoint leaves its old domain.
-        let slot = match existing {
-            Some(slot) => slot,
-            None => self.create(id, bypass)?,
-        };
-        // Attaching to another domain detaches from the first.
-        let mut effects = self.leave(endpoint);
-        self.join(endpoint, slot);
-        effects.attach = Some((EndpointId(endpoint as u32), self.attachment(Some(slot))));
-        Ok(effects)
-    }
-
-    /// Executes DETACH (5.13.6.4).
-    pub fn detach(&mut self, id: u32, endpoint: u32) -> Result<Effects, Refusal> {
-        let endpoint = self.endpoint(endpoint).ok_or(Status::NoEnt)?;
-        let slot = *self.slots_by_id.get(&id).ok_or(Status::Inval)?;
-        if self.endpoints[endpoint].slot != Some(slot) {
-            return Err(Status::Inval.into());
-        }
-        let mut effects = self.leave(endpoint);
-        effects.attach = Some((EndpointId(endpoint as u32), self.unattached()));
-        Ok(effects)
-    }
-
-    /// Executes MAP (5.13.6.5).
-    pub fn map(
-        &mut self,
-        id: u32,
-        first: u64,
-        last: u64,
-        address: u64,
-        flags: u32,
-    ) -> Result<(), Refusal> {
-        let mmio = if self.features & feature::MMIO != 0 {
-            map_flag::MMIO
-        } else {
-            0
-        };
-        if flags & !(map_flag::READ | map_flag::WRITE | mmio) != 0 {
-            return Err(Status::Inval.into());
-        }
-        // Read before the domain is borrowed; refused last, so that a wrong request is told what is
-        // wrong with it.
-        let limits = self.limits;
-        let full = self.mappings >= limits.max_mappings;
-        let (_, domain) = self.translated(id)?;
-        if first > last {
-            return Err(Status::Inval.into());
-        }
-        // `last + 1` wraps to 0 for the last byte of the address space, which is aligned.
-        let aligned = (first | address | last.wrapping_add(1)) & limits.granule_mask == 0;
-        let within = first >= limits.input_range.0 && last <= limits.input_range.1;
-        if !aligned || !within || address.checked_add(last - first).is_none() {
-            return Err(Status::Range.into());
-        }
-        // Reserved regions of one endpoint do not overlap, those of several endpoints may: all that
-        // begin below are looked at.
-        let mut below = domain.reserved.range(..=(last, u64::MAX)).rev();
-        if below.any(|((_, end), _)| *end >= first) {
-            return Err(Status::Inval.into());
-        }
-        let mappings = domain.mappings.as_mut().ok_or(Status::Inval)?;
-        if mappings.overlaps(first, last) {
-            return Err(Status::Inval.into());
-        }
-        if full {
-            return Err(Status::NoMem.into());
-        }
-        let entry = Entry {
-            last,
-            address,
-            flags,
-        };
-        mappings.insert(first, entry);
-        self.mappings += 1;
-        Ok(())
-    }
-
-    /// Executes UNMAP (5.13.6.6).
-    pub fn unmap(&mut self, id: u32, first: u64, last: u64) -> Result<Effects, Refusal> {
-        let (slot, domain) = self.translated(id)?;
-        if first > last {
-            return Err(Status::Inval.into());
-        }
-        // A range that cuts a mapping in two is refused as a whole (5.13.6.6).
-        let mappings = domain.mappings.as_mut().ok_or(Status::Inval)?;
-        let removed = mappings.remove(first, last).map_err(|_| Status::Range)?;
-        self.mappings -= removed.count;
-        Ok(Effects {
-            invalid: removed.hull.map(|(first, last)| (slot, first, last)),
-            garbage: (removed.rest.len() > 0).then_some(removed.rest),
-            ..Effects::default()
-        })
-    }
-
     /// Detaches everything and forgets what was negotiated. Returns the slots that were given up,
     /// and all mappings.
     pub fn reset(&mut self) -> (Vec<u32>, Vec<Mappings>) {
         self.features = 0;
         self.mappings = 0;
-        for endpoint in &mut self.endpoints {
+        for endpoint in self.endpoints.iter_mut() {
             endpoint.slot = None;
+            endpoint.blocked = false;
         }
         let given_up: Vec<u32> = std::mem::take(&mut self.slots_by_id)
             .into_values()
@@ -440,12 +335,9 @@ impl Domains {
         let gone = gone.collect();
         (given_up, gone)
     }
-}
 
-/// Parts of requests.
-impl Domains {
     /// Creates a domain without endpoints.
-    fn create(&mut self, id: u32, bypass: bool) -> Result<u32, Refusal> {
+    pub fn create(&mut self, id: u32, bypass: bool) -> Result<u32, Refusal> {
         // The free slots may be used up while earlier ones wait for the end of a grace period.
         let slot = self.free.pop().ok_or(Refusal::Later)?;
         self.slots[slot as usize] = Some(Domain {
@@ -459,31 +351,42 @@ impl Domains {
     }
 
     /// Attaches an endpoint that is attached to nothing.
-    fn join(&mut self, endpoint: usize, slot: u32) {
-        self.endpoints[endpoint].slot = Some(slot);
+    pub fn join(&mut self, position: usize, slot: u32) {
+        let Some(endpoint) = self.endpoints.get_mut(position) else {
+            return;
+        };
+        endpoint.slot = Some(slot);
+        endpoint.blocked = false;
         if let Some(domain) = &mut self.slots[slot as usize] {
             domain.endpoints += 1;
-            for region in &self.endpoints[endpoint].reserved {
-                *domain.reserved.entry(*region).or_default() += 1;
+            for region in &endpoint.reserved {
+                *domain
+                    .reserved
+                    .entry((region.first, region.last))
+                    .or_default() += 1;
             }
         }
     }
 
     /// Detaches an endpoint, if it is attached. A domain without endpoints ceases to exist.
-    fn leave(&mut self, endpoint: usize) -> Effects {
+    pub fn leave(&mut self, position: usize) -> Effects {
         let mut effects = Effects::default();
-        let Some(slot) = self.endpoints[endpoint].slot.take() else {
+        let Some(endpoint) = self.endpoints.get_mut(position) else {
+            return effects;
+        };
+        let Some(slot) = endpoint.slot.take() else {
             return effects;
         };
         let Some(domain) = &mut self.slots[slot as usize] else {
             return effects;
         };
         domain.endpoints -= 1;
-        for region in &self.endpoints[endpoint].reserved {
-            if let Some(count) = domain.reserved.get_mut(region) {
+        for region in &endpoint.reserved {
+            let region = (region.first, region.last);
+            if let Some(count) = domain.reserved.get_mut(&region) {
                 *count -= 1;
                 if *count == 0 {
-                    domain.reserved.remove(region);
+                    domain.reserved.remove(&region);
                 }
             }
         }

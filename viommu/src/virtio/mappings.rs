@@ -18,6 +18,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Returns the mapping from this first IOVA on.
+    pub fn mapping(&self, first: u64) -> Mapping {
+        Mapping {
+            first,
+            last: self.last,
+            address: self.address,
+            permissions: self.permissions(),
+        }
+    }
+
     fn permissions(&self) -> Permissions {
         match (
             self.flags & map_flag::READ != 0,
@@ -36,15 +46,16 @@ impl Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Splits;
 
-/// What an unmapping removed.
-#[derive(Debug, Default)]
-pub(super) struct Removed {
-    /// First and last IOVA of what was removed, if anything was.
-    pub hull: Option<(u64, u64)>,
-    /// Number of mappings.
-    pub count: usize,
-    /// The mappings themselves, if there were so many that freeing them is better done elsewhere.
-    pub rest: Mappings,
+/// Mappings that a range covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Covered {
+    /// The range.
+    first: u64,
+    last: u64,
+    /// First and last IOVA of the mappings.
+    pub hull: (u64, u64),
+    /// Whether it is one mapping.
+    one: bool,
 }
 
 /// Mappings that do not overlap, by first IOVA. Ranges are inclusive: the whole of 64 bits can be
@@ -66,12 +77,7 @@ impl Mappings {
     /// Returns the mapping that contains `iova`.
     pub fn find(&self, iova: u64) -> Option<Mapping> {
         let (first, entry) = self.0.floor(iova)?;
-        (entry.last >= iova).then(|| Mapping {
-            first,
-            last: entry.last,
-            address: entry.address,
-            permissions: entry.permissions(),
-        })
+        (entry.last >= iova).then(|| entry.mapping(first))
     }
 
     /// Returns whether anything in `first..=last` is mapped.
@@ -88,32 +94,34 @@ impl Mappings {
         self.0.insert(first, entry);
     }
 
-    /// Removes all mappings in `first..=last`, in time proportional to their number.
+    /// Returns the mappings in `first..=last`, if there are any.
     ///
     /// # Errors
-    /// If a mapping is partly in the range. Then nothing is removed.
-    pub fn remove(&mut self, first: u64, last: u64) -> Result<Removed, Splits> {
+    /// If a mapping is partly in the range.
+    pub fn covered(&self, first: u64, last: u64) -> Result<Option<Covered>, Splits> {
         // Of mappings that do not overlap, only the first and the last one that the range meets can
         // stick out.
         let Some((last_first, last_entry)) = self.0.floor(last) else {
-            return Ok(Removed::default());
+            return Ok(None);
         };
         let last_last = last_entry.last;
         // It ends before the range begins, and so do all those before it.
         if last_last < first {
-            return Ok(Removed::default());
+            return Ok(None);
         }
         if last_last > last || last_first < first {
             return Err(Splits);
         }
         let before = last_first.checked_sub(1).and_then(|at| self.0.floor(at));
+        let covered = |begin, one| Covered {
+            first,
+            last,
+            hull: (begin, last_last),
+            one,
+        };
         if before.is_none_or(|(_, entry)| entry.last < first) {
             // One mapping: by far the most frequent.
-            return Ok(Removed {
-                hull: Some((last_first, last_last)),
-                count: self.0.remove(last_first, last_first),
-                rest: Self::default(),
-            });
+            return Ok(Some(covered(last_first, true)));
         }
         let sticks_out = self
             .0
@@ -122,22 +130,27 @@ impl Mappings {
         if sticks_out {
             return Err(Splits);
         }
-        Ok(self.remove_many(first, last, last_last))
+        let begin = self.0.ceiling(first);
+        Ok(begin.map(|(begin, _)| covered(begin, false)))
     }
 
-    #[cold]
-    fn remove_many(&mut self, first: u64, last: u64, last_last: u64) -> Removed {
-        // Looked up first: after the removal nothing tells where it began.
-        let hull = (self.0.ceiling(first)).map(|(begin, _)| (begin, last_last));
+    /// Removes mappings, in time proportional to their number; returns how many, and they
+    /// themselves if there were so many that freeing them is better done elsewhere.
+    pub fn remove(&mut self, covered: &Covered) -> (usize, Self) {
+        let Covered {
+            first, last, hull, ..
+        } = *covered;
+        if covered.one {
+            return (self.0.remove(hull.0, hull.0), Self::default());
+        }
         let before = first.checked_sub(1).and_then(|at| self.0.floor(at));
         let after = last.checked_add(1).and_then(|at| self.0.ceiling(at));
         // All that there is: the tree is handed over whole, to be freed where no lock is held.
-        let (count, rest) = if before.is_none() && after.is_none() {
+        if before.is_none() && after.is_none() {
             (self.len(), std::mem::take(self))
         } else {
             (self.0.remove(first, last), Self::default())
-        };
-        Removed { hull, count, rest }
+        }
     }
 }
 
@@ -186,7 +199,7 @@ mod tests {
         ];
         for (number, (mapped, (first, last), removed)) in (1..).zip(cases) {
             let mut mappings = with(mapped);
-            let result = mappings.remove(first, last).map(|r| r.count).ok();
+            let result = remove(&mut mappings, first, last).map(|r| r.0).ok();
             assert_eq!(result, removed, "example {number}");
             assert_eq!(mappings.len(), mapped.len() - removed.unwrap_or(0));
         }
@@ -197,14 +210,24 @@ mod tests {
         let mut whole = with(&[(0, u64::MAX)]);
         assert!(whole.overlaps(0, 0) && whole.overlaps(u64::MAX, u64::MAX));
         assert_eq!(whole.find(u64::MAX).unwrap().last, u64::MAX);
-        assert_eq!(whole.remove(1, u64::MAX).err(), Some(Splits));
-        assert_eq!(whole.remove(0, u64::MAX - 1).err(), Some(Splits));
-        let removed = whole.remove(0, u64::MAX).unwrap();
-        assert_eq!(removed.hull, Some((0, u64::MAX)));
+        assert_eq!(remove(&mut whole, 1, u64::MAX).err(), Some(Splits));
+        assert_eq!(remove(&mut whole, 0, u64::MAX - 1).err(), Some(Splits));
+        let removed = remove(&mut whole, 0, u64::MAX).unwrap();
+        assert_eq!(removed, (1, Some((0, u64::MAX))));
         let mut top = with(&[(u64::MAX, u64::MAX), (u64::MAX - 2, u64::MAX - 1)]);
-        assert_eq!(top.remove(u64::MAX, u64::MAX).unwrap().count, 1);
+        assert_eq!(remove(&mut top, u64::MAX, u64::MAX).unwrap().0, 1);
         assert_eq!(ranges(&top), [(u64::MAX - 2, u64::MAX - 1)]);
         assert!(top.find(u64::MAX).is_none());
+    }
+
+    /// How many mappings were removed, and from where to where.
+    type Removed = (usize, Option<(u64, u64)>);
+
+    fn remove(mappings: &mut Mappings, first: u64, last: u64) -> Result<Removed, Splits> {
+        Ok(match mappings.covered(first, last)? {
+            None => (0, None),
+            Some(covered) => (mappings.remove(&covered).0, Some(covered.hull)),
+        })
     }
 
     proptest! {
@@ -229,20 +252,20 @@ mod tests {
                         owner.is_some() && !range.contains(&at) && plain[range.clone()].contains(owner)
                     });
                     let before = mappings.clone();
-                    match mappings.remove(first, last) {
+                    match remove(&mut mappings, first, last) {
                         Err(Splits) => {
                             prop_assert!(cut);
                             prop_assert!(mappings.iter().eq(before.iter()));
                         }
-                        Ok(removed) => {
+                        Ok((count, hull)) => {
                             prop_assert!(!cut);
                             let owners: std::collections::BTreeSet<_> =
                                 plain[range.clone()].iter().flatten().collect();
-                            prop_assert_eq!(removed.count, owners.len());
+                            prop_assert_eq!(count, owners.len());
                             let some = |at: Option<usize>| at.map(|at| at as u64 + first);
                             let begin = some(plain[range.clone()].iter().position(Option::is_some));
                             let end = some(plain[range.clone()].iter().rposition(Option::is_some));
-                            prop_assert_eq!(removed.hull, begin.zip(end));
+                            prop_assert_eq!(hull, begin.zip(end));
                             plain[range].fill(None);
                         }
                     }

@@ -47,8 +47,12 @@ mod chain;
 mod config;
 mod device;
 mod domains;
+mod endpoints;
 mod events;
+mod hotplug;
+mod listeners;
 mod mappings;
+mod plans;
 mod process;
 mod requests;
 mod shared;
@@ -60,11 +64,14 @@ mod tree;
 mod tests;
 
 pub use config::{
-    ConfigError, DEFAULT_MAX_MAPPINGS, EndpointConfig, Exchange, MAX_ENDPOINTS, MAX_PROBE_SIZE,
-    Observers, ReportsWaiting, RequestObserver, ReservedKind, ReservedRegion, VirtioIommuConfig,
+    ConfigError, DEFAULT_MAX_ENDPOINTS, DEFAULT_MAX_MAPPINGS, EndpointConfig, Exchange,
+    MAX_PROBE_SIZE, MOST_ENDPOINTS, Observers, ReportsWaiting, RequestObserver, ReservedKind,
+    ReservedRegion, VirtioIommuConfig,
 };
 pub use device::{DomainNames, FeatureError, VirtioIommu};
 pub use events::{FaultReport, MAX_WAITING_REPORTS, ReportCounters};
+pub use hotplug::EndpointError;
+pub use listeners::ListenError;
 pub use process::{Quota, ServeError, Served};
 pub use requests::{ParseError, Request};
 pub use state::{

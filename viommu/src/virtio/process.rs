@@ -116,6 +116,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
             queue.disable_notification(mem)?;
             let before = left;
             while self.collect(queue, mem, &mut left, quota)? {
+                self.commit_listeners();
                 self.batch.seal(&self.unit, self.shared.injected.as_ref());
                 if !self.settle(queue, mem, &mut served)? {
                     // Notifications stay off: the transport polls until the batch is answered.
@@ -164,7 +165,7 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         mem: &impl GuestMemory,
         served: &mut Served,
     ) -> Result<bool, ServeError> {
-        served.pending = !self.batch.is_over(ROUNDS);
+        served.pending = !self.batch.is_over(ROUNDS) || !self.listeners_are_settled();
         self.batch.pending = served.pending;
         if served.pending {
             return Ok(false);
@@ -293,69 +294,23 @@ impl<M: StableHostMemory> VirtioIommu<M> {
 
     /// Executes a request other than PROBE.
     fn execute(&mut self, request: Request) -> Result<Status, Later> {
-        let mut domains = self.shared.domains_mut();
-        let mappings = domains.mapping_count();
-        let result = match request {
-            Request::Attach {
-                domain,
-                endpoint,
-                flags,
-                reserved,
-            } => domains.attach(domain, endpoint, flags, reserved),
-            Request::Detach { domain, endpoint } => domains.detach(domain, endpoint),
-            Request::Map {
-                domain,
-                first,
-                last,
-                address,
-                flags,
-            } => domains
-                .map(domain, first, last, address, flags)
-                // Refusals are never cached, so a new mapping invalidates nothing.
-                .map(|()| Effects::default()),
-            Request::Unmap {
-                domain,
-                first,
-                last,
-            } => domains.unmap(domain, first, last),
-            // Not reached: `answer` does not pass it on.
-            Request::Probe { .. } => Err(Refusal::Status(Status::Unsupp)),
-        };
-        // Saturates at 0 for MAP, after which there are more.
-        self.batch.removed += mappings.saturating_sub(domains.mapping_count());
+        let mappings = self.shared.domains().mapping_count();
         // Translations are invalidated and mappings freed without the lock, for which bus masters
         // wait.
-        drop(domains);
+        let result = if self.listeners.is_empty() {
+            self.shared.domains_mut().request(&request)
+        } else {
+            self.request_with_listeners(&request)
+        };
+        // Saturates at 0 for MAP, after which there are more.
+        let left = self.shared.domains().mapping_count();
+        self.batch.removed += mappings.saturating_sub(left);
         match result {
-            Ok(effects) => self.apply(effects),
+            Ok(effects) => self.note(effects),
             Err(Refusal::Status(status)) => return Ok(status),
             Err(Refusal::Later) => return Err(Later),
         }
         Ok(Status::Ok)
-    }
-
-    /// Tells the translation path what a request changed.
-    fn apply(&mut self, effects: Effects) {
-        let Effects {
-            attach,
-            invalid,
-            freed,
-            garbage,
-        } = effects;
-        if let Some((endpoint, to)) = attach {
-            let from = self.unit.attachment(endpoint);
-            if from != to {
-                // Accesses that are under way may be using the old attachment, if it led anywhere.
-                self.batch.changed |= from != Attachment::Blocked;
-                self.unit.attach(endpoint, to);
-            }
-        }
-        if let Some((slot, first, last)) = invalid {
-            self.batch.invalidate(slot, first, last);
-        }
-        // Not free yet: accesses under way may ask for this slot until the grace period is over.
-        self.batch.freed.extend(freed);
-        drop(garbage);
     }
 
     /// Executes PROBE (5.13.6.7). The used length counts from the first writable byte, so what
@@ -370,7 +325,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         };
         let listed = size.min(usize::try_from(room).unwrap_or(size));
         let mut list = vec![0; listed];
-        let status = match self.shared.domains().endpoint(endpoint) {
+        let position = self.shared.domains().endpoint(endpoint);
+        let status = match position {
             None => Status::NoEnt,
             // Whatever this endpoint has to list: the driver must provide `probe_size` bytes.
             Some(_) if listed < size => Status::Inval,
@@ -390,9 +346,10 @@ impl<M: StableHostMemory> VirtioIommu<M> {
 
     /// Writes the properties of an endpoint into `list`, which is large enough.
     fn list_properties(&self, position: usize, list: &mut [u8]) {
-        let regions = &self.config.endpoints[position].reserved;
+        let domains = self.shared.domains();
+        let regions = domains.endpoints.get(position).map(|e| &e.reserved);
         let places = list.chunks_exact_mut(property::RESV_MEM_SIZE);
-        for (region, place) in regions.iter().zip(places) {
+        for (region, place) in regions.into_iter().flatten().zip(places) {
             place[0..2].copy_from_slice(&property::RESV_MEM.to_le_bytes());
             place[2..4].copy_from_slice(&property::RESV_MEM_LENGTH.to_le_bytes());
             place[4] = match region.kind {
@@ -447,6 +404,32 @@ impl<M: StableHostMemory> VirtioIommu<M> {
         let available = queue.enable_notification(mem)?;
         served.more = available && self.waiting_reports() > 0;
         Ok(served)
+    }
+}
+
+impl<M> VirtioIommu<M> {
+    /// Tells the translation path what a request changed.
+    pub(super) fn note(&mut self, effects: Effects) {
+        let Effects {
+            attach,
+            invalid,
+            freed,
+            garbage,
+        } = effects;
+        if let Some((endpoint, to)) = attach {
+            let from = self.unit.attachment(endpoint);
+            if from != to {
+                // Accesses that are under way may be using the old attachment, if it led anywhere.
+                self.batch.changed |= from != Attachment::Blocked;
+                self.unit.attach(endpoint, to);
+            }
+        }
+        if let Some((slot, first, last)) = invalid {
+            self.batch.invalidate(slot, first, last);
+        }
+        // Not free yet: accesses under way may ask for this slot until the grace period is over.
+        self.batch.freed.extend(freed);
+        drop(garbage);
     }
 }
 

@@ -18,8 +18,6 @@ use crate::model::{Mapping, Miss, Model};
 pub(super) struct Shared {
     domains: RwLock<Domains>,
     reports: Mutex<Reports>,
-    /// The driver's number of each endpoint.
-    ids: Vec<u32>,
     waiting: Box<dyn ReportsWaiting>,
     /// The injector and its buffer, if faults can be injected.
     pub injected: Option<Injected>,
@@ -31,12 +29,9 @@ impl Shared {
         waiting: Box<dyn ReportsWaiting>,
         injected: Option<Injected>,
     ) -> Self {
-        // They never change: a copy lets faults be reported without the lock.
-        let ids = domains.endpoints().iter().map(|e| e.id).collect();
         Self {
             domains: RwLock::new(domains),
             reports: Mutex::default(),
-            ids,
             waiting,
             injected,
         }
@@ -78,10 +73,13 @@ impl Model for Shared {
     }
 
     fn fault(&self, fault: &Fault) {
-        let Some(id) = self.ids.get(fault.endpoint.0 as usize) else {
+        let position = fault.endpoint.0 as usize;
+        // The lock is given back at once. Of an endpoint that was removed nobody is told.
+        let id = self.domains().endpoints.get(position).map(|e| e.id);
+        let Some(id) = id else {
             return;
         };
-        let report = FaultReport::new(fault, *id);
+        let report = FaultReport::new(fault, id);
         if let Some(injected) = &self.injected
             && injected.injector.loses_report(&report)
         {

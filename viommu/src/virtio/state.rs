@@ -1,15 +1,21 @@
 //! The state of a virtio-iommu, to be saved and restored: what the driver has set up, and nothing
 //! that follows from it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::batch::Answer;
 use super::chain::{ScatteredWord, Segment};
 use super::config::VirtioIommuConfig;
 use super::device::VirtioIommu;
-use super::domains::{Domain, Domains, Refusal};
+use super::domains::{Domain, Domains, Refusal, SPARE_SLOTS};
 use super::events::{FaultReport, MAX_WAITING_REPORTS, ReportCounters, Reports};
-use super::spec::{Status, attach_flag};
+use super::requests::Request;
+use super::spec::{Status, TAIL_SIZE, attach_flag, fault, feature};
+
+/// Most requests that are executed and not answered: the largest ring (virtio 1.2, 2.7).
+const MAX_ANSWERS: usize = 1 << 15;
 
 /// Everything that a [`VirtioIommu`] knows. Its configuration, its queues and the translation cache
 /// are not part of it.
@@ -21,7 +27,7 @@ pub struct VirtioIommuState {
     pub features: u64,
     /// The field `bypass`.
     pub bypass: bool,
-    /// One for each endpoint, in the order of the configuration.
+    /// One for each endpoint, in the order of their places on the translation path.
     pub endpoints: Vec<EndpointState>,
     /// Domains by ascending number.
     pub domains: Vec<DomainState>,
@@ -113,6 +119,9 @@ pub enum RestoreError {
         /// First IOVA.
         first: u64,
     },
+    /// A listener does not take what its endpoint would meet.
+    #[error("a listener refuses what endpoint {0} meets in the saved virtio-iommu state")]
+    Listener(u32),
     /// Something else that cannot be.
     #[error("the saved virtio-iommu state has {0}")]
     Invalid(&'static str),
@@ -122,7 +131,7 @@ impl<M> VirtioIommu<M> {
     /// Returns the state, to be saved.
     pub fn save(&self) -> VirtioIommuState {
         let domains = self.shared.domains();
-        let endpoints = domains.endpoints().iter().map(|endpoint| EndpointState {
+        let endpoints = domains.endpoints.iter().map(|(_, endpoint)| EndpointState {
             id: endpoint.id,
             domain: domains.domain_of(endpoint).map(|domain| domain.id),
         });
@@ -146,11 +155,12 @@ impl<M> VirtioIommu<M> {
     }
 
     /// Restores a saved state. The translation cache is emptied, and requests that are not answered
-    /// wait again for accesses that are under way.
+    /// wait again for accesses that are under way. Endpoints that the state does not know are as
+    /// after a reset.
     ///
     /// # Errors
-    /// If the state is of another version or another configuration, or could not have come about;
-    /// then nothing changes.
+    /// If the state is of another version, of an endpoint that this device does not have or of
+    /// another configuration, or could not have come about; then nothing changes.
     pub fn restore(&mut self, saved: &VirtioIommuState) -> Result<(), RestoreError> {
         let VirtioIommuState {
             version,
@@ -167,12 +177,20 @@ impl<M> VirtioIommu<M> {
         if *version != VirtioIommuState::VERSION {
             return Err(RestoreError::Version(*version));
         }
-        if reports.len() > MAX_WAITING_REPORTS {
-            return Err(RestoreError::Invalid("too many fault reports"));
+        if reports.len() > MAX_WAITING_REPORTS || !reports.iter().all(is_report) {
+            return Err(RestoreError::Invalid("fault reports that there cannot be"));
         }
-        let answers: Option<Vec<_>> = answers.iter().map(restore_answer).collect();
-        let answers = answers.ok_or(RestoreError::Invalid("an answer with no such status"))?;
-        let restored = restore_domains(&self.config, saved)?;
+        let longest = self.config.probe_size.unwrap_or(0) as usize + TAIL_SIZE;
+        let answers = (answers.iter()).map(|answer| restore_answer(answer, longest));
+        let answers: Option<Vec<_>> = answers.take(MAX_ANSWERS + 1).collect();
+        let answers = answers.filter(|answers| answers.len() <= MAX_ANSWERS);
+        let answers = answers.ok_or(RestoreError::Invalid("answers that there cannot be"))?;
+        let fresh = self.shared.domains().fresh(&self.config);
+        let restored = restore_domains(&self.config, fresh, saved)?;
+        if let Err(position) = self.lead_restored(&restored) {
+            let endpoint = self.shared.domains().endpoints.get(position).map(|e| e.id);
+            return Err(RestoreError::Listener(endpoint.unwrap_or_default()));
+        }
         let gone = std::mem::replace(&mut *self.shared.domains_mut(), restored);
         *self.shared.reports() = Reports {
             waiting: reports.iter().copied().collect(),
@@ -215,13 +233,20 @@ fn save_domain((slot, domain): (u32, &Domain)) -> DomainState {
     }
 }
 
+/// Returns whether the device may have made this report.
+fn is_report(report: &FaultReport) -> bool {
+    let FaultReport { reason, flags, .. } = *report;
+    reason <= fault::REASON_MAPPING
+        && (flags == fault::READ | fault::ADDRESS || flags == fault::WRITE | fault::ADDRESS)
+}
+
 /// Carries out by requests what the state says, on a device out of reset: what no request can do,
 /// no state can.
 fn restore_domains(
     config: &VirtioIommuConfig,
+    mut domains: Domains,
     saved: &VirtioIommuState,
 ) -> Result<Domains, RestoreError> {
-    let mut domains = Domains::new(config);
     let unknown = saved.features & !config.features();
     if unknown != 0 {
         return Err(RestoreError::Features(unknown));
@@ -234,46 +259,96 @@ fn restore_domains(
     // Before any request, as flags are checked against what was negotiated.
     domains.features = saved.features;
     domains.bypass = saved.bypass;
-    let ids = saved.endpoints.iter().map(|endpoint| endpoint.id);
-    if !ids.eq(config.endpoints.iter().map(|endpoint| endpoint.id)) {
-        return Err(RestoreError::Endpoints);
+    let by_id: BTreeMap<u32, &DomainState> = saved.domains.iter().map(|d| (d.id, d)).collect();
+    if !by_id
+        .keys()
+        .eq(saved.domains.iter().map(|domain| &domain.id))
+    {
+        return Err(RestoreError::Invalid("domains twice, or in no order"));
     }
-    for EndpointState { id, domain } in &saved.endpoints {
-        let Some(domain) = *domain else {
-            continue;
-        };
-        let mut of = saved.domains.iter();
-        let of = of.find(|saved| saved.id == domain);
-        let bypass = of.ok_or(RestoreError::Domain(domain))?.mappings.is_none();
-        let flags = if bypass { attach_flag::BYPASS } else { 0 };
-        domains
-            .attach(domain, *id, flags, 0)
-            .map_err(|_: Refusal| RestoreError::Domain(domain))?;
-    }
-    // Attaching created the domains: one that no endpoint is attached to cannot exist.
+    attach_endpoints(&mut domains, saved, &by_id)?;
     for DomainState { id, mappings, .. } in &saved.domains {
-        if !domains.domains().any(|domain| domain.id == *id) {
+        // Attaching created the domains: one that no endpoint is attached to cannot exist.
+        if !domains.slots_by_id.contains_key(id) {
             return Err(RestoreError::Domain(*id));
         }
-        for mapping in mappings.iter().flatten() {
-            let MappingState {
-                first,
-                last,
-                address,
-                flags,
-            } = *mapping;
-            domains
-                .map(*id, first, last, address, flags)
-                .map_err(|_: Refusal| RestoreError::Mapping { domain: *id, first })?;
-        }
+        map_all(&mut domains, *id, mappings.as_deref().unwrap_or_default())?;
     }
     // Attaching took slots in order; a cache that is restored too knows those of the saved device.
     let slots = saved.domains.iter().map(|domain| (domain.id, domain.slot));
-    let placed = domains.place(&slots.collect(), &saved.free);
+    let most = config.max_endpoints + SPARE_SLOTS;
+    // The saved device had so many for its endpoints; this one may have more.
+    let enough = saved.domains.len() + saved.free.len() >= saved.endpoints.len() + SPARE_SLOTS;
+    let placed = domains.place(&slots.collect(), &saved.free, most);
+    let placed = placed.filter(|()| enough);
     placed.ok_or(RestoreError::Invalid(
         "slots that this virtio-iommu does not have, or twice",
     ))?;
     Ok(domains)
+}
+
+/// Attaches endpoints as saved; those that are not in the state stay attached to nothing.
+fn attach_endpoints(
+    domains: &mut Domains,
+    saved: &VirtioIommuState,
+    by_id: &BTreeMap<u32, &DomainState>,
+) -> Result<(), RestoreError> {
+    let mut seen = BTreeSet::new();
+    for EndpointState {
+        id: endpoint,
+        domain,
+    } in &saved.endpoints
+    {
+        if domains.endpoint(*endpoint).is_none() || !seen.insert(*endpoint) {
+            return Err(RestoreError::Endpoints);
+        }
+        let Some(domain) = *domain else {
+            continue;
+        };
+        let of = by_id.get(&domain).ok_or(RestoreError::Domain(domain))?;
+        let bypass = of.mappings.is_none();
+        let attach = Request::Attach {
+            domain,
+            endpoint: *endpoint,
+            flags: if bypass { attach_flag::BYPASS } else { 0 },
+            reserved: 0,
+        };
+        domains
+            .request(&attach)
+            .map_err(|_: Refusal| RestoreError::Domain(domain))?;
+    }
+    Ok(())
+}
+
+/// Maps what a saved domain has mapped.
+fn map_all(
+    domains: &mut Domains,
+    domain: u32,
+    mappings: &[MappingState],
+) -> Result<(), RestoreError> {
+    let mut before = None;
+    for mapping in mappings {
+        let MappingState {
+            first,
+            last,
+            address,
+            flags,
+        } = *mapping;
+        let map = Request::Map {
+            domain,
+            first,
+            last,
+            address,
+            flags,
+        };
+        // Without the feature no driver has mapped anything.
+        let possible = domains.features & feature::MAP_UNMAP != 0 && before < Some(first);
+        if !possible || domains.request(&map).is_err() {
+            return Err(RestoreError::Mapping { domain, first });
+        }
+        before = Some(first);
+    }
+    Ok(())
 }
 
 fn save_answer(answer: &Answer) -> AnswerState {
@@ -294,17 +369,20 @@ fn save_answer(answer: &Answer) -> AnswerState {
     }
 }
 
-fn restore_answer(saved: &AnswerState) -> Option<Answer> {
+/// Returns the answer of this state, if there can be one, of at most so many bytes.
+fn restore_answer(saved: &AnswerState, longest: usize) -> Option<Answer> {
     let AnswerState {
         head,
         written,
         tail,
     } = *saved;
     let tail = match tail {
-        None => None,
+        None if written == 0 => None,
+        None => return None,
         Some((status, place)) => {
             let place = ScatteredWord(place.map(|(addr, len)| Segment { addr, len }));
-            Some((place, Status::from_repr(status)?))
+            let sound = place.is_whole() && (TAIL_SIZE..=longest).contains(&(written as usize));
+            Some((place, Status::from_repr(status).filter(|_| sound)?))
         }
     };
     Some(Answer {

@@ -7,6 +7,7 @@
 
 mod common;
 mod iommu_memory;
+mod memory;
 mod property;
 mod stress;
 mod translated;

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use viommu::{Access, Attachment, DomainId, EndpointId, Event, FaultReason, Mapping};
 use vm_memory::{
     GuestAddress, GuestAddressSpace, GuestMemory, GuestMemoryBackend, GuestMemoryMmap,
-    GuestMemoryRegion, Permissions,
+    GuestMemoryRegion, GuestRegionMmap, Permissions,
 };
 
 const ENDPOINTS: u32 = 3;
@@ -17,7 +17,8 @@ const DOMAINS: u32 = 3;
 /// Where mappings of a page go: low pages, and the last ones of the address space.
 const LOW_PAGES: u64 = 48;
 
-fn memory() -> Arc<GuestMemoryMmap<()>> {
+/// Returns the regions that memory is made of.
+fn regions() -> Vec<Arc<GuestRegionMmap<()>>> {
     let ranges = [
         (GuestAddress(0x1_0000), 0x8000),
         (GuestAddress(0x1_8000), 0x8000),
@@ -25,7 +26,15 @@ fn memory() -> Arc<GuestMemoryMmap<()>> {
         (GuestAddress(0x3_0000), 0x2800),
         (GuestAddress(0x4000_0000), 0x1_0000_0000),
     ];
-    Arc::new(GuestMemoryMmap::from_ranges(&ranges).unwrap())
+    let region = |(start, len)| GuestRegionMmap::from_range(start, len, None).unwrap();
+    ranges.map(region).map(Arc::new).into()
+}
+
+/// Returns memory of those of `regions` whose bit is set in `plugged`.
+fn memory(regions: &[Arc<GuestRegionMmap<()>>], plugged: u8) -> Arc<GuestMemoryMmap<()>> {
+    let there = (0..).zip(regions).filter(|(n, _)| plugged & 1 << n != 0);
+    let regions = there.map(|(_, region)| Arc::clone(region)).collect();
+    Arc::new(GuestMemoryMmap::from_arc_regions(regions).unwrap())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +67,8 @@ enum Action {
         domain: u32,
         forget: Forget,
     },
+    /// Memory becomes that of these regions.
+    Plug(u8),
     Access {
         endpoint: u32,
         iova: u64,
@@ -144,6 +155,7 @@ fn action() -> impl Strategy<Value = Action> {
             |(domain, iova, forget)| Action::Unmap { domain, iova, forget }
         ),
         1 => (domain(), forget()).prop_map(|(domain, forget)| Action::Flush { domain, forget }),
+        1 => (1u8..16).prop_map(Action::Plug),
         1 => (endpoint(), prop_oneof![
             6 => domain().prop_map(|domain| Attachment::Domain(DomainId(domain))),
             1 => Just(Attachment::Bypass),
@@ -286,7 +298,8 @@ proptest! {
         entries in prop_oneof![Just(0usize), Just(1), Just(8), Just(32), Just(4096)],
         actions in prop::collection::vec(action(), 1..160),
     ) {
-        let memory = memory();
+        let regions = regions();
+        let mut memory = memory(&regions, 0b1111);
         let recorder = Arc::new(Recorder::default());
         let (unit, model) = unit(&memory, entries, Some(Arc::clone(&recorder)));
         let spaces: Vec<_> = (0..ENDPOINTS).map(|n| unit.space(EndpointId(n))).collect();
@@ -328,6 +341,10 @@ proptest! {
                         touch(iova, 1)?;
                         touch(mapping.last, 1)?;
                     }
+                }
+                Action::Plug(plugged) => {
+                    memory = super::property::memory(&regions, plugged);
+                    prop_assert!(unit.set_memory(Arc::clone(&memory)).is_over());
                 }
                 Action::Flush { domain, forget } => invalidate(domain, 0, u64::MAX, forget),
                 Action::Attach { endpoint, to } => unit.attach(EndpointId(endpoint), to),

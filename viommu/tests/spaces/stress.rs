@@ -1,13 +1,15 @@
 //! Real threads on real memory: after a completed invalidation nothing lands through the old
 //! translation, and nothing waits for ever.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use super::common::{DOMAIN, ENDPOINT, PAGE, RAM, SetOnDrop, ram, unit};
 use viommu::{Attachment, DmaSpace, EndpointId};
-use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemory, Permissions};
+use vm_memory::{
+    Bytes, GuestAddress, GuestAddressSpace, GuestMemory, GuestRegionMmap, Permissions,
+};
 
 const IOVA: GuestAddress = GuestAddress(0x7000);
 const ROUNDS: u64 = 500;
@@ -156,6 +158,74 @@ fn remapped_without_a_gap() {
         unit.invalidate_range(DOMAIN, IOVA.0, IOVA.0);
     });
     frames_stay_quiet(&[nested, under_a_pin], true, |unit| unit.invalidate_all());
+}
+
+/// Devices write to a region that comes and goes, by a mapping and untranslated. What was removed
+/// is unmapped from the host when that is over: whoever still wrote to it would bring down the
+/// test.
+#[test]
+fn memory_that_is_removed() {
+    const MORE: u64 = RAM + 0x40_0000;
+    let ram = ram();
+    let (unit, model) = unit(&ram, 64, None);
+    model.map_page(IOVA.0, MORE, Permissions::ReadWrite);
+    unit.attach(EndpointId(1), Attachment::Bypass);
+    let writes: [Write; 3] = [
+        at_once,
+        |space, value| if_there(&space.pin(), IOVA, value),
+        |space, value| {
+            if_there(&*space.memory(), GuestAddress(MORE), value);
+        },
+    ];
+    let stop = AtomicBool::new(false);
+    let written = [const { AtomicU64::new(0) }; 3];
+    thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
+        for (n, write) in (0u32..).zip(writes) {
+            let space = unit.space(EndpointId(n / 2));
+            let (stop, written) = (&stop, &written[n as usize]);
+            scope.spawn(move || {
+                let mut value = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    value += 1;
+                    write(&space, value);
+                    written.store(value, Ordering::Relaxed);
+                }
+            });
+        }
+        for round in 0..ROUNDS {
+            let region = GuestRegionMmap::from_range(GuestAddress(MORE), 0x1_0000, None);
+            let region = Arc::new(region.unwrap());
+            let gone = Arc::downgrade(&region);
+            let more = Arc::new(ram.insert_region(region).unwrap());
+            let added = unit.set_memory(Arc::clone(&more)).wait_until(|| false);
+            let before = written.each_ref().map(|n| n.load(Ordering::Relaxed));
+            // Each has found it, or at least looked for it.
+            while (written.iter().zip(before))
+                .any(|(n, before)| n.load(Ordering::Relaxed) < before + 2)
+            {
+                thread::yield_now();
+            }
+            assert!(added && more.read_obj::<u64>(GuestAddress(MORE)).unwrap() > 0);
+            drop(more);
+            assert!(unit.set_memory(Arc::clone(&ram)).wait_until(|| false));
+            assert!(
+                gone.upgrade().is_none(),
+                "round {round}: the host has it back"
+            );
+        }
+    });
+    model.take_faults();
+}
+
+/// Writes, if there is memory.
+fn if_there(memory: &impl GuestMemory, at: GuestAddress, value: u64) {
+    let slices = memory.get_slices(at, 8, Permissions::Write).unwrap();
+    let slices: Vec<_> = slices.flatten().collect();
+    thread::yield_now();
+    for slice in slices {
+        slice.write_obj(value, 0).unwrap();
+    }
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use super::harness::{FLUSH, IMCTR, IMSTR, Machine, RAM, imuctr, page_at};
 use super::linux::Domain;
 use crate::CacheState;
-use crate::ipmmu::{IpmmuConfig, RestoreError};
-use crate::test_support::RegisterMachine as _;
+use crate::ipmmu::{IpmmuConfig, RestoreError, UtlbState};
 use crate::test_support::through_json;
+use crate::test_support::{RAM_SIZE, RegisterMachine as _};
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -96,9 +96,9 @@ fn a_state_of_another_version_or_shape_changes_nothing() {
         other,
         Machine::new(&IpmmuConfig::gen3("mm", ["ds0"])).ipmmu.save(),
         {
-            let mut few = Machine::gen2().ipmmu.save();
-            few.instances[0].utlbs.pop();
-            few
+            let mut many = Machine::gen2().ipmmu.save();
+            many.instances[0].utlbs.push(UtlbState::default());
+            many
         },
         {
             let mut few = Machine::gen2().ipmmu.save();
@@ -115,7 +115,7 @@ fn a_state_of_another_version_or_shape_changes_nothing() {
         [
             "the saved IPMMU state has version 2, but this build reads version 1",
             "the saved IPMMU state is of 2 instances, but this IPMMU has 1",
-            "the saved IPMMU state is of 31 uTLBs, but this IPMMU has 32",
+            "the saved IPMMU state is of 33 uTLBs, but this IPMMU has 32",
             "the saved IPMMU state is of 0 contexts, but this IPMMU has 4",
         ]
     );
@@ -184,6 +184,53 @@ fn what_was_cached_goes_on_being_seen_where_the_cache_is_restored_too() {
     assert_eq!(page_at(&machine.dma(3), IOVA), None);
 }
 
+/// As of a machine whose configuration got devices and a leaf since.
+#[test]
+fn utlbs_and_leaves_that_were_not_saved_are_as_after_a_reset() {
+    let mut config = IpmmuConfig::gen3("mm", ["ds"]);
+    config.instances[1].utlbs = 4;
+    let machine = Machine::new(&config);
+    machine.write_of(1, 0x300 + 16 * 3, 1);
+    let saved = machine.ipmmu.save();
+    config.instances[1].utlbs = 5;
+    config.instances.push(config.instances[1].clone());
+    let other = Machine::new(&config);
+    // What it had itself is gone.
+    other.write_of(1, 0x300 + 16 * 4, 1);
+    other.write_of(2, 0x300, 1);
+    let fresh = Machine::new(&config).ipmmu.save();
+    other.ipmmu.restore(&saved).unwrap();
+    let restored = other.ipmmu.save();
+    assert_eq!(restored.instances[0], saved.instances[0]);
+    assert_eq!(restored.instances[1].utlbs[..4], saved.instances[1].utlbs);
+    assert_eq!(restored.instances[1].utlbs[3].imuctr, 1);
+    assert_eq!(restored.instances[1].utlbs[4], fresh.instances[1].utlbs[4]);
+    assert_eq!(restored.instances[2], fresh.instances[2]);
+    // The other way round something would be lost.
+    let lost = machine.ipmmu.restore(&restored);
+    assert!(matches!(lost, Err(RestoreError::Shape { .. })));
+}
+
+/// Version 1 had no list of regions, and entries of another form: these are asked for again.
+#[test]
+fn a_cache_of_version_1_is_read_without_its_entries() {
+    let machine = busy();
+    let cache = machine.ipmmu.unit().save_cache();
+    let mut old = serde_json::to_value(&cache).unwrap();
+    old["version"] = 1.into();
+    let regions = old.as_object_mut().unwrap().remove("regions");
+    assert_eq!(regions.unwrap(), serde_json::json!([[RAM, RAM_SIZE]]));
+    let old: CacheState = serde_json::from_value(old).unwrap();
+    let other = Machine::gen2();
+    other.ipmmu.restore(&machine.ipmmu.save()).unwrap();
+    other.ipmmu.unit().restore_cache(&old).unwrap();
+    let mut expected = serde_json::to_value(&cache).unwrap();
+    assert_ne!(expected["sets"], serde_json::json!([]));
+    expected["sets"] = serde_json::json!([]);
+    let restored = other.ipmmu.unit().save_cache();
+    assert_eq!(serde_json::to_value(restored).unwrap(), expected);
+}
+
 /// What makes a state one that cannot be.
 type Spoil = (&'static str, fn(&mut serde_json::Value));
 
@@ -191,10 +238,38 @@ type Spoil = (&'static str, fn(&mut serde_json::Value));
 fn caches_that_could_not_have_come_about_are_refused() {
     let machine = busy();
     let good = serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap();
-    let spoil: [Spoil; 7] = [
+    let spoil: [Spoil; 16] = [
         ("version", |v| v["version"] = 3.into()),
+        ("no version", |v| v["version"] = 0.into()),
         ("domains", |v| {
-            drop(v["domains"].as_array_mut().unwrap().pop())
+            let domains = v["domains"].as_array_mut().unwrap();
+            domains.push(domains[0].clone());
+        }),
+        ("domains that entries name", |v| {
+            v["domains"].as_array_mut().unwrap().clear();
+        }),
+        // Words of a set: key, stamp, regions, and four of pages with permissions.
+        ("a set twice", |v| {
+            let sets = v["sets"].as_array_mut().unwrap();
+            sets.push(sets[0].clone());
+        }),
+        ("a set elsewhere", |v| {
+            v["sets"][0][0] = (v["sets"][0][0].as_u64().unwrap() ^ 2).into()
+        }),
+        ("a stamp", |v| v["sets"][0][1][1] = 0.into()),
+        ("a size that its domain has not", |v| {
+            v["sets"][0][1][0] = (v["sets"][0][1][0].as_u64().unwrap() ^ 3).into()
+        }),
+        ("nothing", |v| {
+            for pages in 3..7 {
+                v["sets"][0][1][pages] = 0.into();
+            }
+        }),
+        ("a region", |v| v["sets"][0][1][2] = u64::MAX.into()),
+        ("beyond a region", |v| {
+            for pages in 3..7 {
+                v["sets"][0][1][pages] = u64::MAX.into();
+            }
         }),
         ("set", |v| v["sets"][0][0] = u32::MAX.into()),
         // Domain 1 with a stamp that belongs to domain 0.
@@ -210,7 +285,8 @@ fn caches_that_could_not_have_come_about_are_refused() {
         let mut bad = good.clone();
         spoil(&mut bad);
         let bad: CacheState = serde_json::from_value(bad).unwrap();
-        machine.ipmmu.unit().restore_cache(&bad).unwrap_err();
+        let restored = machine.ipmmu.unit().restore_cache(&bad);
+        assert!(restored.is_err(), "{name}");
         assert_eq!(
             serde_json::to_value(machine.ipmmu.unit().save_cache()).unwrap(),
             good,

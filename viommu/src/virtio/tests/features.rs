@@ -260,8 +260,17 @@ fn configurations_that_break_rules_are_refused() {
     let mut backwards = reserved(&[(0, 0, Msi)]);
     backwards.input_range = Some((1, 0));
     assert!(matches!(backwards.check(), Err(ConfigError::Empty { .. })));
-    let crowd = VirtioIommuConfig::new((0..4097).map(EndpointConfig::new));
-    assert_eq!(crowd.check(), Err(ConfigError::Endpoints(4097)));
+    let mut crowd = VirtioIommuConfig::new((0..4097).map(EndpointConfig::new));
+    let too_many = ConfigError::Endpoints {
+        count: 4097,
+        max_endpoints: 4096,
+    };
+    assert_eq!(crowd.check(), Err(too_many.clone()));
+    assert!(too_many.to_string().contains("`max_endpoints`"));
+    crowd.max_endpoints = 4097;
+    assert_eq!(crowd.check(), Ok(()));
+    crowd.max_endpoints = usize::MAX;
+    assert_eq!(crowd.check(), Err(ConfigError::MaxEndpoints(usize::MAX)));
     let mut long = reserved(&[]);
     long.probe_size = Some(4097);
     assert_eq!(long.check(), Err(ConfigError::ProbeSize));

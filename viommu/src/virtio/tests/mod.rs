@@ -12,6 +12,8 @@ mod crowd;
 mod features;
 mod harness;
 mod hostile;
+mod hotplug;
+mod listeners;
 mod property;
 mod reports;
 mod requests;

@@ -3,7 +3,7 @@
 use super::harness::*;
 use crate::test_support::through_json;
 use crate::virtio::spec::*;
-use crate::virtio::{MappingState, RestoreError, VirtioIommuState};
+use crate::virtio::{AnswerState, EndpointConfig, MappingState, RestoreError, VirtioIommuState};
 
 /// Creates a machine with something of everything.
 fn busy() -> Machine {
@@ -60,6 +60,37 @@ fn slots_are_kept() {
     assert_eq!(other.iommu.save(), machine.iommu.save());
 }
 
+/// As of a machine whose configuration got a device since.
+#[test]
+fn an_endpoint_that_was_not_saved_is_as_after_a_reset() {
+    let mut machine = busy();
+    assert!(machine.writes(EP, 0x10));
+    let (saved, cache) = (machine.iommu.save(), machine.iommu.unit().save_cache());
+    let mut config = config();
+    // First, so that the others are in other places.
+    config.endpoints.insert(0, EndpointConfig::new(77));
+    let mut other = Machine::new(config);
+    other.iommu.restore(&saved).unwrap();
+    other.iommu.unit().restore_cache(&cache).unwrap();
+    assert_eq!(other.iommu.domain_of(EP), Some(5));
+    assert_eq!(other.iommu.domain_of(77), None);
+    assert!(other.writes(EP, 0x10) && !other.writes(EP, u64::MAX));
+    // The field `bypass` was saved as 1.
+    assert!(other.writes(77, RAM));
+    // All slots are there once: one more than were saved.
+    let again = other.iommu.save();
+    assert_eq!(again.free.len(), saved.free.len() + 1);
+    other.ok(attach(5, 77));
+    assert!(other.writes(77, 0x10));
+    other.ok(attach(6, 77));
+    assert!(!other.writes(77, 0x10));
+    // A machine without it cannot go on with it.
+    assert_eq!(
+        machine.iommu.restore(&other.iommu.save()),
+        Err(RestoreError::Endpoints)
+    );
+}
+
 #[test]
 fn restoring_forgets_what_was_cached() {
     let mut machine = busy();
@@ -91,19 +122,24 @@ fn requests_that_were_not_answered_are_answered_after() {
     assert_eq!(machine.requests.bytes(&writable), [0; 4]);
 }
 
+/// Returns why a busy machine refuses its own state with a change; nothing changes by that.
+fn refused(change: &dyn Fn(&mut VirtioIommuState)) -> RestoreError {
+    let saved = busy().iommu.save();
+    let mut state = saved.clone();
+    change(&mut state);
+    let mut other = busy();
+    let error = other.iommu.restore(&state).unwrap_err();
+    assert_eq!(other.iommu.save(), saved, "nothing changes");
+    assert!(other.reads(EP, 0));
+    error
+}
+
+fn invalid(change: &dyn Fn(&mut VirtioIommuState)) {
+    assert!(matches!(refused(change), RestoreError::Invalid(_)));
+}
+
 #[test]
 fn states_that_could_not_have_come_about_are_refused() {
-    let machine = busy();
-    let saved = machine.iommu.save();
-    let refused = |change: &dyn Fn(&mut VirtioIommuState)| {
-        let mut state = saved.clone();
-        change(&mut state);
-        let mut other = busy();
-        let error = other.iommu.restore(&state).unwrap_err();
-        assert_eq!(other.iommu.save(), saved, "nothing changes");
-        assert!(other.reads(EP, 0));
-        error
-    };
     let version = refused(&|state| state.version += 1);
     assert_eq!(version, RestoreError::Version(2));
     assert!(version.to_string().contains("version 2"));
@@ -113,10 +149,19 @@ fn states_that_could_not_have_come_about_are_refused() {
         refused(&|state| state.endpoints[0].id = 1),
         RestoreError::Endpoints
     );
-    let fewer = refused(&|state| {
-        state.endpoints.pop();
+    let twice = refused(&|state| state.endpoints[1] = state.endpoints[0]);
+    assert_eq!(twice, RestoreError::Endpoints);
+    invalid(&|state| state.domains.reverse());
+    invalid(&|state| state.domains.insert(0, state.domains[0].clone()));
+    invalid(&|state| state.reports[0].reason = 3);
+    invalid(&|state| state.reports[0].flags = 0);
+    let without = refused(&|state| state.features &= !feature::MAP_UNMAP);
+    assert!(matches!(without, RestoreError::Mapping { domain: 5, .. }));
+    let backwards = refused(&|state| {
+        let mappings = state.domains[1].mappings.as_mut().unwrap();
+        mappings.reverse();
     });
-    assert_eq!(fewer, RestoreError::Endpoints);
+    assert!(matches!(backwards, RestoreError::Mapping { domain: 5, .. }));
     // A domain that nobody is attached to, and one that is missing.
     let alone = refused(&|state| state.endpoints[0].domain = None);
     assert_eq!(alone, RestoreError::Domain(5));
@@ -168,4 +213,36 @@ fn states_that_could_not_have_come_about_are_refused() {
     }
     let reports = refused(&|state| state.reports = vec![state.reports[0]; 129]);
     assert!(matches!(reports, RestoreError::Invalid(_)));
+}
+
+#[test]
+fn answers_that_could_not_be_given_are_refused() {
+    let answer = |written, tail| {
+        invalid(&|state| {
+            let head = 0;
+            state.answers.push(AnswerState {
+                head,
+                written,
+                tail,
+            });
+        });
+    };
+    let place = [(RAM, 4), (0, 0), (0, 0), (0, 0)];
+    for (written, tail) in [
+        (4, None),
+        (0, Some((0, place))),
+        (517, Some((0, place))),
+        (4, Some((99, place))),
+        (4, Some((0, [(RAM, 4); 4]))),
+    ] {
+        answer(written, tail);
+    }
+    invalid(&|state| {
+        let answer = AnswerState {
+            head: 0,
+            written: 0,
+            tail: None,
+        };
+        state.answers = vec![answer; (1 << 15) + 1];
+    });
 }
