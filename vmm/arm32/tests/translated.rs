@@ -14,6 +14,7 @@ use arm32::CodePages;
 use arm32::bus::{Bus, BusFault, RamPage, Size};
 use arm32::core::Core;
 use arm32::cpu::CoreExit;
+use arm32::state::CpuState;
 use arm32_isa::{ENCODINGS, Set};
 use common::{BASE, DEVICE, FlatBus, RAM, TestClock};
 use rand_core::{RngCore, SeedableRng};
@@ -70,6 +71,63 @@ fn go_round(code: &mut Vec<u16>, thumb: bool) {
     }
 }
 
+/// Chooses the registers of VFP and Advanced SIMD, which are enabled for most programs: data of
+/// every kind, and an FPSCR with and without what host code asks for.
+fn enable_bank(s: &mut CpuState, random: &mut impl RngCore) {
+    s.fp.d.fill_with(|| datum(random));
+    let bits = random.next_u32();
+    s.fp.write_fpscr(match bits % 4 {
+        0 => random.next_u32(),
+        1 => random.next_u32() & !0x03c0_0000,
+        _ => random.next_u32() & !0x03c0_0000 | 0x10,
+    });
+    s.fpexc = if bits >> 2 & 15 == 0 { 0 } else { 1 << 30 };
+    s.cp15.cpacr = match bits >> 6 & 15 {
+        0 => 0x0050_0000,
+        1 => 0x80f0_0000,
+        2 => 0,
+        _ => 0x00f0_0000,
+    };
+}
+
+/// Returns a double, or two singles: zeros, infinities, NaNs, denormals, numbers next to the ends
+/// of the range, small integers, and anything.
+fn datum(random: &mut impl RngCore) -> u64 {
+    let single = |random: &mut dyn RngCore| {
+        let bits = random.next_u32();
+        let sign = bits & 1 << 31;
+        sign | match bits % 12 {
+            0 => 0,
+            1 => 0x7f80_0000,
+            2 => 0x7f80_0000 | bits >> 8 & 0x7f_ffff,
+            3 => bits >> 9 & 0x7f_ffff,
+            4 => 0x0080_0000 + (bits >> 8 & 1),
+            5 => 0x7f7f_ffff - (bits >> 8 & 1),
+            6 => 0x4b00_0000 + (bits >> 8 & 0x1ff),
+            7 | 8 => ((bits >> 8 & 0xff) as f32).to_bits(),
+            9 => ((bits >> 8 & 0xffff) as f32 / 3.0).to_bits(),
+            _ => random.next_u32() & 0x7fff_ffff,
+        }
+    };
+    if random.next_u32() & 1 == 0 {
+        return u64::from(single(random)) << 32 | u64::from(single(random));
+    }
+    let bits = random.next_u64();
+    let sign = bits & 1 << 63;
+    sign | match bits % 12 {
+        0 => 0,
+        1 => 0x7ff << 52,
+        2 => 0x7ff << 52 | bits >> 12 & 0xf_ffff_ffff_ffff,
+        3 => bits >> 13 & 0xf_ffff_ffff_ffff,
+        4 => (1 << 52) + (bits >> 8 & 1),
+        5 => (0x7ff << 52) - 1 - (bits >> 8 & 1),
+        6 => 0x41df_ffff_ff00_0000 + (bits >> 8 & 0x1ff_ffff),
+        7 | 8 => ((bits >> 8 & 0xff) as f64).to_bits(),
+        9 => ((bits >> 8 & 0xffff) as f64 / 3.0).to_bits(),
+        _ => random.next_u64() & !(1 << 63),
+    }
+}
+
 /// Writes exception vectors at `at`, each of which leads back to the program, in its instruction
 /// set.
 fn write_vectors(bus: &FlatBus, at: u32, thumb: bool) {
@@ -101,6 +159,7 @@ fn begun(code: &[u16], seed: u64, thumb: bool) -> (Core, Arc<FlatBus>) {
             _ => (BASE + 0x4000 + (bits >> 4) % 0x3fff) & !3,
         };
     }
+    enable_bank(s, &mut random);
     s.set_cpsr(s.cpsr() & 0x07ff_ffdf | random.next_u32() & 0xf800_0000 | u32::from(thumb) << 5);
     s.r[15] = CODE;
     (core, bus)

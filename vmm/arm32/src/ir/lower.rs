@@ -4,7 +4,7 @@ use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp};
 
 use super::operands::{alu, copy, dest, reg, shifted};
 use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, ThreadRegister, Value};
-use super::{exclusive, memory};
+use super::{bank, exclusive, memory};
 use crate::exec::Op;
 
 /// Adds the micro-operations of `op`, which is not part of big-endian code.
@@ -19,6 +19,7 @@ pub fn lower(op: &Op, out: &mut Vec<Mop>) {
         .or_else(|| simple(op, out))
         .or_else(|| memory::lower(op, out))
         .or_else(|| exclusive::lower(op, out))
+        .or_else(|| bank::lower(op, out))
         .or_else(|| branch(op, out));
     if done.is_none() {
         out.truncate(start);

@@ -3,6 +3,7 @@
 mod access;
 mod alu;
 mod asm;
+mod bank;
 mod bits;
 mod conditions;
 mod emit;

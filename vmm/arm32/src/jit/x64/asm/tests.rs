@@ -1,5 +1,7 @@
 //! Each form, for all registers, as a disassembler reads it.
 
+mod vectors;
+
 use capstone::arch::x86::{ArchMode, ArchSyntax};
 use capstone::prelude::*;
 

@@ -1,8 +1,10 @@
 //! Micro-operations run on a core, as plainly as can be: the second opinion of back ends.
 
+mod bank;
+
 use arm32_isa::{ExtendOp, RevOp};
 
-use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, TEMPS, ThreadRegister, Value};
+use super::{AluOp, BankMop, Dest, FlagSet, Mop, MultiplyLong, TEMPS, ThreadRegister, Value};
 use crate::cpu::{Cpu, Flow};
 use crate::exec::Op;
 use crate::exec::access::{read_cached, write_cached};
@@ -63,6 +65,9 @@ fn step(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
         | Mop::Store { at, .. }
         | Mop::LoadList { at, .. }
         | Mop::StoreList { at, .. } => Some(value(cpu, temps, at)),
+        Mop::Bank(BankMop::Load(moved) | BankMop::Store(moved)) => {
+            Some(value(cpu, temps, moved.at))
+        }
         _ => None,
     };
     let done = effect(cpu, op, temps, mop);
@@ -146,6 +151,11 @@ fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
         },
         Mop::ReadCounter { .. } | Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => {
             if system(cpu, temps, mop).is_none() {
+                return Done::Leave((op.f)(cpu, op));
+            }
+        }
+        Mop::Bank(mop) => {
+            if bank::run(cpu, temps, mop).is_none() {
                 return Done::Leave((op.f)(cpu, op));
             }
         }
