@@ -275,6 +275,58 @@ fn every_condition_after_every_instruction() {
     }
 }
 
+/// Many instructions of each encoding of VFP and Advanced SIMD, over data of every kind.
+#[test]
+fn registers_of_vfp_and_advanced_simd() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
+    let programs = if cfg!(debug_assertions) { 1 } else { 12 };
+    let of_bank = |name: &str| name.starts_with('V');
+    let encodings = ENCODINGS
+        .iter()
+        .filter(|e| e.set == Set::A32 && of_bank(e.name));
+    for encoding in encodings {
+        for _ in 0..programs {
+            let words = (0..LENGTH).filter_map(|_| encoding.random(&mut random));
+            let mut code: Vec<u16> = words
+                .map(|word| match word >> 28 {
+                    0..14 => word & 0x0fff_ffff | 0xe000_0000,
+                    _ => word,
+                })
+                .flat_map(|word| [word as u16, (word >> 16) as u16])
+                .collect();
+            go_round(&mut code, false);
+            compare_data(&mut random, &code, encoding.name);
+        }
+    }
+}
+
+/// Compares as [`compare`] does, with other data before each piece.
+fn compare_data(random: &mut impl RngCore, code: &[u16], name: &str) {
+    let seed = random.next_u64();
+    let (mut plain, plain_bus) = begun(code, seed, false);
+    let (mut translating, bus) = begun(code, seed, false);
+    translating.translate_code_after(1).unwrap();
+    for _ in 0..16 {
+        enable_bank(&mut plain.cpu.s, random);
+        let s = &mut translating.cpu.s;
+        s.fp = plain.cpu.s.fp.clone();
+        (s.fpexc, s.cp15.cpacr) = (plain.cpu.s.fpexc, plain.cpu.s.cp15.cpacr);
+        let before = plain.cpu.s.fp.clone();
+        let budget = 1 + u64::from(random.next_u32()) % u64::from(2 * LENGTH);
+        let (exit, found) = (plain.run(budget), translating.run(budget));
+        assert!(
+            exit == found && plain.cpu.s == translating.cpu.s,
+            "{name}, {budget} instructions of {code:04x?}\nfrom {before:x?}\n{:x?}\n{:x?}",
+            plain.cpu.s.fp,
+            translating.cpu.s.fp
+        );
+    }
+    // All of the memory takes longer than the programs, and most of them store nothing.
+    if name.starts_with("VST") || name.starts_with("VPUSH") {
+        assert!(plain_bus.bytes() == bus.bytes(), "{name}: {code:04x?}");
+    }
+}
+
 #[test]
 fn thread_registers_in_every_mode() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(3);

@@ -1,10 +1,14 @@
 //! The registers of VFP and Advanced SIMD: their loads and stores, and moves from and to the core's
 //! registers.
 
+use arm32_isa::Insn;
+
 use super::access::{load_to, look_up, store};
-use super::asm::{Alu, Cc, Fixup, Gpr, Mem, Packed, Rm, Shuffle, Width, Xmm};
+use super::asm::{Alu, Asm, Cc, Fixup, Gpr, Mem, Packed, Rm, Shuffle, Width, Xmm};
+use super::float;
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::{Emitter, place};
+use super::vector;
 use crate::ir::{BankMop, Dest, Transfer, Value};
 
 /// The bit of FPEXC.EN.
@@ -15,7 +19,10 @@ const FULL: u32 = 0b1111 << 20;
 
 /// Returns whether there is code for `mop`.
 pub fn is_emitted(mop: &BankMop) -> bool {
-    !matches!(mop, BankMop::Execute(_))
+    match mop {
+        BankMop::Execute(insn) => execute(&mut Asm::default(), insn, &mut Vec::new()).is_some(),
+        _ => true,
+    }
 }
 
 /// Writes one of the operations of this module; branches to `slow` where the handler must do it.
@@ -37,14 +44,23 @@ pub fn emit(e: &mut Emitter<'_>, mop: BankMop, slow: &mut Vec<Fixup>) {
         BankMop::Duplicate { place, q, size, x } => {
             let value = e.in_register(x, WORK);
             e.asm.to_vector(Width::Long, Xmm::X0, value);
-            duplicate(e, size);
+            duplicate(e.asm, size);
             e.asm
                 .store_vector(if q { 16 } else { 8 }, frame::bank(place), Xmm::X0);
         }
         BankMop::ReadStatus { d } => read(e, d, frame::FPSCR, 4, false),
         BankMop::Flags => flags(e),
-        BankMop::Execute(_) => {}
+        BankMop::Execute(insn) => {
+            // There is some, or `is_emitted` would have said so.
+            let _ = execute(e.asm, &insn, slow);
+        }
     }
+}
+
+/// Writes an instruction that stays within the bank; `None` if there is no code for it.
+fn execute(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
+    // Neither writes anything of what is the other's.
+    float::emit(a, insn, slow).or_else(|| vector::emit(a, insn))
 }
 
 /// Checks what is so wherever software uses VFP and Advanced SIMD at all; the rest is the handler's.
@@ -69,14 +85,14 @@ fn read(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, sign: bool) {
 }
 
 /// Has all lanes of 2^`size` bytes of XMM0 be its lowest one.
-pub fn duplicate(e: &mut Emitter<'_>, size: u8) {
+pub fn duplicate(a: &mut Asm, size: u8) {
     if size == 0 {
-        e.asm.packed(Packed::UnpackLow8, Xmm::X0, Xmm::X0);
+        a.packed(Packed::UnpackLow8, Xmm::X0, Xmm::X0);
     }
     if size < 2 {
-        e.asm.packed(Packed::UnpackLow16, Xmm::X0, Xmm::X0);
+        a.packed(Packed::UnpackLow16, Xmm::X0, Xmm::X0);
     }
-    e.asm.shuffle(Shuffle::Words, Xmm::X0, Xmm::X0, 0);
+    a.shuffle(Shuffle::Words, Xmm::X0, Xmm::X0, 0);
 }
 
 fn flags(e: &mut Emitter<'_>) {

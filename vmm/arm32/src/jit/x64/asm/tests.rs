@@ -275,6 +275,7 @@ fn conditions_and_branches() {
         (Cc::A, "a"),
         (Cc::S, "s"),
         (Cc::Ns, "ns"),
+        (Cc::P, "p"),
         (Cc::L, "l"),
         (Cc::Ge, "ge"),
         (Cc::Le, "le"),
