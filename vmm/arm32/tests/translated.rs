@@ -74,7 +74,11 @@ fn go_round(code: &mut Vec<u16>, thumb: bool) {
 /// Chooses the registers of VFP and Advanced SIMD, which are enabled for most programs: data of
 /// every kind, and an FPSCR with and without what host code asks for.
 fn enable_bank(s: &mut CpuState, random: &mut impl RngCore) {
-    s.fp.d.fill_with(|| datum(random));
+    match random.next_u32() % 4 {
+        0 => s.fp.d.fill_with(|| half_way(random, true)),
+        1 => s.fp.d.fill_with(|| half_way(random, false)),
+        _ => s.fp.d.fill_with(|| datum(random)),
+    }
     let bits = random.next_u32();
     s.fp.write_fpscr(match bits % 4 {
         0 => random.next_u32(),
@@ -125,6 +129,25 @@ fn datum(random: &mut impl RngCore) -> u64 {
         7 | 8 => ((bits >> 8 & 0xff) as f64).to_bits(),
         9 => ((bits >> 8 & 0xffff) as f64 / 3.0).to_bits(),
         _ => random.next_u64() & !(1 << 63),
+    }
+}
+
+/// Returns a double, or two singles, of which products and quotients are at the ends of the range:
+/// some of them round to the smallest normal number, or do not to the largest.
+fn half_way(random: &mut impl RngCore, double: bool) -> u64 {
+    let mut number = |fraction: u32, exponents: [u64; 2]| {
+        let bits = random.next_u64();
+        let ones = (1 << fraction) - 1;
+        let mantissa = [0, 0, ones, ones, ones - 1, 1, bits & ones, bits & ones];
+        let exponent = exponents[(bits >> 60 & 1) as usize] + (bits >> 61 & 3);
+        let sign = bits >> 56 & 1;
+        let all = if double { 0x7ff } else { 0xff };
+        (sign * (all + 1) + exponent) << fraction | mantissa[(bits >> 57 & 7) as usize]
+    };
+    if double {
+        number(52, [0x1fe, 0x5fd])
+    } else {
+        number(23, [0x3e, 0xbd]) << 32 | number(23, [0x3e, 0xbd])
     }
 }
 
