@@ -351,6 +351,14 @@ fn branch(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
                 va: pc.wrapping_add_signed(offset),
             });
         }
+        Insn::Bl { exchange: true, .. } => {
+            out.push(link);
+            // To the other instruction set; the handler's operand is the target.
+            out.push(Mop::Jump {
+                to: Value::Imm(op.imm | u32::from(!op.thumb)),
+                exchange: true,
+            });
+        }
         Insn::Bx { rm } | Insn::Bxj { rm } => out.push(Mop::Jump {
             to: reg(op, rm),
             exchange: true,

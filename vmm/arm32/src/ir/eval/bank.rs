@@ -70,7 +70,7 @@ fn transfer(
 ) -> Option<()> {
     let at = value(cpu, temps, moved.at);
     let last = at.wrapping_add(u32::from(moved.bytes) - 1);
-    if at >> 12 != last >> 12 || at % u32::from(moved.align) != 0 {
+    if at >> 12 != last >> 12 || !at.is_multiple_of(moved.align.into()) {
         return None;
     }
     for n in 0..moved.bytes {

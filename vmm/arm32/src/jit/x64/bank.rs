@@ -43,7 +43,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: BankMop, slow: &mut Vec<Fixup>) {
         }
         BankMop::Duplicate { place, q, size, x } => {
             let value = e.in_register(x, WORK);
-            e.asm.to_vector(Width::Long, Xmm::X0, value);
+            e.asm.set_vector(Width::Long, Xmm::X0, value);
             duplicate(e.asm, size);
             e.asm
                 .store_vector(if q { 16 } else { 8 }, frame::bank(place), Xmm::X0);

@@ -70,7 +70,7 @@ impl Format {
 
     /// Has EAX be the exponent of `x`, as it is encoded.
     fn exponent(self, a: &mut Asm, x: Xmm) {
-        a.from_vector(self.width(), WORK, x);
+        a.get_vector(self.width(), WORK, x);
         a.shift(self.width(), ShiftOp::Shl, WORK, 1);
         let right = if self.double { 53 } else { 24 };
         a.shift(self.width(), ShiftOp::Shr, WORK, right);

@@ -79,40 +79,7 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
             let result = lanes::shift(a, shape, op, unsigned, shift, vd)?;
             shape.store(a, vd, result);
         }
-        Insn::NeonImm {
-            op, q, vd, value, ..
-        } => {
-            let shape = Shape { q, size: 3 };
-            let value = if matches!(op, NeonImmOp::Vmvn | NeonImmOp::Vbic) {
-                !value
-            } else {
-                value
-            };
-            constant(a, X0, value);
-            let combine = match op {
-                NeonImmOp::Vmov | NeonImmOp::Vmvn => None,
-                NeonImmOp::Vorr => Some(Packed::Or),
-                NeonImmOp::Vbic => Some(Packed::And),
-            };
-            if let Some(combine) = combine {
-                shape.load(a, X1, vd);
-                a.packed(combine, X0, X1);
-            }
-            shape.store(a, vd, X0);
-        }
-        Insn::Neon2 {
-            op,
-            size,
-            q,
-            vd,
-            vm,
-            ..
-        } => {
-            let shape = Shape { q, size };
-            shape.load(a, X0, vm);
-            reverse(a, shape, op).or_else(|| against_zero(a, shape, op))?;
-            shape.store(a, vd, X0);
-        }
+        Insn::NeonImm { .. } | Insn::Neon2 { .. } => return one_operand(a, insn),
         Insn::NeonPermute {
             op,
             size,
@@ -151,6 +118,48 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
     Some(())
 }
 
+/// Writes an instruction whose operand is one register, or a constant.
+fn one_operand(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::NeonImm {
+            op, q, vd, value, ..
+        } => {
+            let shape = Shape { q, size: 3 };
+            let value = if matches!(op, NeonImmOp::Vmvn | NeonImmOp::Vbic) {
+                !value
+            } else {
+                value
+            };
+            constant(a, X0, value);
+            let combine = match op {
+                NeonImmOp::Vmov | NeonImmOp::Vmvn => None,
+                NeonImmOp::Vorr => Some(Packed::Or),
+                NeonImmOp::Vbic => Some(Packed::And),
+            };
+            if let Some(combine) = combine {
+                shape.load(a, X1, vd);
+                a.packed(combine, X0, X1);
+            }
+            shape.store(a, vd, X0);
+        }
+        Insn::Neon2 {
+            op,
+            size,
+            q,
+            vd,
+            vm,
+            ..
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vm);
+            reverse(a, shape, op).or_else(|| against_zero(a, shape, op))?;
+            shape.store(a, vd, X0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
 /// Has both halves of `x` be `value`.
 fn constant(a: &mut Asm, x: Xmm, value: u64) {
     match value {
@@ -158,7 +167,7 @@ fn constant(a: &mut Asm, x: Xmm, value: u64) {
         u64::MAX => a.packed(Packed::Equal32, x, x),
         _ => {
             a.set64(WORK, value);
-            a.to_vector(Width::Quad, x, WORK);
+            a.set_vector(Width::Quad, x, WORK);
             a.packed(Packed::UnpackLow64, x, x);
         }
     }

@@ -238,12 +238,12 @@ impl Asm {
     }
 
     /// MOVD or MOVQ `d`, `s`; the rest of `d` becomes 0.
-    pub fn to_vector(&mut self, width: Width, d: Xmm, s: Gpr) {
+    pub fn set_vector(&mut self, width: Width, d: Xmm, s: Gpr) {
         self.xmm(Some(0x66), &[0x0f, 0x6e], width, (d as u8, Rm::Reg(s)));
     }
 
     /// MOVD or MOVQ `d`, `s`.
-    pub fn from_vector(&mut self, width: Width, d: Gpr, s: Xmm) {
+    pub fn get_vector(&mut self, width: Width, d: Gpr, s: Xmm) {
         self.xmm(Some(0x66), &[0x0f, 0x7e], width, (s as u8, Rm::Reg(d)));
     }
 

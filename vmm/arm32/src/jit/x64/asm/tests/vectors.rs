@@ -39,10 +39,10 @@ fn moves_of_vectors() {
             for (width, mnemonic) in [(Width::Long, "movd"), (Width::Quad, "movq")] {
                 let r_name = name(r, width);
                 check.add(format!("{mnemonic} {name_x}, {r_name}"), |a| {
-                    a.to_vector(width, x, r);
+                    a.set_vector(width, x, r);
                 });
                 check.add(format!("{mnemonic} {r_name}, {name_x}"), |a| {
-                    a.from_vector(width, r, x);
+                    a.get_vector(width, r, x);
                 });
             }
         }
