@@ -1,4 +1,5 @@
-//! Instructions of the XMM registers: SSE and SSE2, and of SSE4.1 what [`Packed::needs_sse41`] says.
+//! Instructions of the XMM registers: SSE and SSE2, and of SSE4.1 what [`Packed::needs_sse41`]
+//! says.
 
 use super::{Asm, Form, Gpr, Mem, Rm, Width};
 
@@ -142,8 +143,8 @@ impl Packed {
 }
 
 opcodes! {
-    /// A shift of lanes by a constant: opcode, and its extension above. What is shifted by the width
-    /// of the lanes or more becomes 0, or the sign.
+    /// A shift of lanes by a constant: opcode, and its extension above. What is shifted by the
+    /// width of the lanes or more becomes 0, or the sign.
     PackedShift {
         /// Halfwords to the right, with zeros.
         Right16 = 0x271 "psrlw",
