@@ -14,7 +14,7 @@
 //!   access leaves its address in temporary 0.
 //! - [`Mop::SkipUnless`] and [`Mop::SkipUnlessZero`] skip forwards, within the instruction.
 
-mod bank;
+pub mod bank;
 mod exclusive;
 mod flags;
 mod lower;
@@ -28,7 +28,7 @@ mod tests;
 
 use arm32_isa::{ExtendOp, RevOp, Shift};
 
-pub use bank::{BankMop, Transfer, drop_known_needs};
+pub use bank::{BankMop, drop_known_needs};
 pub use flags::{drop_dead_flags, of_condition};
 pub use lower::lower;
 

@@ -3,7 +3,8 @@
 use super::{host, put, value};
 use crate::cpu::Cpu;
 use crate::exec::access::{read_cached, write_cached};
-use crate::ir::{BankMop, Dest, TEMPS, Transfer};
+use crate::ir::bank::Transfer;
+use crate::ir::{BankMop, Dest, TEMPS};
 use crate::mmu::Access;
 use crate::state::Flags;
 

@@ -9,7 +9,8 @@ use super::float;
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::{Emitter, place};
 use super::vector;
-use crate::ir::{BankMop, Dest, Transfer, Value};
+use crate::ir::bank::Transfer;
+use crate::ir::{BankMop, Dest, Value};
 
 /// The bit of FPEXC.EN.
 const EN: u8 = 30;
@@ -63,7 +64,8 @@ fn execute(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
     float::emit(a, insn, slow).or_else(|| vector::emit(a, insn))
 }
 
-/// Checks what is so wherever software uses VFP and Advanced SIMD at all; the rest is the handler's.
+/// Checks what is so wherever software uses VFP and Advanced SIMD at all; the rest is the
+/// handler's.
 fn need(e: &mut Emitter<'_>, slow: &mut Vec<Fixup>) {
     e.asm.load(Width::Long, WORK, Rm::Mem(frame::CPACR));
     let bits = (ASEDIS | FULL).cast_signed();
