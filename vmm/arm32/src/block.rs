@@ -24,11 +24,12 @@ use crate::hash::AddressMap;
 use crate::mem;
 use crate::tlb::{Spans, fetch_tag};
 
-/// Blocks held at most; when they are used up all are dropped. Bounds host memory at about 100 MiB
-/// a core.
-const MAX_BLOCKS: usize = 1 << 16;
+/// Blocks held at most; when they are used up all are dropped, and so is what was translated. A
+/// compiler has more than 65 536, of five instructions each. Bounds host memory at about 200 MiB a
+/// core.
+const MAX_BLOCKS: usize = 1 << 18;
 /// Operations held at most, for the same reason.
-const MAX_OPS: usize = 1 << 20;
+const MAX_OPS: usize = 1 << 21;
 /// Entries of the jump cache.
 const JUMPS: usize = 8192;
 /// No block.

@@ -37,7 +37,12 @@ fn word(kind: u8, bits: u32) -> u32 {
     let base = 8 + field(9, 3);
     let offset = field(11, 63) * 4;
     let cond = [0xe, 0xe, 0, 1, 0xa, 3][field(17, 0xff) as usize % 6];
-    let body = match kind % 16 {
+    if kind % 20 == 19 && field(20, 3) == 0 {
+        // vadd.i32 or veor Qd, Qn, Qm, which have no condition
+        let registers = rn << 17 | rd << 13 | rm << 1;
+        return [0xf220_0840, 0xf300_0150][field(22, 1) as usize] | registers;
+    }
+    let body = match kind % 20 {
         0 | 1 => {
             let op = [1, 2, 4, 5, 10, 12, 13, 15][field(20, 7) as usize];
             op << 21 | 1 << 20 | rn << 16 | rd << 12 | rm
@@ -62,7 +67,26 @@ fn word(kind: u8, bits: u32) -> u32 {
         // Another page in place of one: R11 is in the table, R6 a descriptor.
         13 => 0x058b_6000 | (field(20, 3) * 4),
         14 => [0x0f00_0000, 0x012f_ff1c, 0x0198_0f9f, 0x0188_1f92][field(20, 3) as usize],
-        _ => 0x0320_f001,
+        15 => 0x0320_f001,
+        // vldr and vstr of doubles and singles
+        16 => 0x0d90_0b00 | base << 16 | rd << 12 | offset >> 2,
+        17 => 0x0d80_0a00 | field(20, 1) << 8 | base << 16 | rd << 12 | offset >> 2,
+        // vadd.f64, vmul.f64, vmov between a core register and a single one, vcmp.f64, vmrs
+        18 => match field(20, 7) {
+            0 | 1 => 0x0e30_0b00 | rn << 16 | rd << 12 | rm,
+            2 => 0x0e20_0b00 | rn << 16 | rd << 12 | rm,
+            3 => 0x0e00_0a10 | rn << 16 | rd << 12,
+            4 => 0x0e10_0a10 | rn << 16 | rd << 12,
+            5 => 0x0eb4_0b40 | rd << 12 | rm,
+            _ => 0x0ef1_fa10,
+        },
+        // FPEXC and CPACR, of values that enable VFP or not
+        _ => match field(20, 7) {
+            1 => 0x0ee8_0a10 | rd << 12,
+            2 => 0x0e01_0f50 | rd << 12,
+            3 => 0x03a0_0101 | rd << 12,
+            _ => 0x03a0_060f | rd << 12,
+        },
     };
     cond << 28 | body
 }
@@ -101,6 +125,8 @@ fn start(s: &mut CpuState, core: u32) {
     ]);
     (s.r[5], s.r[6], s.r[13]) = (1 | core << 2, OTHERS | 0x3e, BASE + 0xf000);
     s.r[15] = page;
+    (s.fpexc, s.cp15.cpacr) = (1 << 30, 0xf << 20);
+    s.fp.fpscr = 0x10;
 }
 
 fn cluster(bus: &Arc<FlatBus>, clock: &Arc<TestClock>) -> Cluster {

@@ -14,6 +14,7 @@ use arm32::CodePages;
 use arm32::bus::{Bus, BusFault, RamPage, Size};
 use arm32::core::Core;
 use arm32::cpu::CoreExit;
+use arm32::state::CpuState;
 use arm32_isa::{ENCODINGS, Set};
 use common::{BASE, DEVICE, FlatBus, RAM, TestClock};
 use rand_core::{RngCore, SeedableRng};
@@ -70,6 +71,86 @@ fn go_round(code: &mut Vec<u16>, thumb: bool) {
     }
 }
 
+/// Chooses the registers of VFP and Advanced SIMD, which are enabled for most programs: data of
+/// every kind, and an FPSCR with and without what host code asks for.
+fn enable_bank(s: &mut CpuState, random: &mut impl RngCore) {
+    match random.next_u32() % 4 {
+        0 => s.fp.d.fill_with(|| half_way(random, true)),
+        1 => s.fp.d.fill_with(|| half_way(random, false)),
+        _ => s.fp.d.fill_with(|| datum(random)),
+    }
+    let bits = random.next_u32();
+    s.fp.write_fpscr(match bits % 4 {
+        0 => random.next_u32(),
+        1 => random.next_u32() & !0x03c0_0000,
+        _ => random.next_u32() & !0x03c0_0000 | 0x10,
+    });
+    s.fpexc = if bits >> 2 & 15 == 0 { 0 } else { 1 << 30 };
+    s.cp15.cpacr = match bits >> 6 & 15 {
+        0 => 0x0050_0000,
+        1 => 0x80f0_0000,
+        2 => 0,
+        _ => 0x00f0_0000,
+    };
+}
+
+/// Returns a double, or two singles: zeros, infinities, NaNs, denormals, numbers next to the ends
+/// of the range, small integers, and anything.
+fn datum(random: &mut impl RngCore) -> u64 {
+    let single = |random: &mut dyn RngCore| {
+        let bits = random.next_u32();
+        let sign = bits & 1 << 31;
+        sign | match bits % 12 {
+            0 => 0,
+            1 => 0x7f80_0000,
+            2 => 0x7f80_0000 | bits >> 8 & 0x7f_ffff,
+            3 => bits >> 9 & 0x7f_ffff,
+            4 => 0x0080_0000 + (bits >> 8 & 1),
+            5 => 0x7f7f_ffff - (bits >> 8 & 1),
+            6 => 0x4b00_0000 + (bits >> 8 & 0x1ff),
+            7 | 8 => ((bits >> 8 & 0xff) as f32).to_bits(),
+            9 => ((bits >> 8 & 0xffff) as f32 / 3.0).to_bits(),
+            _ => random.next_u32() & 0x7fff_ffff,
+        }
+    };
+    if random.next_u32() & 1 == 0 {
+        return u64::from(single(random)) << 32 | u64::from(single(random));
+    }
+    let bits = random.next_u64();
+    let sign = bits & 1 << 63;
+    sign | match bits % 12 {
+        0 => 0,
+        1 => 0x7ff << 52,
+        2 => 0x7ff << 52 | bits >> 12 & 0xf_ffff_ffff_ffff,
+        3 => bits >> 13 & 0xf_ffff_ffff_ffff,
+        4 => (1 << 52) + (bits >> 8 & 1),
+        5 => (0x7ff << 52) - 1 - (bits >> 8 & 1),
+        6 => 0x41df_ffff_ff00_0000 + (bits >> 8 & 0x1ff_ffff),
+        7 | 8 => ((bits >> 8 & 0xff) as f64).to_bits(),
+        9 => ((bits >> 8 & 0xffff) as f64 / 3.0).to_bits(),
+        _ => random.next_u64() & !(1 << 63),
+    }
+}
+
+/// Returns a double, or two singles, of which products and quotients are at the ends of the range:
+/// some of them round to the smallest normal number, or do not to the largest.
+fn half_way(random: &mut impl RngCore, double: bool) -> u64 {
+    let mut number = |fraction: u32, exponents: [u64; 2]| {
+        let bits = random.next_u64();
+        let ones = (1 << fraction) - 1;
+        let mantissa = [0, 0, ones, ones, ones - 1, 1, bits & ones, bits & ones];
+        let exponent = exponents[(bits >> 60 & 1) as usize] + (bits >> 61 & 3);
+        let sign = bits >> 56 & 1;
+        let all = if double { 0x7ff } else { 0xff };
+        (sign * (all + 1) + exponent) << fraction | mantissa[(bits >> 57 & 7) as usize]
+    };
+    if double {
+        number(52, [0x1fe, 0x5fd])
+    } else {
+        number(23, [0x3e, 0xbd]) << 32 | number(23, [0x3e, 0xbd])
+    }
+}
+
 /// Writes exception vectors at `at`, each of which leads back to the program, in its instruction
 /// set.
 fn write_vectors(bus: &FlatBus, at: u32, thumb: bool) {
@@ -101,6 +182,7 @@ fn begun(code: &[u16], seed: u64, thumb: bool) -> (Core, Arc<FlatBus>) {
             _ => (BASE + 0x4000 + (bits >> 4) % 0x3fff) & !3,
         };
     }
+    enable_bank(s, &mut random);
     s.set_cpsr(s.cpsr() & 0x07ff_ffdf | random.next_u32() & 0xf800_0000 | u32::from(thumb) << 5);
     s.r[15] = CODE;
     (core, bus)
@@ -213,6 +295,59 @@ fn every_condition_after_every_instruction() {
             go_round(&mut code, false);
             compare(&mut random, &code, false);
         }
+    }
+}
+
+/// Many instructions of each encoding of VFP and Advanced SIMD, over data of every kind.
+#[test]
+fn registers_of_vfp_and_advanced_simd() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(5);
+    let programs = if cfg!(debug_assertions) { 1 } else { 12 };
+    let of_bank = |name: &str| name.starts_with('V');
+    let encodings = ENCODINGS
+        .iter()
+        .filter(|e| e.set == Set::A32 && of_bank(e.name));
+    for encoding in encodings {
+        for _ in 0..programs {
+            let words = (0..LENGTH).filter_map(|_| encoding.random(&mut random));
+            let mut code: Vec<u16> = words
+                .map(|word| match word >> 28 {
+                    0..14 => word & 0x0fff_ffff | 0xe000_0000,
+                    _ => word,
+                })
+                .flat_map(|word| [word as u16, (word >> 16) as u16])
+                .collect();
+            go_round(&mut code, false);
+            compare_data(&mut random, &code, encoding.name);
+        }
+    }
+}
+
+/// Compares as [`compare`] does, with other data before each piece.
+fn compare_data(random: &mut impl RngCore, code: &[u16], name: &str) {
+    let seed = random.next_u64();
+    let (mut plain, plain_bus) = begun(code, seed, false);
+    let (mut translating, bus) = begun(code, seed, false);
+    translating.translate_code_after(1).unwrap();
+    for _ in 0..16 {
+        enable_bank(&mut plain.cpu.s, random);
+        let s = &mut translating.cpu.s;
+        s.fp = plain.cpu.s.fp.clone();
+        (s.fpexc, s.cp15.cpacr) = (plain.cpu.s.fpexc, plain.cpu.s.cp15.cpacr);
+        let before = plain.cpu.s.fp.clone();
+        let budget = 1 + u64::from(random.next_u32()) % u64::from(2 * LENGTH);
+        let (exit, found) = (plain.run(budget), translating.run(budget));
+        assert!(
+            exit == found && plain.cpu.s == translating.cpu.s,
+            "{name}, {budget} instructions of {code:04x?}\nfrom {before:x?}\n{:x?}\n{:x?}",
+            plain.cpu.s.fp,
+            translating.cpu.s.fp
+        );
+    }
+    // All of the memory takes longer than the programs, and most of them store nothing. Stores have
+    // the encodings of loads.
+    if name.starts_with("VLD") {
+        assert!(plain_bus.bytes() == bus.bytes(), "{name}: {code:04x?}");
     }
 }
 

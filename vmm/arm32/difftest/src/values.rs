@@ -182,13 +182,14 @@ pub fn doubleword(rng: &mut impl RngCore) -> u64 {
     }
 }
 
-/// Returns an FPSCR: half of the time all zero, otherwise any mode; cumulative flags mostly clear,
-/// so that those that are set show.
+/// Returns an FPSCR: half of the time without a mode, otherwise any; cumulative flags mostly clear,
+/// so that those that are set show, but IXC, without which host code leaves arithmetic to handlers.
 pub fn fpscr(rng: &mut impl RngCore) -> u32 {
     // AHP, DN, FZ and RMode.
     const MODES: u32 = 0x07c0_0000;
     // N, Z, C, V, QC and the cumulative exception flags.
     const FLAGS: u32 = 0xf800_009f;
+    const IXC: u32 = 1 << 4;
     let modes = if chance(rng, 50) {
         0
     } else {
@@ -199,7 +200,8 @@ pub fn fpscr(rng: &mut impl RngCore) -> u32 {
     } else {
         rng.next_u32() & FLAGS
     };
-    modes | flags
+    let inexact = if chance(rng, 40) { IXC } else { 0 };
+    modes | flags | inexact
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use arm32_isa::Shift;
 
-use super::{FlagSet, Mop, MultiplyLong, Value};
+use super::{BankMop, FlagSet, Mop, MultiplyLong, Value};
 
 /// Returns the flags that condition `cond` looks at.
 pub const fn of_condition(cond: u8) -> FlagSet {
@@ -76,12 +76,13 @@ fn prune(mop: &mut Mop, wanted: FlagSet) -> (FlagSet, FlagSet) {
             }
             (FlagSet::NONE, FlagSet::C)
         }
+        Mop::Bank(BankMop::Flags) => (FlagSet::NONE, FlagSet::ALL),
         _ => (FlagSet::NONE, FlagSet::NONE),
     }
 }
 
 /// Returns of each operation whether it is done whenever its block is.
-fn certain(mops: &[Mop]) -> Vec<bool> {
+pub fn certain(mops: &[Mop]) -> Vec<bool> {
     let mut left = 0;
     mops.iter()
         .map(|mop| {

@@ -4,7 +4,7 @@ use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp};
 
 use super::operands::{alu, copy, dest, reg, shifted};
 use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, ThreadRegister, Value};
-use super::{exclusive, memory};
+use super::{bank, exclusive, memory};
 use crate::exec::Op;
 
 /// Adds the micro-operations of `op`, which is not part of big-endian code.
@@ -19,6 +19,7 @@ pub fn lower(op: &Op, out: &mut Vec<Mop>) {
         .or_else(|| simple(op, out))
         .or_else(|| memory::lower(op, out))
         .or_else(|| exclusive::lower(op, out))
+        .or_else(|| bank::lower(op, out))
         .or_else(|| branch(op, out));
     if done.is_none() {
         out.truncate(start);
@@ -348,6 +349,14 @@ fn branch(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             out.push(link);
             out.push(Mop::Goto {
                 va: pc.wrapping_add_signed(offset),
+            });
+        }
+        Insn::Bl { exchange: true, .. } => {
+            out.push(link);
+            // To the other instruction set; the handler's operand is the target.
+            out.push(Mop::Jump {
+                to: Value::Imm(op.imm | u32::from(!op.thumb)),
+                exchange: true,
             });
         }
         Insn::Bx { rm } | Insn::Bxj { rm } => out.push(Mop::Jump {

@@ -168,8 +168,10 @@ fn pair(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     };
     let loaded = |n: u8| load && (n == rt || n == rt2);
     let writes_back = index != Index::Offset;
-    // Lists go upwards; R15 is UNPREDICTABLE, or rare.
-    if rt >= rt2 || rt2 == 15 || rn == 15 {
+    // Lists go upwards, so that what is stored the other way round is left to the handler. One
+    // register twice, and R15 but as the base of a literal, are UNPREDICTABLE.
+    let upwards = rt < rt2;
+    if rt == rt2 || (!load && !upwards) || rt == 15 || rt2 == 15 || (rn == 15 && writes_back) {
         return None;
     }
     // The base and the offset are wanted after the access then, when one of them is gone.
@@ -177,7 +179,10 @@ fn pair(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     if writes_back && late {
         return None;
     }
-    let base = Value::Reg(rn);
+    let base = match rn {
+        15 => Value::Imm(op.pc_read() & !3),
+        rn => Value::Reg(rn),
+    };
     let way = if add { AluOp::Add } else { AluOp::Sub };
     let at = match (index, offset) {
         (Index::Post, _) | (_, Value::Imm(0)) => base,
@@ -192,6 +197,13 @@ fn pair(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     } else {
         Mop::StoreList { list, at }
     });
+    if !upwards {
+        // They change places, without a temporary.
+        for (d, y) in [(rt, rt2), (rt2, rt), (rt, rt2)] {
+            let (d, x, y) = (Dest::Reg(d), Value::Reg(d), Value::Reg(y));
+            out.push(alu(AluOp::Xor, d, x, y));
+        }
+    }
     if writes_back {
         out.push(alu(way, Dest::Reg(rn), base, offset));
     }

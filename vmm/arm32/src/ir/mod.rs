@@ -14,6 +14,7 @@
 //!   access leaves its address in temporary 0.
 //! - [`Mop::SkipUnless`] and [`Mop::SkipUnlessZero`] skip forwards, within the instruction.
 
+pub mod bank;
 mod exclusive;
 mod flags;
 mod lower;
@@ -27,6 +28,7 @@ mod tests;
 
 use arm32_isa::{ExtendOp, RevOp, Shift};
 
+pub use bank::{BankMop, drop_known_needs};
 pub use flags::{drop_dead_flags, of_condition};
 pub use lower::lower;
 
@@ -129,7 +131,7 @@ impl AluOp {
 }
 
 /// A micro-operation. Operands are read before anything is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mop {
     /// Does nothing: what it did turned out not to be wanted.
     Nop,
@@ -327,6 +329,8 @@ pub enum Mop {
         /// The address of the first.
         at: Value,
     },
+    /// Does something with the registers of VFP and Advanced SIMD.
+    Bank(BankMop),
     /// Branches to `va` in the same instruction set. The block ends.
     Goto {
         /// The address.
@@ -409,12 +413,19 @@ impl Mop {
                 _ => None,
             },
             Self::LoadList { list, .. } if list & 0x8000 != 0 => Some(0),
+            Self::Bank(mop) => match mop.dest() {
+                Some(Dest::Temp(n)) => Some(n),
+                _ => None,
+            },
             _ => None,
         }
     }
 
     /// Returns whether the block may be left here, so that all flags must be what they are.
     pub const fn may_leave(&self) -> bool {
+        if let Self::Bank(mop) = self {
+            return mop.may_leave();
+        }
         matches!(
             self,
             Self::ReadThread {

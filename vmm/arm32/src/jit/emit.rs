@@ -3,7 +3,7 @@
 use crate::block::Block;
 use crate::exec::Op;
 use crate::host_code::CodeExit;
-use crate::ir::{Mop, Value, drop_dead_flags, lower};
+use crate::ir::{Mop, Value, drop_dead_flags, drop_known_needs, lower};
 
 /// Where the routines are that all code shares, from the start of the code area. What they are
 /// given is in the register of temporary 0, unless it is said.
@@ -145,6 +145,7 @@ fn lowered<A: Target>(block: &Block) -> (Vec<Mop>, Vec<usize>) {
         counts.push(all.len() - start);
     }
     drop_dead_flags(&mut all);
+    drop_known_needs(&mut all);
     (all, counts)
 }
 

@@ -54,6 +54,8 @@ impl Target for Asm {
             | Mop::Reverse { x, .. }
             | Mop::LeadingZeros { x, .. }
             | Mop::SkipUnlessZero { x, .. } => !constant(x),
+            // VFP and Advanced SIMD are left to their handlers here.
+            Mop::Bank(_) => false,
             _ => true,
         }
     }

@@ -1,5 +1,6 @@
 //! The code of blocks, for every host on any host.
 
+use std::collections::BTreeSet;
 use std::ptr::NonNull;
 
 use arm32_isa::{ENCODINGS, Set};
@@ -47,6 +48,31 @@ fn blocks() -> Vec<Block> {
         }
     }
     blocks
+}
+
+/// Returns the encodings of VFP and Advanced SIMD of which some instructions are code of the host.
+fn inline<A: Target>() -> BTreeSet<&'static str> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(4);
+    let mut names = BTreeSet::new();
+    for encoding in ENCODINGS.iter().filter(|e| e.set == Set::A32) {
+        let mut words = (0..40).filter_map(|_| encoding.random(&mut random));
+        let is_inline = |word| {
+            let block = block(word, false);
+            let (mops, _) = lowered::<A>(&block);
+            mops.iter().any(|mop| matches!(mop, Mop::Bank(_)))
+        };
+        if words.any(is_inline) {
+            names.insert(encoding.name);
+        }
+    }
+    names
+}
+
+/// What the tests of host code cannot tell from a handler that is called.
+#[test]
+fn x64_has_code_for_vfp_and_advanced_simd() {
+    let names = inline::<x64::Asm>();
+    assert!(names.len() > 100, "{}: {names:?}", names.len());
 }
 
 /// Where code is that is not at the start of the area.

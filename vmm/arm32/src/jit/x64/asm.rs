@@ -5,8 +5,10 @@
 //! most of it. Tests compare each form, for all registers, with a disassembler.
 
 mod operands;
+mod vector;
 
 pub use operands::{Alu, Cc, Extend, Gpr, Mem, Rm, ShiftOp, Width};
+pub use vector::{Packed, PackedShift, Scalar, Shuffle, Xmm};
 
 /// Where a branch says how far it goes: four bytes, to be filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::asm::{Alu, Asm, Cc, Fixup, Mem, Rm, Width};
 use super::conditions::Known;
 use super::frame::{self, LEFT, SECOND, WORK};
 use super::values::Emitter;
-use super::{access, bits, exclusive};
+use super::{access, bank, bits, exclusive};
 use crate::exec::Op;
 use crate::host_code::CodeExit;
 use crate::ir::{Mop, MultiplyLong, Value};
@@ -55,6 +55,7 @@ impl Target for Asm {
             Mop::Reverse { kind, x, .. } => *kind != arm32_isa::RevOp::Rbit && !constant(x),
             Mop::LeadingZeros { x, .. } => bits::counts_zeros() && !constant(x),
             Mop::SkipUnlessZero { x, .. } => !constant(x),
+            Mop::Bank(mop) => bank::is_emitted(mop),
             _ => true,
         }
     }
@@ -95,6 +96,7 @@ impl Target for Asm {
             } => e.shift_by(kind, d, x, amount),
             Mop::SetCarry { to } => e.asm.store_imm8(frame::C, to.into()),
             Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => exclusive::emit(e, mop, slow),
+            Mop::Bank(mop) => bank::emit(e, mop, slow),
             Mop::ReadThread { .. }
             | Mop::ReadCounter { .. }
             | Mop::Load { .. }

@@ -3,12 +3,15 @@
 mod access;
 mod alu;
 mod asm;
+mod bank;
 mod bits;
 mod conditions;
 mod emit;
 mod exclusive;
+mod float;
 mod frame;
 mod values;
+mod vector;
 
 pub use asm::Asm;
 use asm::{Alu, Cc, Gpr, Mem, Rm, ShiftOp, Width};

@@ -141,6 +141,8 @@ pub enum Cc {
     S = 8,
     /// No sign.
     Ns = 9,
+    /// Parity: of a comparison of numbers, unordered.
+    P = 10,
     /// Less.
     L = 12,
     /// Greater or equal.

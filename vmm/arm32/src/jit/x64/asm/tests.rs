@@ -1,5 +1,7 @@
 //! Each form, for all registers, as a disassembler reads it.
 
+mod vectors;
+
 use capstone::arch::x86::{ArchMode, ArchSyntax};
 use capstone::prelude::*;
 
@@ -273,6 +275,7 @@ fn conditions_and_branches() {
         (Cc::A, "a"),
         (Cc::S, "s"),
         (Cc::Ns, "ns"),
+        (Cc::P, "p"),
         (Cc::L, "l"),
         (Cc::Ge, "ge"),
         (Cc::Le, "le"),

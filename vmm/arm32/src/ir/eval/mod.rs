@@ -1,8 +1,10 @@
 //! Micro-operations run on a core, as plainly as can be: the second opinion of back ends.
 
+mod bank;
+
 use arm32_isa::{ExtendOp, RevOp};
 
-use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, TEMPS, ThreadRegister, Value};
+use super::{AluOp, BankMop, Dest, FlagSet, Mop, MultiplyLong, TEMPS, ThreadRegister, Value};
 use crate::cpu::{Cpu, Flow};
 use crate::exec::Op;
 use crate::exec::access::{read_cached, write_cached};
@@ -63,6 +65,9 @@ fn step(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
         | Mop::Store { at, .. }
         | Mop::LoadList { at, .. }
         | Mop::StoreList { at, .. } => Some(value(cpu, temps, at)),
+        Mop::Bank(BankMop::Load(moved) | BankMop::Store(moved)) => {
+            Some(value(cpu, temps, moved.at))
+        }
         _ => None,
     };
     let done = effect(cpu, op, temps, mop);
@@ -144,19 +149,26 @@ fn effect(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
             Some(read) => put(cpu, temps, d, read),
             None => return Done::Leave((op.f)(cpu, op)),
         },
-        Mop::ReadCounter { .. } | Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => {
-            if system(cpu, temps, mop).is_none() {
+        mop if mop.may_leave() => {
+            if attempt(cpu, temps, mop).is_none() {
                 return Done::Leave((op.f)(cpu, op));
             }
         }
-        Mop::Load { .. } | Mop::Store { .. } | Mop::LoadList { .. } | Mop::StoreList { .. } => {
-            if access(cpu, temps, mop).is_none() {
-                return Done::Leave((op.f)(cpu, op));
-            }
-        }
+        Mop::Bank(mop) => bank::run(cpu, temps, mop).unwrap_or_default(),
         _ => bits(cpu, temps, mop),
     }
     Done::Next
+}
+
+/// Does what the fast path may not answer; `None` if it does not, and then nothing was done.
+fn attempt(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
+    match mop {
+        Mop::ReadCounter { .. } | Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => {
+            system(cpu, temps, mop)
+        }
+        Mop::Bank(mop) => bank::run(cpu, temps, mop),
+        _ => access(cpu, temps, mop),
+    }
 }
 
 fn divide(x: u32, y: u32, signed: bool) -> u32 {

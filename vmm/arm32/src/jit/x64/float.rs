@@ -1,0 +1,331 @@
+//! VFP arithmetic by the host's, where that gives the same result and the same flags.
+//!
+//! The host rounds to nearest and stops at nothing. So does VFP if FPSCR.RMode is 0 and FZ is not
+//! set. Then of the cumulative flags:
+//! - IXC is to be set already wherever a result may be inexact. Programs clear it seldom, and most
+//!   set it soon.
+//! - IOC comes with NaNs (but a signalling one that is compared), DZC and OFC with infinities: such
+//!   results are left to the handler, which also knows which NaN is the result. Without FZ no
+//!   operand raises IDC.
+//! - UFC comes with results that are tiny before they are rounded, and inexact. Such a result is
+//!   at most the smallest normal number: those that may be are left to the handler. A sum in that
+//!   range is exact, as both operands are multiples of the smallest denormal number.
+//!
+//! Whatever is not so, is found before anything is written.
+
+use arm32_isa::{Insn, VfpOp, VfpUnaryOp, expand_double, expand_single};
+
+use super::asm::{
+    Alu, Asm, Cc, Fixup, Gpr, Mem, Packed, PackedShift, Rm, Scalar, ShiftOp, Width, Xmm,
+};
+use super::frame::{self, SECOND, WORK};
+
+use Xmm::{X0, X1, X2, X3};
+
+/// FPSCR.RMode.
+const RMODE: u32 = 3 << 22;
+/// FPSCR.FZ.
+const FZ: u32 = 1 << 24;
+/// FPSCR.IXC.
+const IXC: u32 = 1 << 4;
+/// FPSCR.N, of a comparison that finds less.
+const LESS: u32 = 1 << 31;
+/// FPSCR.Z and C, of one that finds equal numbers.
+const EQUAL: u32 = 3 << 29;
+/// FPSCR.C, of one that finds greater.
+const GREATER: u32 = 1 << 29;
+/// All but the condition flags.
+const NOT_FLAGS: u32 = 0x0fff_ffff;
+
+/// A format, and where its registers are.
+#[derive(Clone, Copy)]
+struct Format {
+    double: bool,
+}
+
+impl Format {
+    const fn bytes(self) -> u8 {
+        if self.double { 8 } else { 4 }
+    }
+
+    const fn place(self, n: u8) -> Mem {
+        frame::bank(self.bytes() * (n & 31))
+    }
+
+    const fn width(self) -> Width {
+        if self.double {
+            Width::Quad
+        } else {
+            Width::Long
+        }
+    }
+
+    fn load(self, a: &mut Asm, x: Xmm, n: u8) {
+        a.load_vector(self.bytes(), x, self.place(n));
+    }
+
+    fn store(self, a: &mut Asm, n: u8, x: Xmm) {
+        a.store_vector(self.bytes(), self.place(n), x);
+    }
+
+    /// Has EAX be the exponent of `x`, as it is encoded.
+    fn exponent(self, a: &mut Asm, x: Xmm) {
+        a.get_vector(self.width(), WORK, x);
+        a.shift(self.width(), ShiftOp::Shl, WORK, 1);
+        let right = if self.double { 53 } else { 24 };
+        a.shift(self.width(), ShiftOp::Shr, WORK, right);
+    }
+
+    const fn largest_exponent(self) -> i32 {
+        if self.double { 0x7ff } else { 0xff }
+    }
+
+    /// Leaves NaNs and infinities to the handler.
+    fn finite(self, a: &mut Asm, x: Xmm, slow: &mut Vec<Fixup>) {
+        self.exponent(a, x);
+        let largest = self.largest_exponent();
+        a.alu_imm(Width::Long, Alu::Cmp, Rm::Reg(WORK), largest);
+        slow.push(a.jump_if(Cc::E));
+    }
+
+    /// Leaves them to the handler, and zeros, and what is below twice the smallest normal number.
+    fn safe(self, a: &mut Asm, x: Xmm, slow: &mut Vec<Fixup>) {
+        self.exponent(a, x);
+        a.alu_imm(Width::Long, Alu::Sub, Rm::Reg(WORK), 2);
+        let beyond = self.largest_exponent() - 2;
+        a.alu_imm(Width::Long, Alu::Cmp, Rm::Reg(WORK), beyond);
+        slow.push(a.jump_if(Cc::Ae));
+    }
+
+    /// Changes the sign of `x`; XMM3 changes.
+    fn negate(self, a: &mut Asm, x: Xmm) {
+        a.packed(Packed::Equal32, X3, X3);
+        let shift = if self.double {
+            PackedShift::Left64
+        } else {
+            PackedShift::Left32
+        };
+        a.packed_shift(shift, X3, self.bytes() * 8 - 1);
+        a.packed(Packed::Xor, x, X3);
+    }
+}
+
+/// Writes a VFP instruction; branches to `slow` where the handler must do it. `None` if there is no
+/// code for it.
+pub fn emit(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
+    match *insn {
+        Insn::Vfp3 {
+            op,
+            double,
+            vd,
+            vn,
+            vm,
+        } => {
+            let format = Format { double };
+            inexact_already(a, slow);
+            let result = arithmetic(a, format, op, (vd, vn, vm), slow)?;
+            format.store(a, vd, result);
+        }
+        Insn::Vfp2 { op, double, vd, vm } => unary(a, Format { double }, op, (vd, vm), slow),
+        Insn::VfpImm { double, vd, imm } => {
+            let format = Format { double };
+            if double {
+                a.set64(WORK, expand_double(imm.into()));
+            } else {
+                a.set(WORK, expand_single(imm.into()));
+            }
+            a.store(format.width(), format.place(vd), WORK);
+        }
+        Insn::VfpCmp {
+            double,
+            zero,
+            vd,
+            vm,
+            ..
+        } => compare(a, Format { double }, vd, (!zero).then_some(vm), slow),
+        Insn::VfpCvtPrecision { to_double, vd, vm } => precision(a, to_double, vd, vm, slow),
+        Insn::VfpToInt {
+            double,
+            unsigned,
+            fpscr,
+            vd,
+            vm,
+        } => {
+            let format = Format { double };
+            inexact_already(a, slow);
+            format.load(a, X0, vm);
+            to_integer(a, format, unsigned, fpscr, slow);
+            a.store(Width::Long, Format { double: false }.place(vd), WORK);
+        }
+        Insn::VfpFromInt {
+            double,
+            unsigned,
+            vd,
+            vm,
+        } => {
+            let format = Format { double };
+            if !double {
+                // A double has room for any integer.
+                inexact_already(a, slow);
+            }
+            let from = Format { double: false }.place(vm);
+            a.load(Width::Long, WORK, Rm::Mem(from));
+            // What the register was is a part of the result that is not wanted.
+            a.packed(Packed::Xor, X0, X0);
+            let width = if unsigned { Width::Quad } else { Width::Long };
+            a.convert_from_integer(double, width, X0, WORK);
+            format.store(a, vd, X0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Leaves the instruction to the handler unless the FPSCR says to round to nearest and to flush
+/// nothing, and that there was an inexact result already.
+fn inexact_already(a: &mut Asm, slow: &mut Vec<Fixup>) {
+    a.load(Width::Long, WORK, Rm::Mem(frame::FPSCR));
+    let mask = (RMODE | FZ | IXC).cast_signed();
+    a.alu_imm(Width::Long, Alu::And, Rm::Reg(WORK), mask);
+    a.alu_imm(Width::Long, Alu::Cmp, Rm::Reg(WORK), IXC.cast_signed());
+    slow.push(a.jump_if(Cc::Ne));
+}
+
+/// Leaves the instruction to the handler if the FPSCR says to flush denormal numbers.
+fn unflushed(a: &mut Asm, slow: &mut Vec<Fixup>) {
+    a.load(Width::Long, WORK, Rm::Mem(frame::FPSCR));
+    a.test_imm(WORK, FZ);
+    slow.push(a.jump_if(Cc::Ne));
+}
+
+/// Operations with three registers; returns where the result is.
+fn arithmetic(
+    a: &mut Asm,
+    format: Format,
+    op: VfpOp,
+    (vd, vn, vm): (u8, u8, u8),
+    slow: &mut Vec<Fixup>,
+) -> Option<Xmm> {
+    let Format { double } = format;
+    format.load(a, X0, vn);
+    format.load(a, X1, vm);
+    let kind = match op {
+        VfpOp::Vadd => Scalar::Add,
+        VfpOp::Vsub => Scalar::Sub,
+        VfpOp::Vdiv => Scalar::Div,
+        // Those that round once take an instruction that not every host has.
+        VfpOp::Vfma | VfpOp::Vfms | VfpOp::Vfnma | VfpOp::Vfnms => return None,
+        _ => Scalar::Mul,
+    };
+    a.scalar(double, kind, X0, X1);
+    if matches!(op, VfpOp::Vadd | VfpOp::Vsub) {
+        format.finite(a, X0, slow);
+        return Some(X0);
+    }
+    format.safe(a, X0, slow);
+    // Numbers that are no NaNs: to subtract is to add what is negated, zeros included.
+    let (kind, to, from) = match op {
+        VfpOp::Vnmul => {
+            format.negate(a, X0);
+            return Some(X0);
+        }
+        VfpOp::Vmla => (Scalar::Add, X2, X0),
+        VfpOp::Vmls | VfpOp::Vnmla => (Scalar::Sub, X2, X0),
+        VfpOp::Vnmls => (Scalar::Sub, X0, X2),
+        _ => return Some(X0),
+    };
+    format.load(a, X2, vd);
+    if op == VfpOp::Vnmla {
+        format.negate(a, X2);
+    }
+    a.scalar(double, kind, to, from);
+    format.finite(a, to, slow);
+    Some(to)
+}
+
+/// Operations with two registers.
+fn unary(a: &mut Asm, format: Format, op: VfpUnaryOp, (vd, vm): (u8, u8), slow: &mut Vec<Fixup>) {
+    if op == VfpUnaryOp::Vsqrt {
+        inexact_already(a, slow);
+    }
+    format.load(a, X0, vm);
+    match op {
+        VfpUnaryOp::Vmov => {}
+        VfpUnaryOp::Vneg => format.negate(a, X0),
+        VfpUnaryOp::Vabs => {
+            let (left, right) = if format.double {
+                (PackedShift::Left64, PackedShift::Right64)
+            } else {
+                (PackedShift::Left32, PackedShift::Right32)
+            };
+            a.packed_shift(left, X0, 1);
+            a.packed_shift(right, X0, 1);
+        }
+        VfpUnaryOp::Vsqrt => {
+            a.scalar(format.double, Scalar::Sqrt, X0, X0);
+            // A root is far from both ends of the range; zeros are left, too.
+            format.safe(a, X0, slow);
+        }
+    }
+    format.store(a, vd, X0);
+}
+
+/// Compares with a register or zero; NaNs are left to the handler.
+fn compare(a: &mut Asm, format: Format, vd: u8, vm: Option<u8>, slow: &mut Vec<Fixup>) {
+    unflushed(a, slow);
+    format.load(a, X0, vd);
+    match vm {
+        Some(vm) => format.load(a, X1, vm),
+        None => a.packed(Packed::Xor, X1, X1),
+    }
+    a.compare_scalars(format.double, X0, X1);
+    slow.push(a.jump_if(Cc::P));
+    // None of these moves changes the host's flags.
+    a.set(WORK, GREATER);
+    a.set(SECOND, LESS);
+    a.move_if(Cc::B, WORK, SECOND);
+    a.set(SECOND, EQUAL);
+    a.move_if(Cc::E, WORK, SECOND);
+    put_flags(a, WORK);
+}
+
+/// Has the condition flags of the FPSCR be those of `flags`; RCX changes.
+fn put_flags(a: &mut Asm, flags: Gpr) {
+    a.load(Width::Long, SECOND, Rm::Mem(frame::FPSCR));
+    let rest = NOT_FLAGS.cast_signed();
+    a.alu_imm(Width::Long, Alu::And, Rm::Reg(SECOND), rest);
+    a.alu(Width::Long, Alu::Or, SECOND, Rm::Reg(flags));
+    a.store(Width::Long, frame::FPSCR, SECOND);
+}
+
+/// Converts between the formats.
+fn precision(a: &mut Asm, to_double: bool, vd: u8, vm: u8, slow: &mut Vec<Fixup>) {
+    let (from, to) = (Format { double: !to_double }, Format { double: to_double });
+    if to_double {
+        // Exact.
+        unflushed(a, slow);
+    } else {
+        inexact_already(a, slow);
+    }
+    from.load(a, X0, vm);
+    a.convert_precision(to_double, X0, X0);
+    if to_double {
+        to.finite(a, X0, slow);
+    } else {
+        to.safe(a, X0, slow);
+    }
+    to.store(a, vd, X0);
+}
+
+/// Has EAX be XMM0 as an integer, if it fits.
+fn to_integer(a: &mut Asm, format: Format, unsigned: bool, round: bool, slow: &mut Vec<Fixup>) {
+    // NaNs, and what does not fit 64 bits, become the least number, which does not fit either.
+    a.convert_to_integer(format.double, round, WORK, X0);
+    if unsigned {
+        a.load(Width::Long, SECOND, Rm::Reg(WORK));
+    } else {
+        a.sign_extend32(SECOND, Rm::Reg(WORK));
+    }
+    a.alu(Width::Quad, Alu::Cmp, SECOND, Rm::Reg(WORK));
+    slow.push(a.jump_if(Cc::Ne));
+}

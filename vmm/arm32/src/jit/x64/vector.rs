@@ -1,0 +1,409 @@
+//! Integer instructions of Advanced SIMD on the lanes of XMM registers, 16 bytes or the low 8.
+//!
+//! SSE2 is part of every x86-64 host; what takes SSE4.1 is left to the handlers of hosts without.
+
+mod lanes;
+
+use arm32_isa::{Insn, Neon2Op, Neon3Op, NeonImmOp, NeonPermuteOp};
+
+use super::asm::{Asm, Mem, Packed, PackedShift, Shuffle, Width, Xmm};
+use super::bank::duplicate;
+use super::frame::{self, WORK};
+use lanes::{ADD, EQUAL, GREATER, SUB, has, max, min, multiply};
+
+use Xmm::{X0, X1, X2, X3};
+
+/// Registers of one length.
+#[derive(Clone, Copy)]
+struct Shape {
+    q: bool,
+    size: u8,
+}
+
+impl Shape {
+    const fn bytes(self) -> u8 {
+        if self.q { 16 } else { 8 }
+    }
+
+    /// Returns where register `n` is; a quadword has the number of its lower doubleword.
+    const fn place(self, n: u8) -> Mem {
+        frame::bank(8 * (n & if self.q { 30 } else { 31 }))
+    }
+
+    fn load(self, a: &mut Asm, x: Xmm, n: u8) {
+        a.load_vector(self.bytes(), x, self.place(n));
+    }
+
+    fn store(self, a: &mut Asm, n: u8, x: Xmm) {
+        a.store_vector(self.bytes(), self.place(n), x);
+    }
+
+    /// Returns the operation of its lanes from a table by size.
+    fn of<T: Copy>(self, table: &[T]) -> Option<T> {
+        table.get(usize::from(self.size)).copied()
+    }
+}
+
+/// Writes an instruction of Advanced SIMD on integers or bits; `None` if it is none of those that
+/// the host does in a few instructions.
+pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::Neon3 {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vn);
+            shape.load(a, X1, vm);
+            let result = bitwise(a, shape, op, vd)
+                .or_else(|| sums(a, shape, op, vd))
+                .or_else(|| compared(a, shape, op, unsigned, vd))?;
+            shape.store(a, vd, result);
+        }
+        Insn::NeonShift {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vm,
+            shift,
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vm);
+            let result = lanes::shift(a, shape, op, unsigned, shift, vd)?;
+            shape.store(a, vd, result);
+        }
+        Insn::NeonImm { .. } | Insn::Neon2 { .. } => return one_operand(a, insn),
+        Insn::NeonPermute {
+            op,
+            size,
+            q,
+            vd,
+            vm,
+        } if vd != vm => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vd);
+            shape.load(a, X1, vm);
+            let (first, second) = permute(a, shape, op)?;
+            shape.store(a, vd, first);
+            shape.store(a, vm, second);
+        }
+        Insn::Vext { q, vd, vn, vm, imm } => {
+            let shape = Shape { q, size: 0 };
+            extract(a, shape, (vn, vm), imm);
+            shape.store(a, vd, X0);
+        }
+        Insn::VdupLane {
+            size,
+            q,
+            vd,
+            vm,
+            lane,
+        } if size < 3 && lane < 8 >> size => {
+            // Words from there on, the last ones from what lies behind the bank: only the lane
+            // counts.
+            let place = frame::bank(8 * (vm & 31) + (lane << size));
+            a.load_vector(4, X0, place);
+            duplicate(a, size);
+            Shape { q, size }.store(a, vd, X0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Writes an instruction whose operand is one register, or a constant.
+fn one_operand(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::NeonImm {
+            op, q, vd, value, ..
+        } => {
+            let shape = Shape { q, size: 3 };
+            let value = if matches!(op, NeonImmOp::Vmvn | NeonImmOp::Vbic) {
+                !value
+            } else {
+                value
+            };
+            constant(a, X0, value);
+            let combine = match op {
+                NeonImmOp::Vmov | NeonImmOp::Vmvn => None,
+                NeonImmOp::Vorr => Some(Packed::Or),
+                NeonImmOp::Vbic => Some(Packed::And),
+            };
+            if let Some(combine) = combine {
+                shape.load(a, X1, vd);
+                a.packed(combine, X0, X1);
+            }
+            shape.store(a, vd, X0);
+        }
+        Insn::Neon2 {
+            op,
+            size,
+            q,
+            vd,
+            vm,
+            ..
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vm);
+            reverse(a, shape, op).or_else(|| against_zero(a, shape, op))?;
+            shape.store(a, vd, X0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Has both halves of `x` be `value`.
+fn constant(a: &mut Asm, x: Xmm, value: u64) {
+    match value {
+        0 => a.packed(Packed::Xor, x, x),
+        u64::MAX => a.packed(Packed::Equal32, x, x),
+        _ => {
+            a.set64(WORK, value);
+            a.set_vector(Width::Quad, x, WORK);
+            a.packed(Packed::UnpackLow64, x, x);
+        }
+    }
+}
+
+/// Has all bits of `x` change; XMM3 changes.
+fn complement(a: &mut Asm, x: Xmm) {
+    a.packed(Packed::Equal32, X3, X3);
+    a.packed(Packed::Xor, x, X3);
+}
+
+/// Operations on bits, of XMM0 and XMM1; returns where the result is.
+fn bitwise(a: &mut Asm, shape: Shape, op: Neon3Op, vd: u8) -> Option<Xmm> {
+    // `first` where `mask` is 1, else `second`.
+    let select = |a: &mut Asm, mask: Xmm, first: Xmm, second: Xmm| {
+        shape.load(a, X2, vd);
+        a.packed(Packed::And, first, mask);
+        a.packed(Packed::NotAnd, mask, second);
+        a.packed(Packed::Or, first, mask);
+        first
+    };
+    Some(match op {
+        Neon3Op::Vand => binary(a, Packed::And),
+        Neon3Op::Vorr => binary(a, Packed::Or),
+        Neon3Op::Veor => binary(a, Packed::Xor),
+        Neon3Op::Vbic => {
+            a.packed(Packed::NotAnd, X1, X0);
+            X1
+        }
+        Neon3Op::Vorn => {
+            complement(a, X1);
+            binary(a, Packed::Or)
+        }
+        Neon3Op::Vbsl => select(a, X2, X0, X1),
+        Neon3Op::Vbit => select(a, X1, X0, X2),
+        Neon3Op::Vbif => select(a, X1, X2, X0),
+        _ => return None,
+    })
+}
+
+fn binary(a: &mut Asm, op: Packed) -> Xmm {
+    a.packed(op, X0, X1);
+    X0
+}
+
+/// Sums, differences and products; returns where the result is.
+fn sums(a: &mut Asm, shape: Shape, op: Neon3Op, vd: u8) -> Option<Xmm> {
+    Some(match op {
+        Neon3Op::Vadd => binary(a, shape.of(&ADD)?),
+        Neon3Op::Vsub => binary(a, shape.of(&SUB)?),
+        Neon3Op::Vmul => binary(a, multiply(shape.size)?),
+        Neon3Op::Vmla | Neon3Op::Vmls => {
+            a.packed(multiply(shape.size)?, X0, X1);
+            shape.load(a, X2, vd);
+            let table = if op == Neon3Op::Vmla { &ADD } else { &SUB };
+            a.packed(shape.of(table)?, X2, X0);
+            X2
+        }
+        _ => return None,
+    })
+}
+
+/// Comparisons and what comes of them; returns where the result is.
+fn compared(a: &mut Asm, shape: Shape, op: Neon3Op, unsigned: bool, vd: u8) -> Option<Xmm> {
+    let greatest = max(shape.size, unsigned).filter(|op| has(*op));
+    let least = min(shape.size, unsigned).filter(|op| has(*op));
+    Some(match op {
+        Neon3Op::Vceq => binary(a, shape.of(&EQUAL)?),
+        Neon3Op::Vtst => {
+            a.packed(Packed::And, X0, X1);
+            a.packed(Packed::Xor, X1, X1);
+            a.packed(shape.of(&EQUAL)?, X0, X1);
+            complement(a, X0);
+            X0
+        }
+        Neon3Op::Vcgt if !unsigned => binary(a, shape.of(&GREATER)?),
+        Neon3Op::Vcge if !unsigned => {
+            a.packed(shape.of(&GREATER)?, X1, X0);
+            complement(a, X1);
+            X1
+        }
+        // The larger one is the first; or it is not the second.
+        Neon3Op::Vcge => {
+            a.packed(greatest?, X1, X0);
+            binary(a, shape.of(&EQUAL)?)
+        }
+        Neon3Op::Vcgt => {
+            a.packed(greatest?, X0, X1);
+            binary(a, shape.of(&EQUAL)?);
+            complement(a, X0);
+            X0
+        }
+        Neon3Op::Vmax => binary(a, greatest?),
+        Neon3Op::Vmin => binary(a, least?),
+        Neon3Op::Vabd | Neon3Op::Vaba => {
+            a.copy_vector(X2, X0);
+            a.packed(greatest?, X0, X1);
+            a.packed(least?, X2, X1);
+            a.packed(shape.of(&SUB)?, X0, X2);
+            if op == Neon3Op::Vaba {
+                shape.load(a, X1, vd);
+                a.packed(shape.of(&ADD)?, X0, X1);
+            }
+            X0
+        }
+        Neon3Op::Vrhadd if unsigned && shape.size < 2 => {
+            binary(a, shape.of(&[Packed::Mean8, Packed::Mean16])?)
+        }
+        _ => return None,
+    })
+}
+
+/// Reverses the lanes of XMM0 within groups.
+fn reverse(a: &mut Asm, shape: Shape, op: Neon2Op) -> Option<()> {
+    /// Of four lanes, the neighbours change places.
+    const PAIRS: u8 = 0b10_11_00_01;
+    /// All four change places.
+    const FOUR: u8 = 0b00_01_10_11;
+    let step: Option<(bool, u8)> = match (op, shape.size) {
+        (Neon2Op::Vrev16, 0) => None,
+        (Neon2Op::Vrev32, 0 | 1) => Some((true, PAIRS)),
+        (Neon2Op::Vrev64, 0 | 1) => Some((true, FOUR)),
+        (Neon2Op::Vrev64, 2) => Some((false, PAIRS)),
+        _ => return None,
+    };
+    if shape.size == 0 {
+        // The bytes of each halfword first.
+        a.copy_vector(X1, X0);
+        a.packed_shift(PackedShift::Right16, X0, 8);
+        a.packed_shift(PackedShift::Left16, X1, 8);
+        a.packed(Packed::Or, X0, X1);
+    }
+    match step {
+        Some((true, choice)) => {
+            a.shuffle(Shuffle::LowHalfwords, X0, X0, choice);
+            a.shuffle(Shuffle::HighHalfwords, X0, X0, choice);
+        }
+        Some((false, choice)) => a.shuffle(Shuffle::Words, X0, X0, choice),
+        None => {}
+    }
+    Some(())
+}
+
+/// Compares the lanes of XMM0 with zero, or works out what needs no other operand.
+fn against_zero(a: &mut Asm, shape: Shape, op: Neon2Op) -> Option<()> {
+    // XMM1 is 0: compared with, or compared.
+    a.packed(Packed::Xor, X1, X1);
+    let swapped = |a: &mut Asm, table: &[Packed]| {
+        a.packed(shape.of(table)?, X1, X0);
+        a.copy_vector(X0, X1);
+        Some(())
+    };
+    match op {
+        Neon2Op::Vmvn => complement(a, X0),
+        Neon2Op::Vneg => swapped(a, &SUB)?,
+        Neon2Op::Vceq0 => a.packed(shape.of(&EQUAL)?, X0, X1),
+        Neon2Op::Vcgt0 => a.packed(shape.of(&GREATER)?, X0, X1),
+        Neon2Op::Vclt0 => swapped(a, &GREATER)?,
+        Neon2Op::Vcge0 => {
+            swapped(a, &GREATER)?;
+            complement(a, X0);
+        }
+        Neon2Op::Vcle0 => {
+            a.packed(shape.of(&GREATER)?, X0, X1);
+            complement(a, X0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Permutes XMM0 and XMM1; returns where the results are.
+fn permute(a: &mut Asm, shape: Shape, op: NeonPermuteOp) -> Option<(Xmm, Xmm)> {
+    /// The even words, or the odd ones, of two vectors.
+    const EVEN: u8 = 0b10_00_10_00;
+    const ODD: u8 = 0b11_01_11_01;
+    let low = [Packed::UnpackLow8, Packed::UnpackLow16, Packed::UnpackLow32];
+    let high = [
+        Packed::UnpackHigh8,
+        Packed::UnpackHigh16,
+        Packed::UnpackHigh32,
+    ];
+    if op == NeonPermuteOp::Vswp {
+        return Some((X1, X0));
+    }
+    let (low, high) = (shape.of(&low)?, shape.of(&high)?);
+    a.copy_vector(X2, X0);
+    match (op, shape.q) {
+        // Of two doublewords the results lie side by side; pairs of words are also transposed so.
+        (NeonPermuteOp::Vzip, false) => side_by_side(a, low),
+        (NeonPermuteOp::Vtrn | NeonPermuteOp::Vuzp, false) if shape.size == 2 => {
+            side_by_side(a, low);
+        }
+        (NeonPermuteOp::Vzip, true) => {
+            a.packed(low, X0, X1);
+            a.packed(high, X2, X1);
+        }
+        (NeonPermuteOp::Vuzp, true) if shape.size == 2 => {
+            a.shuffle_two(X0, X1, EVEN);
+            a.shuffle_two(X2, X1, ODD);
+        }
+        (NeonPermuteOp::Vtrn, true) if shape.size == 2 => {
+            // The pairs of each column, and then their halves.
+            a.packed(low, X0, X1);
+            a.packed(high, X2, X1);
+            a.copy_vector(X3, X0);
+            a.packed(Packed::UnpackLow64, X0, X2);
+            a.packed(Packed::UnpackHigh64, X3, X2);
+            return Some((X0, X3));
+        }
+        _ => return None,
+    }
+    Some((X0, X2))
+}
+
+/// Has XMM0 and XMM2 be the halves of what `interleave` makes of XMM0 and XMM1.
+fn side_by_side(a: &mut Asm, interleave: Packed) {
+    a.packed(interleave, X0, X1);
+    a.copy_vector(X2, X0);
+    a.packed_shift(PackedShift::Right128, X2, 8);
+}
+
+/// Has XMM0 be the bytes of two registers from place `from` of the first on.
+fn extract(a: &mut Asm, shape: Shape, (vn, vm): (u8, u8), from: u8) {
+    let from = from & 15;
+    shape.load(a, X0, vn);
+    if from == 0 {
+        return;
+    }
+    shape.load(a, X1, vm);
+    if !shape.q {
+        a.packed(Packed::UnpackLow64, X0, X1);
+        a.packed_shift(PackedShift::Right128, X0, from);
+        return;
+    }
+    a.packed_shift(PackedShift::Right128, X0, from);
+    a.packed_shift(PackedShift::Left128, X1, 16 - from);
+    a.packed(Packed::Or, X0, X1);
+}
