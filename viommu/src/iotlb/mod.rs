@@ -37,6 +37,11 @@ const MAX_ENTRIES: usize = 1 << 22;
 /// looking for them takes a few microseconds, about what refilling a small domain does.
 const MAX_PROBES: u64 = 256;
 
+/// The number of a cluster's last block.
+const LAST_BLOCK: u64 = table::CLUSTER as u64 - 1;
+/// All blocks of a cluster, a bit each.
+const ALL_BLOCKS: u8 = u8::MAX;
+
 // A domain's word: which block sizes it has entries of, its own number, and a generation; the last
 // two are the stamp.
 const SIZES: u64 = (1 << BLOCK_BITS.len()) - 1;
@@ -387,12 +392,10 @@ impl Iotlb {
         for size in sizes {
             for cluster in clusters(size) {
                 let iova = cluster << (BLOCK_BITS[size] + table::CLUSTER_BITS);
-                let blocks = (0..table::CLUSTER as u64).fold(0, |blocks, block| {
-                    let begin = iova + (block << BLOCK_BITS[size]);
-                    // Inclusive: the last block of the address space has no address after it.
-                    let end = begin + ((1 << BLOCK_BITS[size]) - 1);
-                    blocks | u8::from(begin <= last && first <= end) << block
-                });
+                // Of the cluster's blocks those from the first to the last that the range touches.
+                let below = first.saturating_sub(iova) >> BLOCK_BITS[size];
+                let above = LAST_BLOCK.saturating_sub((last - iova) >> BLOCK_BITS[size]);
+                let blocks = (ALL_BLOCKS << below) & (ALL_BLOCKS >> above);
                 // An entry is of its block as a whole: any byte of it in the range removes it.
                 let (_, owner) = owner(iova, size, word & !SIZES);
                 let hash = hash(iova, size, domain.salt);

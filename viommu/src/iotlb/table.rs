@@ -344,10 +344,12 @@ pub(crate) fn remove(set: &Set, owner: Owner, blocks: u8) {
     };
     // Asked anew: the set may have changed hands before it was entered.
     if is(set, owner) {
-        for block in (0..CLUSTER).filter(|block| blocks & (1 << block) != 0) {
+        let mut left = blocks;
+        while left != 0 {
             // Without permissions a block is absent, whatever its other bits hold.
-            let (word, shift) = half(block);
+            let (word, shift) = half(left.trailing_zeros() as usize);
             replace(&set[word], PERMISSIONS << shift, 0);
+            left &= left - 1;
         }
     }
     leave(set, sequence);
