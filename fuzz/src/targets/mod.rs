@@ -7,6 +7,7 @@ pub mod decoder;
 pub mod dwarf;
 pub mod fault_plan;
 pub mod firmware;
+mod follower;
 pub mod gdb;
 pub mod gic;
 pub mod images;

@@ -8,11 +8,12 @@ use arbitrary::{Result, Unstructured};
 use serde_json::Value;
 use viommu::CacheState;
 use viommu::virtio::{
-    AnswerState, DomainState, EndpointState, FaultReport, MappingState, ReportCounters,
-    VirtioIommuState,
+    AnswerState, DomainState, EndpointConfig, EndpointState, FaultReport, MappingState,
+    ReportCounters, VirtioIommuState,
 };
 use vm_memory::{Bytes, GuestAddress, GuestRegionMmap};
 
+use super::follower::Follower;
 use super::virtio_iommu::{BUFFERS, ENDPOINTS, Machine, RAM, RAM_SIZE};
 use super::{ipmmu, rockchip, smmu_v2};
 
@@ -130,33 +131,73 @@ fn any_state(u: &mut Unstructured<'_>) -> Result<VirtioIommuState> {
     })
 }
 
+/// Returns any state, with features that a driver can have negotiated.
+fn fitting_state(machine: &Machine, u: &mut Unstructured<'_>) -> Result<VirtioIommuState> {
+    let mut state = any_state(u)?;
+    state.features &= machine.iommu.offered_features();
+    state.bypass &= machine.config.bypass_config.is_some();
+    Ok(state)
+}
+
 /// A virtio-iommu of any state: it is what `save` says, and does what requests say.
 fn virtio(u: &mut Unstructured<'_>) -> Result<()> {
     let mut machine = Machine::any(u)?;
-    let features = machine.iommu.offered_features();
-    machine.start(features);
-    let mut state = any_state(u)?;
-    // What a driver can have negotiated of it.
-    state.features &= features;
-    state.bypass &= machine.config.bypass_config.is_some();
+    machine.start(!0);
+    let state = fitting_state(&machine, u)?;
     let before = machine.iommu.save();
     if machine.iommu.restore(&state).is_err() {
         assert_eq!(machine.iommu.save(), before, "nothing changes");
         return Ok(());
     }
     let saved = machine.iommu.save();
-    // Only what the state did not have is added to it.
+    // Nothing is added to it but endpoints and slots.
     assert_eq!(
         (&saved.domains, &saved.answers),
         (&state.domains, &state.answers)
     );
-    for _ in 0..20 {
-        match u.int_in_range(0..=5)? {
-            0 | 1 => machine.request(u)?,
-            2 => machine.serve(),
-            3 => plug(&mut machine, u)?,
+    let (follower, held) = Follower::new();
+    let follows = u.arbitrary()?;
+    if follows {
+        let added = machine.iommu.add_listener(ENDPOINTS[1], follower);
+        added.expect("it refuses nothing yet");
+    }
+    for _ in 0..30 {
+        match u.int_in_range(0..=9)? {
+            0..=2 => machine.request(u)?,
+            3 => machine.serve(),
+            4 => plug(&mut machine, u)?,
+            5 => plug_endpoint(&mut machine, u)?,
+            6 => held.lock().expect("nobody panics").refusals = u.arbitrary::<[bool; 3]>()?.into(),
+            7 if u.ratio(1, 4)? => {
+                let state = fitting_state(&machine, u)?;
+                let restored = machine.iommu.restore(&state);
+                assert!(restored.is_err() || machine.iommu.save().domains == state.domains);
+            }
+            8 if u.ratio(1, 8)? => {
+                let bypass = machine.iommu.config_space()[36];
+                machine.iommu.write_config(36, &[1 - bypass]);
+            }
+            // A follower may have refused to let an endpoint bypass: then it meets nothing.
+            _ if follows => {}
             _ => machine.check(u)?,
         }
+        if follows {
+            let held = held.lock().expect("nobody panics");
+            held.check(&machine.iommu.save(), ENDPOINTS[1]);
+        }
+    }
+    Ok(())
+}
+
+/// Adds an endpoint, or removes one that was added.
+fn plug_endpoint(machine: &mut Machine, u: &mut Unstructured<'_>) -> Result<()> {
+    let id = u.int_in_range(100..=102)?;
+    let there = machine.iommu.space(id).is_some();
+    if u.arbitrary()? {
+        let added = machine.iommu.add_endpoint(EndpointConfig::new(id));
+        assert_eq!(added.is_ok(), !there);
+    } else {
+        assert_eq!(machine.iommu.remove_endpoint(id).is_ok(), there);
     }
     Ok(())
 }
@@ -178,7 +219,7 @@ fn plug(machine: &mut Machine, u: &mut Unstructured<'_>) -> Result<()> {
 /// Changes numbers of a state in any place.
 fn spoil(value: &mut Value, u: &mut Unstructured<'_>) -> Result<()> {
     match value {
-        Value::Number(number) if u.ratio(1, 8)? => {
+        Value::Number(number) if u.int_in_range(0..=15u8)? == 15 => {
             let bit = 1u64 << u.int_in_range(0..=63u8)?;
             let old = number.as_u64().unwrap_or(0);
             let new = if u.ratio(3, 4)? {
@@ -192,7 +233,7 @@ fn spoil(value: &mut Value, u: &mut Unstructured<'_>) -> Result<()> {
             for one in &mut *all {
                 spoil(one, u)?;
             }
-            if u.ratio(1, 32)? {
+            if u.int_in_range(0..=31u8)? == 31 {
                 all.pop();
             }
         }
@@ -211,7 +252,8 @@ fn spoil(value: &mut Value, u: &mut Unstructured<'_>) -> Result<()> {
 fn cache(u: &mut Unstructured<'_>) -> Result<()> {
     let mut machine = Machine::any(u)?;
     machine.start(!0);
-    if machine.iommu.restore(&any_state(u)?).is_err() {
+    let state = fitting_state(&machine, u)?;
+    if machine.iommu.restore(&state).is_err() {
         return Ok(());
     }
     for _ in 0..u.int_in_range(0..=6u8)? {

@@ -69,6 +69,11 @@ impl Iotlb {
     pub fn save(&self, regions: impl Iterator<Item = (u64, u64)>) -> CacheState {
         let get = |word: &AtomicU64| word.load(Ordering::Acquire);
         let domains = self.domains.iter();
+        let domains = domains.map(|domain| (get(&domain.word), get(&domain.invalidations)));
+        let mut domains: Vec<_> = domains.collect();
+        // Those at the end that were never used need not be said: there may be thousands.
+        let used = domains.iter().rposition(|domain| *domain != (0, 0));
+        domains.truncate(used.map_or(0, |last| last + 1));
         let sets = (0u32..).zip(self.table.sets());
         // Dead entries are found by nobody, and would only make the snapshot larger.
         let held = |set| table::words(set).filter(|words| self.is_live(words.stamp()));
@@ -76,9 +81,7 @@ impl Iotlb {
             version: CacheState::VERSION,
             // Filled in by the unit, which adds up its handles.
             counters: crate::Counters::default(),
-            domains: domains
-                .map(|domain| (get(&domain.word), get(&domain.invalidations)))
-                .collect(),
+            domains,
             regions: regions.collect(),
             floor: get(&self.floor),
             next: get(&self.next),

@@ -243,7 +243,7 @@ fn caches_that_could_not_have_come_about_are_refused() {
         ("no version", |v| v["version"] = 0.into()),
         ("domains", |v| {
             let domains = v["domains"].as_array_mut().unwrap();
-            domains.push(domains[0].clone());
+            domains.resize(1000, serde_json::json!([0, 0]));
         }),
         ("domains that entries name", |v| {
             v["domains"].as_array_mut().unwrap().clear();
@@ -273,7 +273,10 @@ fn caches_that_could_not_have_come_about_are_refused() {
         }),
         ("set", |v| v["sets"][0][0] = u32::MAX.into()),
         // Domain 1 with a stamp that belongs to domain 0.
-        ("domain", |v| v["domains"][1][0] = (1u64 << 20).into()),
+        ("domain", |v| {
+            let domains = v["domains"].as_array_mut().unwrap();
+            domains.resize(2, serde_json::json!([1u64 << 20, 0]));
+        }),
         ("generation", |v| {
             v["domains"][0][0] = (u64::MAX << 18).into()
         }),
