@@ -1,7 +1,8 @@
 //! Page-table formats, as pure functions:
 //! `(tables, regime, iova, access) -> Result<Walked, WalkFault>`.
 //!
-//! [`walk`] is of long descriptors, [`walk_short`] of short ones.
+//! [`walk`] is of ARMv7's long descriptors, [`walk_short`] of its short ones,
+//! [`walk_vmsa64`](vmsa64::walk_vmsa64) of AArch64's.
 //!
 //! Nothing here has state, knows a device or caches anything. [`walk`] reads at most one descriptor
 //! a level through a [`TableReader`], whatever the tables hold, and answers for the whole range
@@ -37,6 +38,7 @@ mod guest;
 mod lpae;
 pub mod short;
 pub mod spec;
+pub mod vmsa64;
 
 #[cfg(test)]
 mod tests;
