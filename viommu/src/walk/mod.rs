@@ -33,6 +33,7 @@
 //! # Ok::<(), viommu::walk::WalkFault>(())
 //! ```
 
+#[cfg(any(feature = "ipmmu", feature = "smmu-v2"))]
 mod count;
 mod guest;
 mod lpae;
@@ -43,9 +44,11 @@ pub mod vmsa64;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "ipmmu", feature = "smmu-v2"))]
 pub(crate) use count::count;
 pub use guest::GuestTables;
 pub use lpae::{ExternalAbort, MAX_READS, TableReader, walk};
+#[cfg(feature = "smmu-v2")]
 pub(crate) use short::count_short;
 pub use short::{MAX_SHORT_READS, ShortRegime, ShortWalked, walk_short};
 pub use spec::{Level, Regime, Region, Security, Shareability, WalkFault, Walked};
