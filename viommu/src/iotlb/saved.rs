@@ -31,6 +31,7 @@ impl CacheState {
 
 /// Why a saved cache does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CacheRestoreError {
     /// Written by another version.
     #[error("the saved translation cache has version {0}, but this build reads version \
