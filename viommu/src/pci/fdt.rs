@@ -4,9 +4,9 @@ use super::map::RequesterMap;
 use super::requester::RequesterId;
 use crate::fault::EndpointId;
 
-/// Returns `iommu-map` of the host bridge of `segment` (Linux, bindings/pci/pci-iommu.txt): for each
-/// range the first requester ID, the IOMMU's phandle, the first endpoint and how many there are.
-/// Requester IDs that are not in it are behind no IOMMU. The IOMMUs have `#iommu-cells = <1>`.
+/// Returns `iommu-map` of the host bridge of `segment` (Linux, bindings/pci/pci-iommu.txt): for
+/// each range the first requester ID, the IOMMU's phandle, the first endpoint and how many there
+/// are. Requester IDs that are not in it are behind no IOMMU. The IOMMUs have `#iommu-cells = <1>`.
 pub fn iommu_map(map: &RequesterMap, segment: u16, phandle: impl Fn(usize) -> u32) -> Vec<u32> {
     let ranges = map.ranges().filter(|range| range.segment == segment);
     ranges
@@ -22,8 +22,8 @@ pub fn iommu_map(map: &RequesterMap, segment: u16, phandle: impl Fn(usize) -> u3
         .collect()
 }
 
-/// Returns `iommus` of a device that is not on PCI (Linux, bindings/iommu/iommu.txt): the phandle and
-/// the endpoint for each of its ports. The IOMMUs have `#iommu-cells = <1>`; for one with no cells,
+/// Returns `iommus` of a device that is not on PCI (Linux, bindings/iommu/iommu.txt): the phandle
+/// and the endpoint for each of its ports. The IOMMUs have `#iommu-cells = <1>`; for one with no cells,
 /// the property is the phandle alone.
 pub fn iommus(ports: &[(u32, EndpointId)]) -> Vec<u32> {
     ports

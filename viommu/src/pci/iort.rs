@@ -79,8 +79,8 @@ pub struct NamedComponent {
 /// Bytes of the table before its nodes, and of the head of a node.
 const NODES: u32 = 48;
 const HEAD: usize = 16;
-/// Coherent, and its memory attributes are those of the processors ("Memory access properties": CCA,
-/// CPM and DACS).
+/// Coherent, and its memory attributes are those of the processors ("Memory access properties":
+/// CCA, CPM and DACS).
 const COHERENT: u64 = 1 | 3 << 56;
 /// Address bits that a device can drive.
 const ADDRESS_BITS: u8 = 64;

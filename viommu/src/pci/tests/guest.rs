@@ -1,5 +1,5 @@
-//! What a guest makes of tables and cells, by the rules that its kernel has for them, is what the map
-//! says.
+//! What a guest makes of tables and cells, by the rules that its kernel has for them, is what the
+//! map says.
 
 use acpi_tables::{Aml, viot as theirs};
 use proptest::prelude::*;

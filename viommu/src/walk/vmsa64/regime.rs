@@ -263,18 +263,16 @@ impl Vmsa64Builder {
             _ => AddressSize::Bits52,
         };
         let output = self.output.min(self.physical).min(most_output);
-        // `AArch64.S1TTBaseAddress`: bits 5:2 are bits 51:48 of the address, which is then aligned
-        // to 64 bytes at least.
+        // `AArch64.S1TTBaseAddress`: bits 5:2 are bits 51:48 of the address, whose low six bits are
+        // then zero.
         let large = ds || (layout == AddressLayout::Lpa && self.output == AddressSize::Bits52);
-        let (base, align) = if large {
-            let high = half.ttbr >> 2 & 0xf;
-            (
-                high << 48 | half.ttbr & 0xffff_ffff_ffc0,
-                (index_bits + 3).max(6),
-            )
+        let base = if large {
+            (half.ttbr >> 2 & 0xf) << 48 | half.ttbr & 0xffff_ffff_ffc0
         } else {
-            (half.ttbr & 0xffff_ffff_fffe, index_bits + 3)
+            half.ttbr & 0xffff_ffff_fffe
         };
+        // The table is aligned to its size.
+        let align = index_bits + 3;
         Ok(Side {
             half,
             input_bits,
