@@ -23,8 +23,8 @@ pub fn iommu_map(map: &RequesterMap, segment: u16, phandle: impl Fn(usize) -> u3
 }
 
 /// Returns `iommus` of a device that is not on PCI (Linux, bindings/iommu/iommu.txt): the phandle
-/// and the endpoint for each of its ports. The IOMMUs have `#iommu-cells = <1>`; for one with no cells,
-/// the property is the phandle alone.
+/// and the endpoint for each of its ports. The IOMMUs have `#iommu-cells = <1>`; for one with no
+/// cells, the property is the phandle alone.
 pub fn iommus(ports: &[(u32, EndpointId)]) -> Vec<u32> {
     ports
         .iter()
