@@ -79,12 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     )])?);
     let iommu = Arc::new(TinyIommu::default());
     let domain = DomainId(0);
-    let config = UnitConfig {
-        endpoints: 1,
-        domains: 1,
-        // Attached from the start, so the device never sees untranslated memory.
-        initial: Attachment::Domain(domain),
-    };
+    // Attached from the start, so the device never sees untranslated memory.
+    let config = UnitConfig::new(1, 1).with_initial(Attachment::Domain(domain));
     let model = Arc::clone(&iommu) as Arc<dyn Model>;
     let unit = TranslationUnit::new(Arc::clone(&ram), model, &config, None);
     let dma = unit.space(EndpointId(0));

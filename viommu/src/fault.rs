@@ -87,6 +87,7 @@ impl fmt::Display for Access {
 ///
 /// The names are those of the ARM ARM (DDI 0406C B3.12) where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum FaultReason {
     /// Nothing is mapped there.
     Translation,

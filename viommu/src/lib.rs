@@ -7,6 +7,20 @@
 //! translation cache in front of a [`Model`], which owns the truth. What an invalidation promises,
 //! and how it is kept, is in the crate's `DESIGN.md`; what it means for device code is in
 //! [pinning](DmaSpace#pinning).
+//!
+//! # Features
+//! All are on unless `default-features = false` says otherwise.
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `ipmmu`, `rockchip`, `smmu-v2`, `virtio` | the model of that name |
+//! | `inject` | [fault injection](inject) into the models that there are |
+//! | `pci` | [requester IDs](pci), and how a guest's firmware tells of them |
+//! | `loom` | with `--cfg loom`, the model checker that tests of this crate use; without, nothing |
+//!
+//! The translation path and [page-table walks](walk) are always there. What of vm-memory is in
+//! signatures comes from [`vm_memory`], which is exported again: the version of it is part of this
+//! crate's.
 
 #![deny(missing_docs, unsafe_code)]
 
@@ -21,27 +35,40 @@ mod event;
 pub mod fault;
 mod grace;
 mod host;
+#[cfg(all(feature = "_models", feature = "inject"))]
 pub mod inject;
+// Private, nothing in it can be named, so that nobody makes an injector.
+#[cfg(all(feature = "_models", not(feature = "inject")))]
+mod inject;
 #[cfg(all(test, loom))]
 mod interleavings;
 mod interrupt;
 mod iotlb;
+#[cfg(feature = "ipmmu")]
 pub mod ipmmu;
 mod listener;
 mod model;
+#[cfg(feature = "pci")]
+pub mod pci;
+#[cfg(feature = "_registers")]
 mod register_event;
+#[cfg(feature = "_registers")]
 mod register_model;
+#[cfg(feature = "rockchip")]
 pub mod rockchip;
+#[cfg(feature = "smmu-v2")]
 pub mod smmu_v2;
 mod sync;
-#[cfg(test)]
+#[cfg(all(test, feature = "_registers"))]
 mod test_support;
 mod translation;
 mod unit;
 mod users;
+#[cfg(feature = "virtio")]
 pub mod virtio;
 pub mod vm_memory_iommu;
 pub mod walk;
+#[cfg(feature = "_registers")]
 mod window;
 
 pub use attachment::Attachment;
@@ -55,12 +82,19 @@ pub use interrupt::{InterruptLine, NoInterrupt};
 pub use iotlb::{CacheRestoreError, CacheState};
 pub use listener::{DmaListener, Refusal};
 pub use model::{Mapping, Miss, Model};
+#[cfg(feature = "_registers")]
 pub use register_event::{
     Effect, Ignored, IgnoredAccess, Observers, Part, RegisterChange, RegisterEvent,
     RegisterObserver, TraceWords,
 };
 pub use translation::{Target, Translation};
 pub use unit::{CacheConfig, MemoryChange, TranslationUnit, UnitConfig};
+pub use vm_memory;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), feature = "_registers"))]
 mod testing;
+
+/// The README's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

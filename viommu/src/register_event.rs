@@ -26,6 +26,8 @@ pub struct Observers {
     pub translation: Option<Arc<dyn Observer>>,
 }
 
+// The IPMMU has observers of its own.
+#[cfg(any(feature = "rockchip", feature = "smmu-v2"))]
 impl Observers {
     pub(crate) fn tell(&self, event: &dyn RegisterEvent) {
         if let Some(observer) = &self.registers {

@@ -20,6 +20,7 @@ use crate::users::Users;
 
 /// How large a [`TranslationUnit`] is.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct UnitConfig {
     /// Number of endpoints.
     pub endpoints: u32,
@@ -29,8 +30,26 @@ pub struct UnitConfig {
     pub initial: Attachment,
 }
 
+impl UnitConfig {
+    /// Creates the configuration of a unit whose endpoints are blocked at first.
+    pub const fn new(endpoints: u32, domains: u32) -> Self {
+        Self {
+            endpoints,
+            domains,
+            initial: Attachment::Blocked,
+        }
+    }
+
+    /// Sets what endpoints are attached to at first.
+    #[must_use]
+    pub const fn with_initial(self, initial: Attachment) -> Self {
+        Self { initial, ..self }
+    }
+}
+
 /// The translation cache of a [`TranslationUnit`].
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CacheConfig {
     /// How many mappings it holds, whatever their sizes; rounded up to a power of two, and down to
     /// four million. Each takes 8 bytes of host memory once used. 0 for no cache at all.
@@ -43,6 +62,18 @@ impl CacheConfig {
     /// The default of [`CacheConfig::entries`]: four times the 4 KiB pages of 256 MiB, so that
     /// those still fit when several domains meet in the same sets, or not all have neighbours.
     pub const DEFAULT_ENTRIES: usize = 1 << 18;
+
+    /// Sets how many mappings it holds.
+    #[must_use]
+    pub const fn with_entries(self, entries: usize) -> Self {
+        Self { entries, ..self }
+    }
+
+    /// Sets whether it counts.
+    #[must_use]
+    pub const fn with_count(self, count: bool) -> Self {
+        Self { count, ..self }
+    }
 }
 
 impl Default for CacheConfig {

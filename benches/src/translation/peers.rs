@@ -51,11 +51,7 @@ pub struct Viommu {
 impl Viommu {
     /// Creates one with nothing in its cache.
     pub fn new(world: &World) -> Self {
-        let config = UnitConfig {
-            endpoints: 1,
-            domains: 1,
-            initial: Attachment::Domain(DOMAIN),
-        };
+        let config = UnitConfig::new(1, 1).with_initial(Attachment::Domain(DOMAIN));
         let table: Arc<PageTable> = Arc::clone(&world.table);
         let unit = TranslationUnit::new(Arc::clone(&world.memory), table, &config, None);
         Self::behind(&unit, unit.space(EndpointId(0)))

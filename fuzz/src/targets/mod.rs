@@ -29,6 +29,7 @@ mod text;
 pub mod uart;
 pub mod virtio_iommu;
 pub mod virtio_mmio;
+pub mod vmsa64;
 pub mod walk;
 
 /// Runs one input.
@@ -60,5 +61,6 @@ pub const ALL: &[(&str, Run)] = &[
     ("uart", uart::fuzz),
     ("virtio_iommu", virtio_iommu::fuzz),
     ("virtio_mmio", virtio_mmio::fuzz),
+    ("vmsa64", vmsa64::fuzz),
     ("walk", walk::fuzz),
 ];

@@ -11,10 +11,11 @@
 //! invalidation ignored ([`FlushFault::Ignored`]).
 
 mod buffer;
-#[cfg(test)]
+#[cfg(all(test, feature = "_registers"))]
 pub(crate) mod script;
+#[cfg(feature = "_registers")]
 mod tables;
-#[cfg(test)]
+#[cfg(all(test, feature = "ipmmu", feature = "virtio"))]
 mod tests;
 
 use std::fmt;
@@ -23,9 +24,11 @@ use std::sync::Arc;
 use crate::fault::{Access, DomainId, Requester};
 use crate::model::Miss;
 use crate::unit::CacheConfig;
+#[cfg(feature = "virtio")]
 use crate::virtio::{FaultReport, Request, spec::Status};
 
 pub(crate) use buffer::Injected;
+#[cfg(feature = "_registers")]
 pub(crate) use tables::{TableModel, translate};
 
 /// A bus master's IOVA is about to be translated.
@@ -56,6 +59,7 @@ pub struct DescriptorRead {
 
 /// What a walk gets instead of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DescriptorFault {
     /// An external abort.
     Abort,
@@ -74,6 +78,7 @@ pub struct Flush<'a> {
 
 /// What becomes of an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FlushFault {
     /// It is complete only when the guest has looked this many times more.
     Late(u32),
@@ -85,6 +90,7 @@ pub enum FlushFault {
 
 impl FlushFault {
     /// Returns what is left of it when the guest has looked once more.
+    #[cfg(feature = "_registers")]
     pub(crate) const fn after_look(self) -> Option<Self> {
         match self {
             Self::Late(looks @ 1..) => Some(Self::Late(looks - 1)),
@@ -149,12 +155,14 @@ pub trait Injector: Send + Sync {
     }
 
     /// Answers a request of a virtio-iommu's driver with this status. The request is not executed.
+    #[cfg(feature = "virtio")]
     fn request(&self, request: &Request) -> Option<Status> {
         let _ = request;
         None
     }
 
     /// Loses a fault report of a virtio-iommu, as if its event queue had overflowed.
+    #[cfg(feature = "virtio")]
     fn loses_report(&self, report: &FaultReport) -> bool {
         let _ = report;
         false

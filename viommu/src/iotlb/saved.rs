@@ -50,6 +50,7 @@ pub(crate) struct Renumbering(Vec<Option<u8>>);
 
 /// Why a saved cache does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CacheRestoreError {
     /// Written by another version.
     #[error("the saved translation cache has version {0}, but this build reads versions \

@@ -31,6 +31,7 @@ impl fmt::Debug for Observers {
 
 /// One instance.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct InstanceConfig {
     /// Its name, for observers.
     pub name: String,
@@ -38,8 +39,19 @@ pub struct InstanceConfig {
     pub utlbs: usize,
 }
 
+impl InstanceConfig {
+    /// Creates an instance with so many uTLBs.
+    pub fn new(name: &str, utlbs: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            utlbs,
+        }
+    }
+}
+
 /// An IPMMU: one instance, or a root and its leaves.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct IpmmuConfig {
     /// Which generation.
     pub features: Features,
@@ -82,6 +94,25 @@ impl IpmmuConfig {
         }
     }
 
+    /// Sets the translation cache.
+    #[must_use]
+    pub fn with_cache(self, cache: CacheConfig) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Sets the faults that are injected.
+    #[cfg(feature = "inject")]
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// Sets the instances.
+    #[must_use]
+    pub fn with_instances(self, instances: Vec<InstanceConfig>) -> Self {
+        Self { instances, ..self }
+    }
+
     /// Checks whether the generation can have these instances.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let count = self.instances.len();
@@ -111,6 +142,7 @@ pub const MAX_INSTANCES: usize = 32;
 
 /// Why there is no such IPMMU.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// Too few instances or too many.
     #[error(

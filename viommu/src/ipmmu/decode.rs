@@ -8,6 +8,7 @@ use super::spec::{
 
 /// A register that is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Register {
     /// Of a context, by number.
     Context(usize, ContextRegister),

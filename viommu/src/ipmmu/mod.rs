@@ -3,8 +3,12 @@
 //! An [`Ipmmu`] is one instance (R-Car Gen2) or a root with its leaves (Gen3, see [`Features`]).
 //! Each [`Instance`] is a window of registers and a number of micro-TLBs (uTLBs), each of which is
 //! the port of one or several bus masters; [`Instance::space`] gives the memory that those see.
-//! What is modelled, what is not, and why where the public sources leave a choice, is in the
-//! repository's `docs/ipmmu.md`.
+//!
+//! Modelled is what the Linux driver programs: long descriptors, 32-bit IOVAs, 4 or 8 contexts,
+//! faults, flushes and the interrupt. Not modelled: short descriptors (every translation is then a
+//! format fault), the PMB (its uTLBs are refused everything), the secure bank of Gen2, address
+//! space IDs (stored, without effect), the 40-bit IOVAs of Gen3, and Gen4. The hardware manual is
+//! not public; where no public source decides, comments say that it is a choice.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -71,6 +71,7 @@ pub struct UtlbState {
 
 /// Why a saved state does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// Written by another version.
     #[error("the saved IPMMU state has version {0}, but this build reads version \

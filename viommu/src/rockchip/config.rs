@@ -6,6 +6,7 @@ use crate::unit::CacheConfig;
 
 /// A Rockchip IOMMU.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RockchipConfig {
     /// Its name, for injected faults.
     pub name: String,
@@ -26,5 +27,18 @@ impl RockchipConfig {
             cache: CacheConfig::default(),
             faults: Faults::NONE,
         }
+    }
+
+    /// Sets the translation cache.
+    #[must_use]
+    pub fn with_cache(self, cache: CacheConfig) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Sets the faults that are injected.
+    #[cfg(feature = "inject")]
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> Self {
+        Self { faults, ..self }
     }
 }

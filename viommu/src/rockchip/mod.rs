@@ -2,9 +2,11 @@
 //! addresses of RK3568.
 //!
 //! A [`RockchipIommu`] is one MMU: a window of ten registers, and one port, which one or several
-//! bus masters stand behind; [`RockchipIommu::space`] gives the memory that those see. What is
-//! modelled, what is not, and why where the public sources leave a choice, is in the repository's
-//! `docs/rockchip.md`.
+//! bus masters stand behind; [`RockchipIommu::space`] gives the memory that those see.
+//!
+//! Modelled is what the Linux driver programs, for both formats of tables. Not modelled: several
+//! MMUs in one node (make one IOMMU for each), accesses that wait until the guest has handled their
+//! page fault (they are refused), cacheability and security bits, power and clocks.
 //!
 //! ```
 //! use std::sync::Arc;

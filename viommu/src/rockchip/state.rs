@@ -100,6 +100,7 @@ pub(super) const fn interrupt_mask() -> u32 {
 
 /// Why a saved state does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// Written by another version.
     #[error("the saved Rockchip IOMMU state has version {0}, but this build reads version \

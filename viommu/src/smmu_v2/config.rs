@@ -6,6 +6,7 @@ use crate::unit::CacheConfig;
 
 /// An SMMU.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SmmuV2Config {
     /// Its name, for injected faults.
     pub name: String,
@@ -36,6 +37,44 @@ impl SmmuV2Config {
             short_descriptors: true,
             cache: CacheConfig::default(),
             faults: Faults::NONE,
+        }
+    }
+
+    /// Sets the translation cache.
+    #[must_use]
+    pub fn with_cache(self, cache: CacheConfig) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Sets the faults that are injected.
+    #[cfg(feature = "inject")]
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// Sets how many streams bus masters can have.
+    #[must_use]
+    pub fn with_streams(self, streams: u32) -> Self {
+        Self { streams, ..self }
+    }
+
+    /// Sets the numbers of stream mapping groups and of context banks.
+    #[must_use]
+    pub fn with_groups_and_banks(self, groups: u32, banks: u32) -> Self {
+        Self {
+            groups,
+            banks,
+            ..self
+        }
+    }
+
+    /// Sets whether there are short descriptors.
+    #[must_use]
+    pub fn with_short_descriptors(self, short_descriptors: bool) -> Self {
+        Self {
+            short_descriptors,
+            ..self
         }
     }
 

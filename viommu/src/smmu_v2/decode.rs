@@ -5,6 +5,7 @@ use super::spec::{BankRegister, GlobalRegister, PAGE, bank_offset, group_offset,
 
 /// A register that is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Register {
     /// One of the whole SMMU.
     Global(GlobalRegister),

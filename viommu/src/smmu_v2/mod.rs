@@ -2,9 +2,11 @@
 //! long descriptors.
 //!
 //! An [`SmmuV2`] is one window of registers, streams, and context banks. Each stream is an endpoint
-//! by its number; [`SmmuV2::space`] gives the memory that bus masters of that stream see. What is
-//! modelled, what is not, and why where the public sources leave a choice, is in the repository's
-//! `docs/smmu-v2.md`.
+//! by its number; [`SmmuV2::space`] gives the memory that bus masters of that stream see.
+//!
+//! Not modelled, and not announced in its ID registers where those can say so: stage 2, the formats
+//! of AArch64, secure state, stalls (every fault aborts the access), privileged bus masters,
+//! memory attributes, broadcast of invalidations by CPUs, performance monitors.
 //!
 //! ```
 //! use std::sync::Arc;

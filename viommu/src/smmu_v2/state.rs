@@ -176,6 +176,7 @@ pub(super) const fn smr_mask() -> u32 {
 
 /// Why a saved state does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// Written by another version.
     #[error("the saved SMMUv2 state has version {0}, but this build reads version \

@@ -46,6 +46,7 @@ pub struct ReservedRegion {
 
 /// An endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EndpointConfig {
     /// Its number, as the driver knows it: from `iommus = <&viommu N>`, or a PCI requester's.
     pub id: u32,
@@ -61,10 +62,17 @@ impl EndpointConfig {
             reserved: Vec::new(),
         }
     }
+
+    /// Sets its reserved regions.
+    #[must_use]
+    pub fn with_reserved(self, reserved: Vec<ReservedRegion>) -> Self {
+        Self { reserved, ..self }
+    }
 }
 
 /// A virtio-iommu device. Each feature is offered if its part is there.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct VirtioIommuConfig {
     /// The endpoints. The translation path counts them in this order; one that is
     /// [added](super::VirtioIommu::add_endpoint) later gets the lowest number that is free.
@@ -116,6 +124,38 @@ impl VirtioIommuConfig {
             max_mappings: DEFAULT_MAX_MAPPINGS,
             cache: CacheConfig::default(),
             faults: Faults::NONE,
+        }
+    }
+
+    /// Sets the translation cache.
+    #[must_use]
+    pub fn with_cache(self, cache: CacheConfig) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// Sets the faults that are injected.
+    #[cfg(feature = "inject")]
+    #[must_use]
+    pub fn with_faults(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// Sets how many mappings there can be, in all domains together.
+    #[must_use]
+    pub fn with_max_mappings(self, max_mappings: usize) -> Self {
+        Self {
+            max_mappings,
+            ..self
+        }
+    }
+
+    /// Sets what endpoints that are attached to nothing do at first, with BYPASS_CONFIG offered;
+    /// `None` offers it not.
+    #[must_use]
+    pub fn with_bypass_config(self, bypass_config: Option<bool>) -> Self {
+        Self {
+            bypass_config,
+            ..self
         }
     }
 
@@ -226,6 +266,7 @@ impl VirtioIommuConfig {
 
 /// Why there is no such device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// No size of page.
     #[error("a virtio-iommu needs at least one page size")]

@@ -1,8 +1,8 @@
 //! virtio-iommu (OASIS Virtual I/O Device specification 1.2, section 5.13), without a transport.
 //!
 //! A [`VirtioIommu`] is the device: [`VirtioIommu::space`] gives the memory that an endpoint sees,
-//! and the driver's requests say what that is. Which sentence of the specification is kept how, and
-//! by which test, is in the repository's `docs/virtio-iommu.md`.
+//! and the driver's requests say what that is. All requests, features and properties of that
+//! version are there.
 //!
 //! # For transports
 //! - The device is [`spec::DEVICE_ID`]; offer [`VirtioIommu::offered_features`] beside the

@@ -56,6 +56,7 @@ impl Quota {
 
 /// Why a queue cannot be served. The device then needs a reset.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The rings are out of reach or make no sense.
     #[error("{0}")]

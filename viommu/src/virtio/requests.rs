@@ -4,6 +4,7 @@ use super::spec::{readable_size, request_type};
 
 /// A request of the driver, as it came: nothing is checked but that it is all there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Request {
     /// Attach an endpoint to a domain.
     Attach {
@@ -54,6 +55,7 @@ pub enum Request {
 
 /// Why bytes are no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParseError {
     /// Fewer bytes than a request of its type has.
     #[error("the request is too short for its type")]

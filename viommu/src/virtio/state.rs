@@ -93,6 +93,7 @@ pub struct AnswerState {
 
 /// Why a saved state does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RestoreError {
     /// Written by another version.
     #[error("the saved virtio-iommu state has version {0}, but this build reads version \

@@ -305,7 +305,7 @@ const fn fault(reason: FaultReason, level: Level) -> WalkFault {
 
 impl Walked {
     /// Returns all that holds around `iova`, which was walked for.
-    pub(crate) fn mapping(&self, iova: u64) -> Mapping {
+    pub fn mapping(&self, iova: u64) -> Mapping {
         mapping(iova, self.output, self.size_log2, self.write)
     }
 }

@@ -1,7 +1,8 @@
 //! Page-table formats, as pure functions:
 //! `(tables, regime, iova, access) -> Result<Walked, WalkFault>`.
 //!
-//! [`walk`] is of long descriptors, [`walk_short`] of short ones.
+//! [`walk`] is of ARMv7's long descriptors, [`walk_short`] of its short ones,
+//! [`walk_vmsa64`](vmsa64::walk_vmsa64) of AArch64's.
 //!
 //! Nothing here has state, knows a device or caches anything. [`walk`] reads at most one descriptor
 //! a level through a [`TableReader`], whatever the tables hold, and answers for the whole range
@@ -32,18 +33,22 @@
 //! # Ok::<(), viommu::walk::WalkFault>(())
 //! ```
 
+#[cfg(any(feature = "ipmmu", feature = "smmu-v2"))]
 mod count;
 mod guest;
 mod lpae;
 pub mod short;
 pub mod spec;
+pub mod vmsa64;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "ipmmu", feature = "smmu-v2"))]
 pub(crate) use count::count;
 pub use guest::GuestTables;
 pub use lpae::{ExternalAbort, MAX_READS, TableReader, walk};
+#[cfg(feature = "smmu-v2")]
 pub(crate) use short::count_short;
 pub use short::{MAX_SHORT_READS, ShortRegime, ShortWalked, walk_short};
 pub use spec::{Level, Regime, Region, Security, Shareability, WalkFault, Walked};

@@ -141,15 +141,8 @@ pub fn unit(
     observer: Option<Arc<Recorder>>,
 ) -> (Arc<TranslationUnit>, Arc<PlainModel>) {
     let model = Arc::new(PlainModel::default());
-    let config = UnitConfig {
-        endpoints: 4,
-        domains: 4,
-        initial: Attachment::Domain(DOMAIN),
-    };
-    let cache = CacheConfig {
-        entries,
-        count: true,
-    };
+    let config = UnitConfig::new(4, 4).with_initial(Attachment::Domain(DOMAIN));
+    let cache = CacheConfig::default().with_entries(entries);
     let unit = TranslationUnit::with_cache(
         Arc::clone(ram),
         Arc::clone(&model) as Arc<dyn Model>,

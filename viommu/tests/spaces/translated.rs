@@ -410,11 +410,7 @@ fn writes_through_a_unit_mark_the_dirty_bitmap() {
     let ram = Arc::new(ram);
     let model = Arc::new(PlainModel::default());
     model.map_page(0x7000, 0x1_2000, ReadWrite);
-    let config = UnitConfig {
-        endpoints: 1,
-        domains: 2,
-        initial: Attachment::Domain(DOMAIN),
-    };
+    let config = UnitConfig::new(1, 2).with_initial(Attachment::Domain(DOMAIN));
     let unit = TranslationUnit::new(Arc::clone(&ram), model, &config, None);
     let space = unit.space(ENDPOINT);
     let dirty = |address: u64| {
@@ -475,11 +471,7 @@ fn nonsense_from_a_model_is_an_error_and_no_panic() {
         },
     ];
     for mapping in mappings {
-        let config = UnitConfig {
-            endpoints: 1,
-            domains: 2,
-            initial: Attachment::Domain(DOMAIN),
-        };
+        let config = UnitConfig::new(1, 2).with_initial(Attachment::Domain(DOMAIN));
         let unit = TranslationUnit::new(ram(), Arc::new(Liar(mapping)), &config, None);
         let space = unit.space(ENDPOINT);
         for iova in [0x1000, 0x1800, u64::MAX - 1] {

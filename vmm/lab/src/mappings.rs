@@ -68,7 +68,8 @@ impl State {
                 // 1.2, 5.13.6.6).
                 domain.retain(|from, (to, _)| *from < first || *to > last);
             }
-            Request::Probe { .. } => {}
+            // PROBE changes nothing; of requests of a later version nothing is known.
+            _ => {}
         }
         // A domain that no endpoint is attached to is gone, with all that is mapped in it.
         let used = &self.domain_of;

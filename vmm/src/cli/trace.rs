@@ -128,6 +128,8 @@ fn virtio_request(iommu: &IommuInfo, request: &Request) -> String {
             last,
         } => format!("unmap domain={domain} iova={first:#x}..={last:#x}"),
         Request::Probe { endpoint: number } => format!("probe {}", endpoint(number)),
+        // Of a later version of the library.
+        ref other => format!("other what={:?}", format!("{other:?}")),
     }
 }
 

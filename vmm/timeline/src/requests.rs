@@ -130,6 +130,8 @@ impl DriverRecorder {
             }) => (domain(id), "UNMAP", format!("IOVA {first:#x} to {last:#x}")),
             // It could not be decoded, so that neither endpoint nor domain is known.
             None => (Lane::Unit { unit }, "request", "makes no sense".to_owned()),
+            // Of a later version of the library.
+            Some(other) => (Lane::Unit { unit }, "request", format!("{other:?}")),
         };
         match exchange.status {
             Some(Status::Ok) => {}

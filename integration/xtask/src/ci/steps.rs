@@ -19,7 +19,7 @@ pub(super) struct Step {
 
 /// The tests of how the tree is built.
 pub(crate) const STRUCTURE: &str =
-    "cargo test --release --quiet --package xtask --test layers --test sizes";
+    "cargo test --release --quiet --package xtask --test layers --test package --test sizes";
 
 /// All of them, in their order: what answers soon comes first.
 pub(super) const STEPS: &[Step] = &[
@@ -42,7 +42,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step {
         name: "structure",
-        what: "Arrows between packages, lengths of lines and files",
+        what: "Arrows between packages, the library crate's manifest, lengths of lines and files",
         ..Step::of(STRUCTURE)
     },
     Step {
@@ -52,6 +52,22 @@ pub(super) const STEPS: &[Step] = &[
         packages: &["rust", "test"],
         components: &["clippy"],
         ..Step::of("cargo clippy --release --locked --workspace --all-targets -- -D warnings")
+    },
+    Step {
+        name: "features",
+        what: "The library crate with each of its features, and without each",
+        components: &["clippy"],
+        ..Step::of("sh .ci/viommu features")
+    },
+    Step {
+        name: "examples",
+        what: "The library crate's examples",
+        ..Step::of("sh .ci/viommu examples")
+    },
+    Step {
+        name: "package",
+        what: "The library crate as a package, from a copy of its folder alone",
+        ..Step::of("sh .ci/viommu package")
     },
     Step {
         name: "fuzz-lints",

@@ -57,6 +57,7 @@ pub fn walk_short<T: TableReader + ?Sized>(
 }
 
 /// Counts the sections and pages that `regime` maps; supersections and large pages count once.
+#[cfg(feature = "smmu-v2")]
 pub(crate) fn count_short(tables: &impl TableReader, regime: &ShortRegime) -> u64 {
     let (mut count, mut iova) = (0, 0_u64);
     while iova <= u64::from(u32::MAX) {
@@ -175,7 +176,7 @@ impl Leaf {
 
 impl ShortWalked {
     /// Returns all that holds around `iova`, which was walked for.
-    pub(crate) fn mapping(&self, iova: u64) -> Mapping {
+    pub fn mapping(&self, iova: u64) -> Mapping {
         mapping(iova, self.output, self.size_log2, self.write)
     }
 }

@@ -95,11 +95,7 @@ impl Setup {
             hole: Mutex::new(None),
             faults: Mutex::default(),
         });
-        let config = UnitConfig {
-            endpoints: 1,
-            domains: 1,
-            initial: Attachment::Domain(DomainId(0)),
-        };
+        let config = UnitConfig::new(1, 1).with_initial(Attachment::Domain(DomainId(0)));
         let unit = TranslationUnit::new(ram(), model.clone(), &config, None);
         let line = Arc::new(Line::default());
         let watching = Arc::new(Watching {

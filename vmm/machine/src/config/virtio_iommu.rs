@@ -125,10 +125,8 @@ impl VirtioIommuOptions {
     /// Returns the device with these endpoints.
     pub(super) fn device(&self, endpoints: impl IntoIterator<Item = u32>) -> VirtioIommuConfig {
         let offered = |feature| self.features.contains(&feature);
-        let endpoints = endpoints.into_iter().map(|id| EndpointConfig {
-            id,
-            reserved: self.reserved_of(id),
-        });
+        let endpoint = |id| EndpointConfig::new(id).with_reserved(self.reserved_of(id));
+        let endpoints = endpoints.into_iter().map(endpoint);
         let mut device = VirtioIommuConfig::new(endpoints);
         if !self.page_sizes.is_empty() {
             // Each size is one bit, as `check` demands powers of two.

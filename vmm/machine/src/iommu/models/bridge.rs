@@ -108,16 +108,9 @@ impl BridgeUnit {
         let window = Window {
             last: first.saturating_add(WINDOW - 1),
         };
-        let config = UnitConfig {
-            endpoints: ports,
-            domains: 1,
-            initial: Attachment::Domain(DomainId(0)),
-        };
+        let config = UnitConfig::new(ports, 1).with_initial(Attachment::Domain(DomainId(0)));
         // One mapping for all there is.
-        let cache = CacheConfig {
-            entries: 16,
-            count: true,
-        };
+        let cache = CacheConfig::default().with_entries(16);
         let ram = Arc::clone(context.ram);
         let unit = TranslationUnit::with_cache(
             ram,

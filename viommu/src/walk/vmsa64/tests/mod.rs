@@ -1,0 +1,10 @@
+//! Tests of the walk: one for every fault at every level, what leaves and regimes say, a model of
+//! random mappings, and a slow reference over garbage.
+
+mod builder;
+mod faults;
+mod garbage;
+mod leaves;
+mod mappings;
+mod reference;
+mod regimes;
