@@ -43,8 +43,8 @@ type _OnlyWithoutXen = _NotXen<()>;
 ///
 /// Implement it for a memory of your own to put it behind a
 /// [`TranslationUnit`](crate::TranslationUnit). Regions are added and removed by another value (see
-/// [`set_memory`](crate::TranslationUnit::set_memory)): the unit keeps the old one as long as anyone
-/// who is pinned may be using it.
+/// [`set_memory`](crate::TranslationUnit::set_memory)): the unit keeps the old one as long as
+/// anyone who is pinned may be using it.
 ///
 /// # Safety
 /// For as long as a value exists (behind an [`Arc`], so that nobody has it mutably):
