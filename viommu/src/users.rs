@@ -27,6 +27,7 @@ impl Users {
     }
 
     /// Returns whether there is a handle on `endpoint`.
+    #[cfg(feature = "virtio")]
     pub fn has(&self, endpoint: EndpointId) -> bool {
         self.lock().contains_key(&endpoint.0)
     }

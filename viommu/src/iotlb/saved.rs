@@ -157,7 +157,7 @@ impl Iotlb {
         };
         let live = word & !SIZES == words.stamp() && word >> GENERATION_SHIFT >= saved.floor;
         // The inverse of `owner`.
-        let (size, cluster) = (words.key() as usize & 0b11, words.key() >> 2);
+        let (size, cluster) = ((words.key() & 0b11) as usize, words.key() >> 2);
         let bits = BLOCK_BITS[size] + table::CLUSTER_BITS;
         if !live || word & 1 << size == 0 || cluster > u64::MAX >> bits {
             return impossible;

@@ -85,11 +85,7 @@ fn replaced_in_the_middle(announced: bool) {
     when.model.map_page(IOVA.0, MORE, Permissions::ReadWrite);
     when.model
         .map_page(IOVA.0 + PAGE, RAM, Permissions::ReadWrite);
-    let config = UnitConfig {
-        endpoints: 1,
-        domains: 4,
-        initial: Attachment::Domain(DOMAIN),
-    };
+    let config = UnitConfig::new(1, 4).with_initial(Attachment::Domain(DOMAIN));
     let unit = TranslationUnit::with_cache(
         Arc::clone(&old),
         Arc::clone(&when) as Arc<dyn Model>,
