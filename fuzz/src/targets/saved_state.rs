@@ -72,10 +72,8 @@ fn any_state(u: &mut Unstructured<'_>) -> Result<VirtioIommuState> {
     }
     let mut endpoints = Vec::new();
     for id in ENDPOINTS {
-        let domain = match domains.get(usize::from(u.int_in_range(0..=3u8)?)) {
-            Some(domain) => Some(domain.id),
-            None => None,
-        };
+        let domain = domains.get(usize::from(u.int_in_range(0..=3u8)?));
+        let domain = domain.map(|domain| domain.id);
         endpoints.push(EndpointState { id, domain });
     }
     // One less than there are, or one twice, or of another number.
