@@ -131,7 +131,7 @@ impl Functions {
     pub fn subject(&self, target: &Target, blocks: &BTreeSet<usize>) -> Covered<'_> {
         let subject: BTreeSet<u32> = (0u32..)
             .zip(&self.names)
-            .filter(|(_, name)| is_subject(name, target))
+            .filter(|(_, name)| is_subject(name, target) && is_written(name))
             .map(|(number, _)| number)
             .collect();
         let entered: BTreeSet<u32> = blocks
@@ -215,6 +215,21 @@ fn path(frame: &Frame<'_, impl Reader>) -> Option<String> {
         .strip_prefix(root)
         .ok()?;
     Some(format!("{}: {name}", file.display()))
+}
+
+/// Returns whether a file has a function of that name. After inlining, a line of one file may be
+/// said to be of the function of another that it was inlined into.
+fn is_written(name: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let (Some(root), Some((file, function))) = (root, name.split_once(": ")) else {
+        return false;
+    };
+    let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+    let mut heads = text.split("fn ").skip(1);
+    heads.any(|head| {
+        let rest = head.strip_prefix(function);
+        rest.is_some_and(|rest| rest.starts_with(['(', '<']))
+    })
 }
 
 /// Returns whether a function is of the subject.
