@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
-use guest_images::Terminal;
+use guest_images::{Cache, Terminal};
 use vmm::campaign::campaign::Prepared;
 use vmm::campaign::run::Record;
 use vmm::campaign::scenario::Scenario;
 use vmm::campaign::start::{Boot, Forked, Start};
 use vmm::campaign::{Outcome, plan};
 use vmm::faults::spec::ScenarioName;
+use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
 use vmm::{GuestKernel, KernelChoice};
 
 fn kernel(image: &str) -> GuestKernel {
@@ -296,4 +297,44 @@ fn a_virtio_iommu_refuses_requests() {
     let record = campaign(text, &forked(ScenarioName::Virtio), 1).remove(0);
     assert_eq!(record.faults, 1, "{record:#?}");
     assert_ne!(record.verdict.outcome, Outcome::VmmError, "{record:#?}");
+}
+
+/// A rule waits for a call whose condition holds; the kernel's structures are those of its BTF, or
+/// of its vmlinux.
+#[test]
+fn a_fault_waits_for_a_call_under_a_condition() {
+    let plan = |condition: &str| {
+        let text = format!(
+            "title = \"t\"\nscenario = \"rebind\"\n[[fault]]\nwhere = \"disk\"\nwhat = \"io-error\"\n\
+             when = {{ probe = \"arch_teardown_dma_ops if {condition}\" }}\n"
+        );
+        plan::parse("test", &text).expect("a plan")
+    };
+    let image = Cache::open().expect("a cache").debug_info("ipmmu");
+    let vmlinux = image.expect("the image").expect("its vmlinux");
+    let vmlinux = Vmlinux::parse(&std::fs::read(vmlinux).expect("a file")).expect("a vmlinux");
+    let file = TypesFrom::File(Arc::new(vmlinux));
+    // The IPMMU's driver has made the mapping, so that the flag is not set.
+    for (condition, faults) in [
+        ("dev.archdata.mapping", 1),
+        ("dev.archdata.dma_ops_setup", 0),
+        ("dev.archdata.mapping && dev.archdata.dma_ops_setup == 0", 1),
+    ] {
+        let plan = plan(condition);
+        let scenario = Scenario::new(plan.scenario);
+        let mut digests = Vec::new();
+        for types in [&TypesFrom::Kernel, &file] {
+            let prepared = Prepared::with_types(&plan, &scenario, rebinding(), types);
+            let prepared = prepared.expect("a sound scenario");
+            let record = prepared.runner.run(&prepared.task(1, 0), None).record;
+            assert_eq!(record.faults, faults, "{condition}: {record:#?}");
+            digests.push(record.digest);
+        }
+        assert_eq!(digests[0], digests[1], "{condition}");
+    }
+    let odd = plan("dev.archdata.nothing");
+    let scenario = Scenario::new(odd.scenario);
+    let refused = Prepared::new(&odd, &scenario, rebinding()).map(|_| ());
+    let sentence = refused.expect_err("there is no such field").to_string();
+    assert!(sentence.contains("does not fit this kernel"), "{sentence}");
 }

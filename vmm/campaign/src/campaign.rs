@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_base::thread;
 use vmm_faults::spec::{Nth, Plan, Rule, When};
+use vmm_introspect::types::vmlinux::TypesFrom;
 
 use super::classify::{Lines, Outcome, Verdict, statuses};
+use super::conditions::{self, Conditions};
 use super::error::CampaignError;
 use super::functions::Functions;
 use super::run::{Record, Runner, Task, seed_of};
@@ -59,11 +61,12 @@ pub struct Prepared<'p> {
 }
 
 /// Checks what can be checked of a plan before its kernel is there: that its scenario's machine has
-/// the devices that it names.
+/// the devices that it names, and that its conditions can be read. Returns whether it has any of
+/// these.
 ///
 /// # Errors
-/// It names one that is not there.
-pub fn check(plan: &Plan) -> Result<(), CampaignError> {
+/// It names one that is not there, or has one that cannot be read.
+pub fn check(plan: &Plan) -> Result<bool, CampaignError> {
     let devices = Scenario::new(plan.scenario).board().devices;
     let known = |name: &str| devices.iter().any(|entry| entry.name == name);
     for (number, rule) in (1..).zip(&plan.fault) {
@@ -76,7 +79,7 @@ pub fn check(plan: &Plan) -> Result<(), CampaignError> {
             });
         }
     }
-    Ok(())
+    Ok(!conditions::of(plan)?.is_empty())
 }
 
 impl<'p> Prepared<'p> {
@@ -89,10 +92,25 @@ impl<'p> Prepared<'p> {
         scenario: &'p Scenario,
         start: &'p dyn Start,
     ) -> Result<Self, CampaignError> {
+        Self::with_types(plan, scenario, start, &TypesFrom::Kernel)
+    }
+
+    /// Does as [`Prepared::new`], with the structures of the kernel, which conditions of the plan
+    /// look at, from `types`.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`]; or they are of another kernel.
+    pub fn with_types(
+        plan: &'p Plan,
+        scenario: &'p Scenario,
+        start: &'p dyn Start,
+        types: &TypesFrom,
+    ) -> Result<Self, CampaignError> {
         let mut runner = Runner {
             start,
             scenario,
             functions: Functions::default(),
+            conditions: Conditions::default(),
             usual: Lines::default(),
         };
         let never = |rule: &Rule| Rule {
@@ -115,7 +133,7 @@ impl<'p> Prepared<'p> {
         let first = runner.run(&task, None);
         let verdict = &first.record.verdict;
         let unwell = |why: &str| CampaignError::Unwell(why.to_owned());
-        let machine = first.machine.ok_or_else(|| unwell(&verdict.why))?;
+        let mut machine = first.machine.ok_or_else(|| unwell(&verdict.why))?;
         let statuses = statuses(&first.console);
         if statuses.len() != scenario.commands.len() || statuses.iter().any(|status| *status != 0) {
             return Err(CampaignError::Commands {
@@ -124,6 +142,9 @@ impl<'p> Prepared<'p> {
             });
         }
         runner.functions = Functions::find(plan, &machine)?;
+        runner.conditions = Conditions::find(plan, &machine, types)?;
+        // This machine runs no more: one that does not fit is told here, and not by each run.
+        runner.conditions.watch(&mut machine, &Arc::default())?;
         runner.usual = Lines::of(&first.console);
         // Again, with what is known now: it must be found to be unaffected, and the functions'
         // points are counted.

@@ -3,6 +3,7 @@
 use std::io;
 
 use vmm_base::Reason;
+use vmm_introspect::probe::ProbeError;
 use vmm_introspect::symbols::SymbolsError;
 
 use crate::classify::Outcome;
@@ -29,6 +30,17 @@ pub enum CampaignError {
     /// The plan names a function that the guest's kernel has not.
     #[error("the guest's kernel has no function {0}: use one of its /proc/kallsyms")]
     Function(String),
+    /// What the plan waits for under a condition cannot be read.
+    #[error("fault {number}: `probe`: {what}")]
+    Condition {
+        /// Which fault of the plan, from 1.
+        number: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// It does not fit the kernel.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// Plans are for 32-bit kernels.
     #[error("the guest's kernel is no 32-bit one")]
     Wide,

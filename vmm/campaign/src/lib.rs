@@ -9,6 +9,7 @@
 pub mod campaign;
 mod chain;
 mod classify;
+mod conditions;
 mod error;
 mod functions;
 mod html;

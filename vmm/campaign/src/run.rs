@@ -14,6 +14,7 @@ use vmm_faults::{Account, FaultRecord, Injection};
 use vmm_machine::{Limits, Machine};
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
+use super::conditions::Conditions;
 use super::error::CampaignError;
 use super::functions::Functions;
 use super::scenario::{DISK_BYTES, Scenario};
@@ -124,6 +125,8 @@ pub struct Runner<'r> {
     pub scenario: &'r Scenario,
     /// Where the functions are that the plan names.
     pub functions: Functions,
+    /// The functions that it waits for under conditions.
+    pub(super) conditions: Conditions,
     /// What the kernel says without faults.
     pub usual: Lines,
 }
@@ -194,6 +197,8 @@ impl Runner<'_> {
         let (guest_ns, instructions) = (machine.guest_ns(), machine.instructions());
         // Armed where the scenario begins: points and probes before it are not counted.
         injection.arm(&task.rules, task.seed);
+        // First, as a rule may wait for the very call that it has fail.
+        self.conditions.watch(&mut machine, injection)?;
         self.functions.watch(&mut machine, injection);
         let exit = machine.run(Limits {
             // Limits count from power-on, and so do the machine's numbers.
@@ -298,6 +303,7 @@ mod tests {
                 start: &Broken { panics },
                 scenario: &scenario,
                 functions: Functions::default(),
+                conditions: Conditions::default(),
                 usual: Lines::default(),
             };
             let task = Task {

@@ -31,6 +31,9 @@ pub const MAX_RULES: usize = 64;
 /// Longest name of a device, register or function.
 const MAX_NAME: usize = 128;
 
+/// Longest condition of a function that a rule waits for, in bytes.
+const MAX_CONDITION: usize = 1024;
+
 /// The reason for which a plan is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -112,8 +115,19 @@ fn check(rule: &Rule) -> Result<(), TextError> {
     if function.is_some() && device.is_some() {
         return Err("a function has no `device`".into());
     }
-    let names = [device.as_ref(), register, function, when.probe.as_ref()];
-    for name in names.into_iter().flatten() {
+    // What follows the name of a function is its condition, which who knows kernels reads.
+    let probe = when.probe.as_deref().map(|probe| {
+        let (name, condition) = probe.split_once(char::is_whitespace).unwrap_or((probe, ""));
+        (name, condition)
+    });
+    if probe.is_some_and(|(_, condition)| condition.len() > MAX_CONDITION) {
+        return Err(format!("a condition has at most {MAX_CONDITION} bytes").into());
+    }
+    let probe = probe.map(|(name, _)| name);
+    let [device, register, function] = [device.as_ref(), register, function];
+    let [device, register, function] =
+        [device, register, function].map(|name| name.map(String::as_str));
+    for name in [device, register, function, probe].into_iter().flatten() {
         let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {
             return Err(format!(
@@ -122,7 +136,7 @@ fn check(rule: &Rule) -> Result<(), TextError> {
             .into());
         }
     }
-    for name in [function, when.probe.as_ref()].into_iter().flatten() {
+    for name in [function, probe].into_iter().flatten() {
         // Those of C, and what compilers add to them behind a dot.
         if name.contains('-') || name.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             return Err(format!(

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 22] = [
+    const READ: [&str; 23] = [
         "boot --config",
         "boot --kernel",
         "boot --initrd",
@@ -283,6 +283,7 @@ mod tests {
         "boot --snapshot",
         "boot --vmlinux",
         "inject plan",
+        "inject --vmlinux",
         "lab run names",
         "lab run --kernel",
         "lab run --module",

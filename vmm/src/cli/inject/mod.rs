@@ -34,6 +34,7 @@ use super::probes::Timeline;
 use super::sandbox::{self, Policy};
 use super::stdout::print;
 use super::values::jobs_or_cores;
+use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError, text};
 
 /// Run a guest many times with faults injected by a plan, and classify what becomes of it.
@@ -71,6 +72,11 @@ pub struct Args {
     /// Write the timeline of that run to this file (.html, .txt, .json or .trace.json)
     #[arg(long, value_name = "FILE", requires = "run")]
     timeline: Option<PathBuf>,
+    /// The vmlinux of the scenario's kernel, with its debug information: the structures that
+    /// conditions of the plan look at, for a kernel without types in its image. Or the name of an
+    /// image, after `vmm images fetch --debug-info NAME`
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Option<PathBuf>,
     /// Count a run that ends so as a failure
     #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome)]
     deny: Vec<RunOutcome>,
@@ -136,7 +142,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     };
     args.check(&plan)?;
     args.check_files(name)?;
-    campaign::check(&plan)?;
+    let vmlinux = args.vmlinux(campaign::check(&plan)?)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
     let mut header = args.header(name, &plan)?;
     let outputs = Outputs::new(&args, &header)?;
@@ -147,6 +153,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
         &mut install::terminal(),
     );
     let kernel = kernel.map_err(fail)?;
+    vmlinux.check(&kernel.path)?;
     header.kernel_sha256.clone_from(&kernel.sha256);
     args.enter_sandbox(&kernel, &outputs)?;
     let boot = Boot {
@@ -158,7 +165,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     } else {
         Box::new(Forked::new(boot)?)
     };
-    let prepared = Prepared::new(&plan, &scenario, &*start)?;
+    let prepared = Prepared::with_types(&plan, &scenario, &*start, &vmlinux.only())?;
     let task = |run: u64| {
         if args.systematic {
             prepared.systematic_task(args.seed, run)
@@ -263,12 +270,23 @@ impl Args {
         self.journal.clone().or(kept)
     }
 
+    /// Reads the file that conditions of a plan, if it has any, look at structures by.
+    fn vmlinux(&self, conditions: bool) -> Result<VmlinuxFiles, UserError> {
+        if self.vmlinux.is_some() && !conditions {
+            return Err(UserError::new(
+                "--vmlinux tells what structures are that conditions look at, and this plan has no condition: leave it out",
+            ));
+        }
+        VmlinuxFiles::read(&self.vmlinux)
+    }
+
     /// Refuses outputs that would take another file's place.
     fn check_files(&self, plan: &str) -> Result<(), UserError> {
         let mut files = Files::default();
         if plan::is_file(plan) {
             files.input("plan", Path::new(plan));
         }
+        files.inputs("vmlinux", &self.vmlinux);
         let page = self.report.as_ref().map(|dir| dir.join(REPORT_PAGE));
         files.output("--timeline", self.timeline.as_deref());
         files.output("--json", self.json.as_deref());
