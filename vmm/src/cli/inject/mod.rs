@@ -274,7 +274,7 @@ impl Args {
     fn vmlinux(&self, conditions: bool) -> Result<VmlinuxFiles, UserError> {
         if self.vmlinux.is_some() && !conditions {
             return Err(UserError::new(
-                "--vmlinux tells what structures are that conditions look at, and this plan has no condition: leave it out",
+                "--vmlinux is for conditions that look at structures, and this plan has no condition: leave it out",
             ));
         }
         VmlinuxFiles::read(&self.vmlinux)
