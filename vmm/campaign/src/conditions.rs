@@ -3,9 +3,9 @@
 
 use std::sync::{Arc, PoisonError};
 
-use vmm_faults::Injection;
 use vmm_faults::spec::Plan;
-use vmm_introspect::probe::{Engine, Kernel, Probe, parse};
+use vmm_faults::{Injection, plan};
+use vmm_introspect::probe::{Kernel, Probe, Sink, attach_in, parse};
 use vmm_introspect::types::vmlinux::TypesFrom;
 use vmm_machine::Machine;
 
@@ -18,9 +18,12 @@ use super::error::CampaignError;
 pub(super) fn of(plan: &Plan) -> Result<Vec<Probe>, CampaignError> {
     let mut probes: Vec<Probe> = Vec::new();
     for (number, rule) in (1..).zip(&plan.fault) {
-        let Some(text) = rule.when.probe.as_deref().filter(|text| is_condition(text)) else {
+        let Some(text) = rule.when.probe.as_deref() else {
             continue;
         };
+        if plan::condition(text).1.is_none() {
+            continue;
+        }
         let wrong = |what: String| CampaignError::Condition { number, what };
         let probe = parse(text).map_err(|error| wrong(error.to_string()))?;
         if probe.optional || !probe.actions.is_empty() {
@@ -33,11 +36,6 @@ pub(super) fn of(plan: &Plan) -> Result<Vec<Probe>, CampaignError> {
         }
     }
     Ok(probes)
-}
-
-/// Returns whether a rule's `probe` is more than the name of a function.
-pub(super) fn is_condition(probe: &str) -> bool {
-    probe.contains(char::is_whitespace)
 }
 
 /// What a plan waits for under conditions, in a kernel that was found.
@@ -78,17 +76,9 @@ impl Conditions {
         let Some(kernel) = &self.kernel else {
             return Ok(());
         };
-        let ram = machine.board().ram;
         let injection = Arc::clone(injection);
-        let mut engine = Engine::new(
-            self.probes.clone(),
-            machine.memory(),
-            (ram.base, ram.size),
-            Box::new(move |probe, _| injection.reached(&probe.text)),
-        );
-        machine.with_cores(|cores| engine.prepare_in(Arc::clone(kernel), cores));
-        let outcome = engine.outcome();
-        machine.observe(Box::new(engine));
+        let sink: Sink = Box::new(move |probe, _| injection.reached(&probe.text));
+        let outcome = attach_in(machine, self.probes.clone(), Arc::clone(kernel), sink);
         let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome.error.clone() {
             Some(error) => Err(error.into()),
@@ -108,7 +98,7 @@ mod tests {
             )
         });
         let text = format!("title = \"x\"\n{}", rules.collect::<String>());
-        let plan = vmm_faults::plan::parse("p", &text).map_err(|error| error.to_string())?;
+        let plan = plan::parse("p", &text).map_err(|error| error.to_string())?;
         let probes = of(&plan).map_err(|error| error.to_string())?;
         Ok(probes.into_iter().map(|probe| probe.text).collect())
     }

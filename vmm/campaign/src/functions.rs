@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arm32::Cluster;
-use vmm_faults::Injection;
 use vmm_faults::spec::{Fault, FunctionFault, Plan};
+use vmm_faults::{Injection, plan};
 use vmm_introspect::probe::Kernel;
 use vmm_machine::Machine;
 use vmm_machine::vcpu::{Halted, Resume, Stop, StopHandler};
 
-use super::conditions;
 use super::error::CampaignError;
 
 /// Where the functions that a plan names begin: virtual addresses, of which several may have one
@@ -26,7 +25,7 @@ impl Functions {
     pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, CampaignError> {
         let names = plan.fault.iter().flat_map(|rule| {
             let probe = rule.when.probe.as_deref();
-            let probe = probe.filter(|probe| !conditions::is_condition(probe));
+            let probe = probe.filter(|probe| plan::condition(probe).1.is_none());
             let function = match &rule.fault {
                 Fault::Function(FunctionFault::Error { function, .. }) => Some(&**function),
                 _ => None,

@@ -97,6 +97,15 @@ pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
+/// Returns the name of the function in the `probe` of a rule, and what follows it, its condition,
+/// if there is one.
+pub fn condition(probe: &str) -> (&str, Option<&str>) {
+    match probe.split_once(char::is_whitespace) {
+        Some((name, condition)) => (name, Some(condition)),
+        None => (probe, None),
+    }
+}
+
 /// Checks what the types cannot say.
 fn check(rule: &Rule) -> Result<(), TextError> {
     let Rule {
@@ -115,18 +124,16 @@ fn check(rule: &Rule) -> Result<(), TextError> {
     if function.is_some() && device.is_some() {
         return Err("a function has no `device`".into());
     }
-    // What follows the name of a function is its condition, which who knows kernels reads.
-    let probe = when.probe.as_deref().map(|probe| {
-        let (name, condition) = probe.split_once(char::is_whitespace).unwrap_or((probe, ""));
-        (name, condition)
-    });
-    if probe.is_some_and(|(_, condition)| condition.len() > MAX_CONDITION) {
+    let (probe, condition) = when.probe.as_deref().map(condition).unzip();
+    // What is in it, who knows kernels reads.
+    if condition
+        .flatten()
+        .is_some_and(|condition| condition.len() > MAX_CONDITION)
+    {
         return Err(format!("a condition has at most {MAX_CONDITION} bytes").into());
     }
-    let probe = probe.map(|(name, _)| name);
-    let [device, register, function] = [device.as_ref(), register, function];
-    let [device, register, function] =
-        [device, register, function].map(|name| name.map(String::as_str));
+    let (device, register) = (device.as_deref(), register.map(String::as_str));
+    let function = function.map(String::as_str);
     for name in [device, register, function, probe].into_iter().flatten() {
         let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(good) {

@@ -39,6 +39,30 @@ pub fn attach_with(
             found.ok().map(Arc::new)
         }
     });
+    set(machine, probes, types, kernel, sink)
+}
+
+/// Does as [`attach`] in a machine that has `kernel` in memory already, which was looked for once
+/// for all machines that go on from there. The outcome says at once if a probe does not fit it.
+pub fn attach_in(
+    machine: &mut Machine,
+    probes: Vec<Probe>,
+    kernel: Arc<Kernel>,
+    sink: Sink,
+) -> Arc<Mutex<ProbeResults>> {
+    // A kernel that was found has its types.
+    set(machine, probes, TypesFrom::Kernel, Some(kernel), sink)
+}
+
+/// Sets probes in `kernel`, or in the one that is yet to come.
+fn set(
+    machine: &mut Machine,
+    probes: Vec<Probe>,
+    types: TypesFrom,
+    kernel: Option<Arc<Kernel>>,
+    sink: Sink,
+) -> Arc<Mutex<ProbeResults>> {
+    let ram = machine.board().ram;
     let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
     engine.use_types(types);
     // Now, as observing hands the engine over to the machine.

@@ -24,7 +24,7 @@ mod syntax_error;
 mod tests;
 
 pub use ast::Probe;
-pub use attach::{attach, attach_with};
+pub use attach::{attach, attach_in, attach_with};
 pub use engine::{Engine, Sink};
 pub use eval::{Change, EvalError, Written};
 pub use kernel::Kernel;
