@@ -2,13 +2,14 @@
 //!
 //! `cargo run -p viommu --example ipmmu`
 
+mod long_tables;
 mod queue;
 
 use std::error::Error;
 
 use queue::{ANSWER, TABLES};
 use viommu::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::Bytes;
 
 /// Registers of context 0, and IMUCTR of uTLB 3.
 const IMCTR: u64 = 0x800;
@@ -40,15 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     // The guest's driver writes tables of three levels.
-    let (second, third) = (TABLES + 0x1000, TABLES + 0x2000);
-    let page_entry = |iova: u64| GuestAddress(third + (iova >> 12 & 0x1ff) * 8);
-    for (iova, page) in queue::pages() {
-        let first_entry = GuestAddress(TABLES + (iova >> 30) * 8);
-        ram.write_obj(second | TABLE, first_entry)?;
-        let second_entry = GuestAddress(second + (iova >> 21 & 0x1ff) * 8);
-        ram.write_obj(third | TABLE, second_entry)?;
-        ram.write_obj(page | PAGE_RW, page_entry(iova))?;
-    }
+    let page_entry = long_tables::write(&ram, TABLES, (TABLE, PAGE_RW))?;
     // It programs a context, and has the device's uTLB use it.
     write(IMTTLBR0, u32::try_from(TABLES)?);
     write(IMTTUBR0, 0);

@@ -2,13 +2,14 @@
 //!
 //! `cargo run -p viommu --example smmu_v2`
 
+mod long_tables;
 mod queue;
 
 use std::error::Error;
 
 use queue::{ANSWER, TABLES};
 use viommu::smmu_v2::{NoInterrupt, Observers, SmmuV2, SmmuV2Config};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::Bytes;
 
 /// The device's stream.
 const STREAM: u32 = 5;
@@ -46,15 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     // The guest's driver writes tables of three levels.
-    let (second, third) = (TABLES + 0x1000, TABLES + 0x2000);
-    let page_entry = |iova: u64| GuestAddress(third + (iova >> 12 & 0x1ff) * 8);
-    for (iova, page) in queue::pages() {
-        let first_entry = GuestAddress(TABLES + (iova >> 30) * 8);
-        ram.write_obj(second | TABLE, first_entry)?;
-        let second_entry = GuestAddress(second + (iova >> 21 & 0x1ff) * 8);
-        ram.write_obj(third | TABLE, second_entry)?;
-        ram.write_obj(page | PAGE_RW, page_entry(iova))?;
-    }
+    let page_entry = long_tables::write(&ram, TABLES, (TABLE, PAGE_RW))?;
     // It programs a context bank, and a group that leads the stream to it.
     for (register, value) in [
         (CBAR0, 0x1_f300),

@@ -98,3 +98,18 @@ impl RegisterObserver for Reader {
         tell(event);
     }
 }
+
+/// Uses a machine of any IOMMU model with registers, after its state was restored.
+macro_rules! use_restored {
+    ($machine:expr, $u:expr) => {
+        for _ in 0..20 {
+            match $u.int_in_range(0..=4)? {
+                0 => $machine.touch($u)?,
+                1 => $machine.poke($u)?,
+                2 => $machine.access($u)?,
+                _ => $machine.check($u)?,
+            }
+        }
+    };
+}
+pub(super) use use_restored;

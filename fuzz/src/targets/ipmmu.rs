@@ -250,14 +250,7 @@ pub(super) fn restored(u: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!(machine.ipmmu.save(), before, "nothing changes");
         return Ok(());
     }
-    for _ in 0..20 {
-        match u.int_in_range(0..=4)? {
-            0 => machine.touch(u)?,
-            1 => machine.poke(u)?,
-            2 => machine.access(u)?,
-            _ => machine.check(u)?,
-        }
-    }
+    iommu::use_restored!(machine, u);
     Ok(())
 }
 

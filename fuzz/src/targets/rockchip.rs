@@ -198,14 +198,7 @@ impl Machine {
 pub(super) fn restored(u: &mut Unstructured<'_>) -> Result<()> {
     let mut machine = Machine::new(*u.choose(&[Format::Bits32, Format::Bits40])?);
     machine.carry_on(u)?;
-    for _ in 0..20 {
-        match u.int_in_range(0..=4)? {
-            0 => machine.touch(u)?,
-            1 => machine.poke(u)?,
-            2 => machine.access(u)?,
-            _ => machine.check(u)?,
-        }
-    }
+    iommu::use_restored!(machine, u);
     Ok(())
 }
 

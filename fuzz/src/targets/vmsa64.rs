@@ -5,15 +5,18 @@ use std::cell::Cell;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use viommu::walk::vmsa64::{
-    AddressSize, MAX_VMSA64_READS, Operation, TcrEl1, Vmsa64Access, Vmsa64Builder, Vmsa64Fault,
+    AddressSize, MAX_VMSA64_READS, Operation, RegimeError, TcrEl1, Vmsa64Access, Vmsa64Fault,
     Vmsa64Regime, Vmsa64Walked, walk_vmsa64,
 };
 use viommu::walk::{ExternalAbort, TableReader};
 
 #[path = "../../../viommu/src/walk/vmsa64/tests/reference.rs"]
 mod reference;
+#[path = "../../../viommu/src/walk/vmsa64/tests/subject.rs"]
+mod subject;
 
 use reference::{Machine, Slow, sizes, slow};
+use subject::{regime_of, said};
 
 /// Sixteen pages of 64 KiB.
 const RAM: u64 = 0x4000_0000;
@@ -71,34 +74,6 @@ fn machine(u: &mut Unstructured<'_>) -> Result<Machine> {
     Ok(machine)
 }
 
-/// Returns the regime of the same registers.
-fn builder(machine: &Machine) -> Vmsa64Builder {
-    let mut tcr = TcrEl1::from_bits(machine.tcr);
-    if machine.el2 {
-        tcr.set_epd1(true);
-    }
-    let [ttbr0, ttbr1] = machine.ttbr;
-    let pa_range = u8::try_from(machine.pa_range).expect("it has three bits");
-    let builder = Vmsa64Regime::builder()
-        .registers(tcr, ttbr0, ttbr1)
-        .physical(AddressSize::from_bits(pa_range))
-        .large_va(machine.lva)
-        .small_tables(machine.ttst)
-        .wxn(machine.wxn)
-        .pan(machine.pan)
-        .access_flag_faults(!machine.affd);
-    let builder = if machine.secure {
-        builder.secure()
-    } else {
-        builder
-    };
-    if machine.el2 {
-        builder.one_privilege_level()
-    } else {
-        builder
-    }
-}
-
 /// Returns whether sizes of the halves that are walked are possible ones.
 fn is_possible(machine: &Machine) -> bool {
     [(false, 0, 7), (true, 16, 23)]
@@ -113,18 +88,7 @@ fn check(
 ) {
     match (answer, expected) {
         (Ok(walked), Ok(slow)) => {
-            let said = Slow {
-                output: walked.output,
-                level: walked.level.into(),
-                size_log2: walked.size_log2.into(),
-                rights: [walked.read, walked.write, walked.execute],
-                attr_index: walked.attr_index.into(),
-                shareability: walked.shareability.into_bits().into(),
-                ns: walked.ns,
-                global: walked.global,
-                contiguous: walked.contiguous,
-            };
-            assert_eq!(said, slow);
+            assert_eq!(said(&walked), slow);
         }
         (Err(fault), Err((reason, level))) => {
             assert_eq!(i64::from(fault.level), level, "{fault}, {reason}");
@@ -150,7 +114,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             _ => word & !0xffff_fff0_0000 & !(3 << 48 | 3 << 8) | RAM,
         });
     }
-    let regime = builder(&machine).build();
+    let regime = regime_of(&machine);
     assert_eq!(regime.is_ok(), is_possible(&machine));
     let Ok(regime) = regime else { return Ok(()) };
     let memory = Memory {

@@ -74,28 +74,16 @@ fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let world = contenders.world;
     let (space, memory) = (&contenders.viommu.space, &contenders.vm_memory);
     let plain = contenders.plain;
-    let theirs = || {
-        each(world.random_iovas(), |at| {
-            read(memory, at);
-        })
-    };
-    let without = || {
-        each(world.random_physical(), |at| {
-            read(plain, at);
-        })
-    };
-    let pinned = Case::new(READ)
-        .with(
-            Peer::Viommu,
-            in_batches(world.random_iovas(), |batch| {
-                let pinned = space.pin();
-                for iova in batch {
-                    read(&pinned, GuestAddress(*iova));
-                }
-            }),
-        )
-        .with(Peer::VmMemory, theirs())
-        .with(Peer::Mmap, without());
+    let pinned = Case::new(READ).with(
+        Peer::Viommu,
+        in_batches(world.random_iovas(), |batch| {
+            let pinned = space.pin();
+            for iova in batch {
+                read(&pinned, GuestAddress(*iova));
+            }
+        }),
+    );
+    let pinned = with_reads_of_others(pinned, contenders);
     let dependent = Case::new("read 64 B, pinned, dependent")
         .with(
             Peer::Viommu,
@@ -113,15 +101,13 @@ fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
                 read_dependent(plain, batch)
             }),
         );
-    let direct = Case::new("read 64 B")
-        .with(
-            Peer::Viommu,
-            each(world.random_iovas(), |at| {
-                read(space, at);
-            }),
-        )
-        .with(Peer::VmMemory, theirs())
-        .with(Peer::Mmap, without());
+    let direct = Case::new("read 64 B").with(
+        Peer::Viommu,
+        each(world.random_iovas(), |at| {
+            read(space, at);
+        }),
+    );
+    let direct = with_reads_of_others(direct, contenders);
     // Without vm-memory's `read_slice`, whose iterators the compiler leaves as calls: as fast as
     // each can be.
     let slice = Case::new("copy 64 B from the slice, pinned")
@@ -143,6 +129,19 @@ fn reads<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
             each(world.random_physical(), |at| copy(plain, at)),
         );
     vec![pinned, dependent, slice, direct]
+}
+
+/// Adds the reads of those that are compared with: translated by vm-memory, and without an IOMMU.
+pub fn with_reads_of_others<'c>(case: Case<'c>, contenders: &'c Contenders<'_>) -> Case<'c> {
+    let world = contenders.world;
+    let (memory, plain) = (&contenders.vm_memory, contenders.plain);
+    let theirs = each(world.random_iovas(), |at| {
+        read(memory, at);
+    });
+    let without = each(world.random_physical(), |at| {
+        read(plain, at);
+    });
+    case.with(Peer::VmMemory, theirs).with(Peer::Mmap, without)
 }
 
 /// Copies 64 bytes out of the first slice.

@@ -7,7 +7,7 @@ use viommu::vm_memory_iommu::IommuSpace;
 use vm_memory::{GuestAddress, GuestAddressSpace};
 
 use super::Contenders;
-use super::hits::{copy, each, in_batches, read};
+use super::hits::{copy, each, in_batches, read, with_reads_of_others};
 use crate::translation::peers::Peer;
 use crate::translation::rounds::Case;
 
@@ -60,42 +60,27 @@ fn untranslated<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
 /// Returns the cases of guards that borrow from nothing, one for a batch.
 fn guards<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let world = contenders.world;
-    let (space, memory) = (&contenders.viommu.space, &contenders.vm_memory);
-    let plain = contenders.plain;
-    let theirs = || {
-        each(world.random_iovas(), |at| {
-            read(memory, at);
-        })
-    };
-    let without = || {
-        each(world.random_physical(), |at| {
-            read(plain, at);
-        })
-    };
-    let guard = Case::new("read 64 B, a guard for 64")
-        .with(
-            Peer::Viommu,
-            in_batches(world.random_iovas(), |batch| {
-                let guard = space.memory();
-                for iova in batch {
-                    read(&*guard, GuestAddress(*iova));
-                }
-            }),
-        )
-        .with(Peer::VmMemory, theirs())
-        .with(Peer::Mmap, without());
+    let space = &contenders.viommu.space;
+    let guard = Case::new("read 64 B, a guard for 64").with(
+        Peer::Viommu,
+        in_batches(world.random_iovas(), |batch| {
+            let guard = space.memory();
+            for iova in batch {
+                read(&*guard, GuestAddress(*iova));
+            }
+        }),
+    );
     let iommu_space = IommuSpace::new(space.clone(), ());
-    let iommu_memory = Case::new("read 64 B, IommuMemory<SpaceIommu>")
-        .with(
-            Peer::Viommu,
-            in_batches(world.random_iovas(), move |batch| {
-                let guard = iommu_space.memory();
-                for iova in batch {
-                    read(&*guard, GuestAddress(*iova));
-                }
-            }),
-        )
-        .with(Peer::VmMemory, theirs())
-        .with(Peer::Mmap, without());
-    vec![guard, iommu_memory]
+    let iommu_memory = Case::new("read 64 B, IommuMemory<SpaceIommu>").with(
+        Peer::Viommu,
+        in_batches(world.random_iovas(), move |batch| {
+            let guard = iommu_space.memory();
+            for iova in batch {
+                read(&*guard, GuestAddress(*iova));
+            }
+        }),
+    );
+    [guard, iommu_memory]
+        .map(|case| with_reads_of_others(case, contenders))
+        .into()
 }

@@ -3,12 +3,8 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::reference::Machine;
 use crate::fault::FaultReason;
-use crate::walk::vmsa64::{
-    AddressSize, Granule, Half, Operation, RegimeError, TcrEl1, Vmsa64Access, Vmsa64Regime,
-    walk_vmsa64,
-};
+use crate::walk::vmsa64::{Granule, Half, Operation, Vmsa64Access, Vmsa64Regime, walk_vmsa64};
 use crate::walk::{ExternalAbort, TableReader};
 
 /// Where the first table of [`Tables`] stands.
@@ -147,29 +143,4 @@ pub(super) fn translate(
     walk_vmsa64(tables, regime, iova, access(operation, false))
         .map(|walked| walked.output)
         .map_err(|fault| (fault.reason, fault.level))
-}
-
-/// Returns the regime that a [`Machine`] describes.
-pub(super) fn regime_of(machine: &Machine) -> Result<Vmsa64Regime, RegimeError> {
-    let mut tcr = TcrEl1::from_bits(machine.tcr);
-    if machine.el2 {
-        tcr.set_epd1(true);
-    }
-    let [ttbr0, ttbr1] = machine.ttbr;
-    let pa_range = u8::try_from(machine.pa_range).expect("it has four bits");
-    let mut builder = Vmsa64Regime::builder()
-        .registers(tcr, ttbr0, ttbr1)
-        .physical(AddressSize::from_bits(pa_range))
-        .large_va(machine.lva)
-        .small_tables(machine.ttst)
-        .wxn(machine.wxn)
-        .pan(machine.pan)
-        .access_flag_faults(!machine.affd);
-    if machine.secure {
-        builder = builder.secure();
-    }
-    if machine.el2 {
-        builder = builder.one_privilege_level();
-    }
-    builder.build()
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::builder::{access, regime_of};
+use super::builder::access;
 use super::reference::{Machine, Slow, sizes, slow};
+use super::subject::{self, regime_of};
 use crate::walk::vmsa64::{MAX_VMSA64_READS, Vmsa64Fault, Vmsa64Walked, walk_vmsa64};
 use crate::walk::{ExternalAbort, TableReader};
 
@@ -139,17 +140,7 @@ fn said(answer: Result<Vmsa64Walked, Vmsa64Fault>) -> Result<Slow, (String, i64)
             i64::from(fault.level),
         )
     })?;
-    Ok(Slow {
-        output: walked.output,
-        level: walked.level.into(),
-        size_log2: walked.size_log2.into(),
-        rights: [walked.read, walked.write, walked.execute],
-        attr_index: walked.attr_index.into(),
-        shareability: walked.shareability.into_bits().into(),
-        ns: walked.ns,
-        global: walked.global,
-        contiguous: walked.contiguous,
-    })
+    Ok(subject::said(&walked))
 }
 
 proptest! {

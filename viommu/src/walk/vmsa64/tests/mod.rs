@@ -8,3 +8,6 @@ mod leaves;
 mod mappings;
 mod reference;
 mod regimes;
+mod subject;
+
+use crate::walk::vmsa64::{AddressSize, RegimeError, TcrEl1, Vmsa64Regime, Vmsa64Walked};
