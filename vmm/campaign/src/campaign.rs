@@ -1,6 +1,6 @@
 //! Many runs of one plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use vmm_base::thread;
 use vmm_faults::spec::{Nth, Plan, Rule, When};
 use vmm_introspect::types::vmlinux::TypesFrom;
 
-use super::classify::{Lines, Outcome, Verdict, statuses};
+use super::classify::{Lines, Outcome, statuses};
 use super::conditions::{self, Conditions};
 use super::error::CampaignError;
 use super::functions::Functions;
@@ -21,23 +21,29 @@ use super::start::Start;
 /// Most runs of a campaign: what a person, a disk and memory can take.
 pub const MAX_RUNS: u64 = 1_000_000;
 /// Most runs of one outcome of which everything is kept; more than any page shows.
-const MAX_WHOLE: u64 = 2_000;
+pub const MAX_WHOLE: usize = 2_000;
 
-/// Keeps memory in bounds: of runs that ended alike the first are kept whole, and of others what
-/// sums and tables need.
+/// Keeps memory in bounds: of runs that ended alike those with the lowest numbers are kept whole,
+/// and of others what sums and tables need.
+///
+/// So what is shown does not depend on the order in which runs ended, nor on the machines that they
+/// ran on, as long as it is no more than the first [`MAX_WHOLE`] of an outcome.
 #[derive(Debug, Default)]
-pub struct RetentionPolicy(BTreeMap<Outcome, u64>);
+pub struct RetentionPolicy(BTreeMap<Outcome, BinaryHeap<u64>>);
 
 impl RetentionPolicy {
     /// Takes from `record` what is not needed any more.
     pub fn trim(&mut self, record: &mut Record) {
+        // The lowest numbers yet, the greatest of them on top.
         let whole = self.0.entry(record.verdict.outcome).or_default();
-        if *whole < MAX_WHOLE {
-            *whole += 1;
-            return;
+        if whole.len() >= MAX_WHOLE {
+            if whole.peek().is_none_or(|last| *last < record.run) {
+                record.trim();
+                return;
+            }
+            whole.pop();
         }
-        let Verdict { said, stack, .. } = &mut record.verdict;
-        (*said, *stack, record.told) = (Vec::new(), Vec::new(), Vec::new());
+        whole.push(record.run);
     }
 }
 
@@ -204,22 +210,22 @@ impl<'p> Prepared<'p> {
         self.points.iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Runs those of `tasks` that are not among `done`, `jobs` at a time, and tells `each` of every
-    /// one as it ends, which may change what is kept of it; until all are done, or `stop`. Returns
-    /// all that is done, in order.
+    /// Runs those of `tasks` whose numbers are among `runs` and not among `done`, `jobs` at a time,
+    /// and tells `each` of every one as it ends, which may change what is kept of it; until all are
+    /// done, or `stop`. Returns all that is done, in order.
     ///
     /// # Errors
     /// Those of `each`; what is done by then has been told.
     pub fn run<E: Send>(
         &self,
         tasks: &(dyn Fn(u64) -> Option<Task> + Sync),
-        runs: u64,
+        runs: impl Iterator<Item = u64>,
         done: BTreeMap<u64, Record>,
         jobs: NonZeroUsize,
         stop: &AtomicBool,
         each: &mut (dyn FnMut(&mut Record) -> Result<(), E> + Send),
     ) -> Result<BTreeMap<u64, Record>, E> {
-        let left: Vec<u64> = (0..runs).filter(|run| !done.contains_key(run)).collect();
+        let left: Vec<u64> = runs.filter(|run| !done.contains_key(run)).collect();
         self.runner.start.prepare(jobs.get().min(left.len()));
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
@@ -274,7 +280,7 @@ impl<'p> Prepared<'p> {
         let mut others = Vec::new();
         let Ok(again) = self.run(
             &task,
-            numbers.len() as u64,
+            0..numbers.len() as u64,
             BTreeMap::new(),
             jobs,
             stop,

@@ -20,6 +20,7 @@ use vmm_files::input;
 
 use super::chain::{Chain, MAGIC};
 use super::run::{Record, seed_of};
+use super::shard::Shard;
 
 /// The version of the format.
 const VERSION: u32 = 2;
@@ -43,6 +44,21 @@ pub struct Header {
     pub seed: u64,
     /// Whether every point is walked.
     pub systematic: bool,
+    /// The plan's title.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Which part of the campaign this is; `None` if all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// A shard of a campaign whose number of runs is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which shard.
+    pub shard: Shard,
+    /// How many runs all shards have together.
+    pub runs: u64,
 }
 
 impl Header {
@@ -56,18 +72,35 @@ impl Header {
             kernel_sha256,
             seed,
             systematic: false,
+            title: String::new(),
+            part: None,
         }
     }
 
-    /// Returns whether both are of one campaign. A plan is what it says: its file may have another
-    /// name or place now.
+    /// Returns whether both are of one campaign, and one part of it. A plan is what it says: its
+    /// file may have another name or place now. Its title is part of what it says.
     fn is_same_campaign(&self, other: &Self) -> bool {
-        let plan = self.plan.clone();
+        let (plan, title) = (self.plan.clone(), self.title.clone());
         *self
             == Self {
                 plan,
+                title,
                 ..other.clone()
             }
+    }
+
+    /// Returns this header without the names that say nothing of what the campaign is, as that of
+    /// all parts.
+    pub(super) fn of_all(&self) -> Self {
+        Self {
+            part: None,
+            ..self.clone()
+        }
+    }
+
+    /// Returns in which way this campaign is not `wanted`; `None` if it is.
+    pub(super) fn difference(&self, wanted: &Self) -> Option<String> {
+        (!self.is_same_campaign(wanted)).then(|| difference(Some(self), wanted))
     }
 }
 
@@ -88,7 +121,7 @@ pub enum JournalError {
     #[error("the journal {} has a campaign in it: go on with it by --resume, or name another", .0.display())]
     Exists(PathBuf),
     /// It is of something else.
-    #[error("cannot resume from {}: it is {what}", path.display())]
+    #[error("cannot go on with {}: it is {what}", path.display())]
     Other {
         /// The file.
         path: PathBuf,
@@ -99,7 +132,7 @@ pub enum JournalError {
     #[error("the journal {} is in use by another campaign: wait for its end, or name another", .0.display())]
     Busy(PathBuf),
     /// A line is not what was written there.
-    #[error("cannot resume from {}: {damage}; keep the lines before it (head -n {}), or begin a new journal",
+    #[error("cannot go on with {}: {damage}; keep the lines before it (head -n {}), or begin a new journal",
             path.display(), damage.line - 1)]
     Damaged {
         /// The file.
@@ -255,18 +288,51 @@ impl Journal {
         }
         let (text, Contents { header: found, .. }) = read(&mut file, path)?;
         // The kernel is not known yet, so that any is the right one.
-        let kernel = found.as_ref().map(|found| found.kernel_sha256.clone());
-        let wanted = Header {
-            kernel_sha256: kernel.unwrap_or_default(),
-            ..header.clone()
-        };
+        let mut wanted = header.clone();
+        if let Some(found) = &found {
+            wanted.kernel_sha256.clone_from(&found.kernel_sha256);
+            // Nor is how many points there are to walk.
+            if let (true, Some(part), Some(found)) =
+                (wanted.systematic, &mut wanted.part, found.part)
+            {
+                part.runs = found.runs;
+            }
+        }
         match found {
-            Some(found) if found == wanted => Ok(()),
+            Some(found) if found.is_same_campaign(&wanted) => Ok(()),
             // Killed before its first line was written.
             None if !text.contains(&b'\n') => Ok(()),
             found => Err(JournalError::Other {
                 path: path.into(),
                 what: difference(found.as_ref(), &wanted),
+            }),
+        }
+    }
+
+    /// Reads the journal at `path`, which another program may be writing: what of it is whole.
+    ///
+    /// # Errors
+    /// It cannot be read, or was changed, or is none that this version reads.
+    pub(super) fn contents(path: &Path) -> Result<(Header, BTreeMap<u64, Record>), JournalError> {
+        let file = input::open_stream(path);
+        let mut file = file.map_err(|source| JournalError::Io {
+            what: "read",
+            path: path.into(),
+            source,
+        })?;
+        let Contents {
+            header, records, ..
+        } = read(&mut file, path)?.1;
+        match header {
+            Some(header) if header.journal == MAGIC && header.version == VERSION => {
+                Ok((header, records))
+            }
+            found => Err(JournalError::Other {
+                path: path.into(),
+                what: difference(
+                    found.as_ref(),
+                    &Header::new("", String::new(), String::new(), 0),
+                ),
             }),
         }
     }
@@ -347,6 +413,7 @@ pub fn parse(text: &[u8]) -> Result<Contents, Damage> {
         contents.chain = chain;
     }
     let (known, seed) = (header.version == VERSION, header.seed);
+    let part = header.part;
     contents.header = Some(header);
     contents.good = first.len();
     for (number, line) in lines.filter(|_| known) {
@@ -357,6 +424,9 @@ pub fn parse(text: &[u8]) -> Result<Contents, Damage> {
         // Seeds follow from numbers, so that a line of another campaign is found out by its seed.
         if record.seed != seed_of(seed, record.run) {
             return Err(damage("has a run whose seed is none of this campaign's"));
+        }
+        if part.is_some_and(|Part { shard, runs }| !shard.has(record.run) || record.run >= runs) {
+            return Err(damage("has a run that is not of this journal's shard"));
         }
         if contents.records.insert(record.run, record).is_some() {
             return Err(damage("has a run that a line before it has"));
@@ -388,8 +458,19 @@ fn difference(found: Option<&Header>, wanted: &Header) -> String {
             "of another mode: --systematic must be given both times, or neither".into()
         }
         Some(found) if found.kernel_sha256 != wanted.kernel_sha256 => "of another kernel".into(),
+        Some(found) if found.part != wanted.part => {
+            format!("of {}, and not of {}", part(found.part), part(wanted.part))
+        }
         Some(found) => format!("of another plan, {}, or the plan was changed", found.plan),
     }
+}
+
+/// Returns a part in words.
+pub(super) fn part(part: Option<Part>) -> String {
+    part.map_or_else(
+        || "the whole campaign".to_owned(),
+        |Part { shard, runs }| format!("shard {shard} of {runs} runs"),
+    )
 }
 
 #[cfg(test)]

@@ -15,8 +15,10 @@ mod functions;
 mod html;
 pub mod journal;
 mod junit;
+pub mod merge;
 pub mod run;
 pub mod scenario;
+mod shard;
 pub mod start;
 mod summary;
 #[cfg(test)]
@@ -27,5 +29,6 @@ pub use error::CampaignError;
 pub use functions::Functions;
 pub use html::write as write_html;
 pub use junit::write as write_junit;
+pub use shard::Shard;
 pub use summary::Summary;
 pub use vmm_faults::{Account, FaultRecord, Injection, Point, plan, spec};

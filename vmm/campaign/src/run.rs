@@ -19,6 +19,7 @@ use super::error::CampaignError;
 use super::functions::Functions;
 use super::scenario::{DISK_BYTES, Scenario};
 use super::start::{Start, Started};
+use super::summary;
 use vmm_timeline::recording::Recording;
 
 /// Faults that are kept of a run.
@@ -59,9 +60,25 @@ pub struct Record {
     pub instructions: u64,
     /// The SHA-256 of all that repeats: two runs that differ in anything have two.
     pub digest: String,
+    /// What tables say of it, if what that was taken from is not kept.
+    #[serde(skip)]
+    pub(super) headline: Option<String>,
 }
 
 impl Record {
+    /// Gives up what sums and tables do not need.
+    pub(super) fn trim(&mut self) {
+        self.headline = Some(self.headline());
+        let Verdict { said, stack, .. } = &mut self.verdict;
+        (*said, *stack, self.told) = (Vec::new(), Vec::new(), Vec::new());
+    }
+
+    /// Returns why it ended as it did, for a table.
+    pub(super) fn headline(&self) -> String {
+        let kept = self.headline.clone();
+        kept.unwrap_or_else(|| summary::headline(&self.verdict))
+    }
+
     /// Returns in words how `again`, the same run done once more, differs. What
     /// [`RetentionPolicy`](super::campaign::RetentionPolicy) has taken from this record is not
     /// looked at.
@@ -76,6 +93,7 @@ impl Record {
             guest_ns,
             instructions,
             digest,
+            headline: _,
         } = self;
         let differs = |what: &str, then: &dyn Display, now: &dyn Display| {
             let (then, now) = (then.to_string(), now.to_string());
@@ -268,6 +286,7 @@ fn record(
         guest_ns,
         instructions,
         digest: format!("{:x}", digest.finalize()),
+        headline: None,
     }
 }
 
@@ -335,6 +354,7 @@ mod tests {
             guest_ns: 5,
             instructions: 6,
             digest: "ab".into(),
+            headline: None,
         };
         assert_eq!(record.difference(&record), None);
         type Edit = fn(&mut Record);

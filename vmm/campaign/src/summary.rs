@@ -40,7 +40,7 @@ const CUT: &str = "------------[ cut here ]";
 
 /// Returns why a run ended as it did, for a table: of a crash also where, as one address is like
 /// another, and of a surprise what it was.
-fn headline(verdict: &Verdict) -> String {
+pub(super) fn headline(verdict: &Verdict) -> String {
     let Verdict {
         why, said, stack, ..
     } = verdict;
@@ -100,7 +100,7 @@ impl Summary {
             let (runs, reasons) = groups.entry(record.verdict.outcome).or_default();
             *runs += 1;
             // By characters: the guest may say any, and a cut within one would panic.
-            let why: String = headline(&record.verdict).chars().take(MAX_WHY).collect();
+            let why: String = record.headline().chars().take(MAX_WHY).collect();
             // Addresses and counts differ from run to run; what is left tells reasons apart.
             let alike = why.replace(|c: char| c.is_ascii_hexdigit(), "");
             // Records come in the order of runs, so that the first with a reason is its example.

@@ -63,6 +63,32 @@ fn the_list_names_plans_and_mistakes_are_sentences() {
         ),
         (&["inject", "none", "--runs", "0"], "runs nothing"),
         (&["inject", "none", "--resume"], "--journal or --report"),
+        (
+            &["inject", "none", "--shard", "1/2"],
+            "--shard needs a journal",
+        ),
+        (
+            &["inject", "none", "--shard", "3/2", "--journal", "j"],
+            "there is no shard 3 of 2: use a number from 1 to 2",
+        ),
+        (&["inject", "none", "--shard", "1/2", "--run", "1"], "--run"),
+        (&["inject", "merge"], "<JOURNAL>"),
+        (
+            &["inject", "merge", "nowhere"],
+            "cannot read the journal nowhere",
+        ),
+        (
+            &["inject", "merge", &file],
+            "it is no journal of a campaign",
+        ),
+        (
+            &["inject", "merge", &file, "--json", &file],
+            "would overwrite the journal",
+        ),
+        (
+            &["inject", "merge", "nowhere", "--journal", &file],
+            "there is a journal at",
+        ),
         (&["inject", "none", "--deny", "joy"], "use unaffected"),
         (&["inject", "none", "--timeline", "x.html"], "--run"),
         (
@@ -147,6 +173,76 @@ fn a_campaign_that_is_killed_goes_on_and_comes_to_the_same() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(records(&at("whole.json")), records(&at("again.json")));
     assert_eq!(lines(&at("journal")), 61);
+}
+
+/// Files and standard output of a campaign, each with its name.
+fn everything(directory: &Path, printed: &str) -> Vec<(String, Vec<u8>)> {
+    let names = [
+        "results.json",
+        "results.xml",
+        "report/index.html",
+        "report/journal.jsonl",
+    ];
+    let read = |name: &str| fs::read(directory.join(name)).expect(name);
+    let mut all: Vec<_> = names.map(|name| (name.to_owned(), read(name))).into();
+    all.push(("table".into(), printed.into()));
+    all
+}
+
+#[test]
+fn three_shards_merged_are_one_campaign_byte_for_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(directory.path().join("plan.toml"), PLAN).unwrap();
+    let plan = text("plan.toml");
+    for mode in [&["--runs", "20"][..], &["--systematic", "--runs", "7"]] {
+        let campaign = |more: &[&str]| {
+            let ended = run(&[&["inject", &plan], mode, more].concat());
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            ended.stdout
+        };
+        let outputs = |place: &str| {
+            let at = |name: &str| format!("{}/{name}", text(place));
+            fs::create_dir_all(directory.path().join(place)).unwrap();
+            let files = [
+                ("--json", "results.json"),
+                ("--junit", "results.xml"),
+                ("--report", "report"),
+            ];
+            files
+                .map(|(flag, name)| [flag.to_owned(), at(name)])
+                .concat()
+        };
+        let (one, merged) = (outputs("one"), outputs("merged"));
+        let one: Vec<&str> = one.iter().map(String::as_str).collect();
+        // One at a time, so that the journal is in the order of runs, as a merged one is.
+        let printed = campaign(&[&["--jobs", "1"], &one[..]].concat());
+        let whole = everything(&directory.path().join("one"), &printed);
+        let journals: Vec<String> = (1..=3).map(|k| text(&format!("{k}.jsonl"))).collect();
+        for (k, journal) in (1..=3).zip(&journals) {
+            campaign(&["--shard", &format!("{k}/3"), "--journal", journal]);
+        }
+        let missing = run(&["inject", "merge", &journals[2], &journals[0]]);
+        assert_eq!(missing.code, Some(2));
+        missing.assert_stderr("is run 1 of shard 2/3: name its journal too");
+        let mut arguments = vec!["inject", "merge", &journals[2], &journals[0], &journals[1]];
+        arguments.extend(merged.iter().map(String::as_str));
+        let ended = run(&arguments);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let again = everything(&directory.path().join("merged"), &ended.stdout);
+        for (one, other) in whole.iter().zip(&again) {
+            assert!(one == other, "{} is another with {mode:?}", one.0);
+        }
+        // What was merged goes on like any other.
+        let journal = format!("{}/report/journal.jsonl", text("merged"));
+        campaign(&["--journal", &journal, "--resume", "--recheck", "3"]);
+        for place in ["one", "merged"] {
+            fs::remove_dir_all(directory.path().join(place)).unwrap();
+        }
+        journals
+            .iter()
+            .for_each(|journal| fs::remove_file(journal).unwrap());
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn record(run: u64) -> Record {
         guest_ns: 1,
         instructions: 2,
         digest: "c".into(),
+        headline: None,
     }
 }
 

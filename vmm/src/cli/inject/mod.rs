@@ -1,5 +1,6 @@
 //! `vmm inject`: fault plans, and campaigns of runs that follow them.
 
+mod merge;
 mod outputs;
 mod signals;
 
@@ -12,24 +13,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use vmm::campaign::campaign::{self, Difference, MAX_RUNS, Prepared, RetentionPolicy};
-use vmm::campaign::journal::{Header, Journal};
+use vmm::campaign::journal::{Header, Journal, Part};
 use vmm::campaign::run::{Record, Task};
 use vmm::campaign::scenario::Scenario;
 use vmm::campaign::start::{Boot, Forked, Start};
-use vmm::campaign::{Outcome as RunOutcome, Summary, write_html, write_junit};
+use vmm::campaign::{Outcome as RunOutcome, Shard, Summary};
 use vmm::faults::plan::{self, SHIPPED};
 use vmm::faults::spec::Plan;
-use vmm::{GuestKernel, KernelChoice, TextError};
+use vmm::{GuestKernel, KernelChoice};
 
-use self::outputs::Outputs;
+use self::outputs::{Outputs, ResultArgs};
 use self::signals::Signals;
 use super::files::Files;
 use super::host::HostArgs;
 use super::install;
-use super::output::Output;
 use super::probes::Timeline;
 use super::sandbox::{self, Policy};
 use super::stdout::print;
@@ -39,8 +38,10 @@ use super::{CommandExit, UserError, text};
 
 /// Run a guest many times with faults injected by a plan, and classify what becomes of it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// A plan: a name from `--list`, or a file
     #[arg(required_unless_present = "list")]
     plan: Option<String>,
@@ -62,11 +63,15 @@ pub struct Args {
     /// Boot the guest for each run, and do not go on from a snapshot
     #[arg(long)]
     reboot: bool,
+    /// Run the K-th of N shards of the campaign, each of which runs on any machine, and keep its
+    /// journal for `vmm inject merge`
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
     /// Repeat this run only
     #[arg(
         long,
         value_name = "N",
-        conflicts_with_all = ["runs", "jobs", "json", "junit", "report", "journal", "resume"]
+        conflicts_with_all = ["runs", "jobs", "json", "junit", "report", "journal", "resume", "shard"]
     )]
     run: Option<u64>,
     /// Write the timeline of that run to this file (.html, .txt, .json or .trace.json)
@@ -77,18 +82,8 @@ pub struct Args {
     /// image, after `vmm images fetch --debug-info NAME`
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
-    /// Count a run that ends so as a failure
-    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = outcome)]
-    deny: Vec<RunOutcome>,
-    /// Write the summary and every run to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Write every run to this file, as JUnit's XML
-    #[arg(long, value_name = "FILE")]
-    junit: Option<PathBuf>,
-    /// Write a page to this directory, and keep the journal there
-    #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    results: ResultArgs,
     /// Keep the journal, a line for each run as it ends, in this file
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
@@ -102,6 +97,11 @@ pub struct Args {
     host: HostArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Merge(merge::Args),
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   vmm inject --list
@@ -110,6 +110,8 @@ Examples:
   vmm inject flush --seed 1 --run 17 --timeline run.html
   vmm inject my-plan.toml --runs 1000 --deny hang,crash --junit results.xml
   vmm inject flush --runs 1000 --recheck 20
+  vmm inject flush --runs 1000 --shard 1/3 --journal 1.jsonl
+  vmm inject merge 1.jsonl 2.jsonl 3.jsonl --report report
 
 Exit codes:
   0  the campaign is done, and no run ended in a way that was denied
@@ -117,17 +119,14 @@ Exit codes:
   2  a mistake in the arguments or files, told in one sentence
   128+N  ended by signal N; --resume goes on with it";
 
-/// The page in the report's directory.
-const REPORT_PAGE: &str = "index.html";
-
-fn outcome(text: &str) -> Result<RunOutcome, TextError> {
-    serde_json::from_value(text.into()).map_err(|_| {
-        "use unaffected, recovered, device-lost, silent-corruption, hang, crash or vmm-error".into()
-    })
-}
+/// Runs of a campaign that does not say how many.
+const DEFAULT_RUNS: u64 = 100;
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> Result<CommandExit, UserError> {
+    if let Some(Command::Merge(args)) = args.command {
+        return merge::run(args);
+    }
     args.host.apply()?;
     let Some(name) = &args.plan else {
         return list();
@@ -189,7 +188,13 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
             })?;
             repeat(&args, &prepared, &task, &kernel, timeline)
         }
-        None => args.campaign(&prepared, &header, &task, outputs),
+        None => {
+            let runs = args.runs(&prepared);
+            if let Some(part) = &mut header.part {
+                part.runs = runs;
+            }
+            args.campaign(&prepared, &header, runs, &task, outputs)
+        }
     }
 }
 
@@ -252,21 +257,13 @@ fn repeat(
         let image = prepared.plan.scenario.image();
         timeline.write(&config, Some(image), machine, Vec::new())?;
     }
-    Ok(args.judge(std::iter::once(verdict.outcome)))
-}
-
-/// Everything, for a program.
-#[derive(Serialize)]
-struct Results<'r> {
-    #[serde(flatten)]
-    summary: &'r Summary,
-    records: Vec<&'r Record>,
+    Ok(args.results.judge(std::iter::once(verdict.outcome)))
 }
 
 impl Args {
     /// Returns the campaign's journal, if it has one.
     fn journal_file(&self) -> Option<PathBuf> {
-        let kept = self.report.as_ref().map(|dir| dir.join("journal.jsonl"));
+        let kept = self.results.kept_journal();
         self.journal.clone().or(kept)
     }
 
@@ -287,18 +284,20 @@ impl Args {
             files.input("plan", Path::new(plan));
         }
         files.inputs("vmlinux", &self.vmlinux);
-        let page = self.report.as_ref().map(|dir| dir.join(REPORT_PAGE));
         files.output("--timeline", self.timeline.as_deref());
-        files.output("--json", self.json.as_deref());
-        files.output("--junit", self.junit.as_deref());
         files.output("--journal", self.journal_file().as_deref());
-        files.output("--report", page.as_deref());
+        self.results.name(&mut files);
         files.check()
     }
 
     /// Checks what can be checked of numbers of runs before the scenario has run. How many points
     /// it has, of which a systematic campaign has its runs, is not known before.
     fn check(&self, plan: &Plan) -> Result<(), UserError> {
+        if self.shard.is_some() && self.journal_file().is_none() {
+            return Err(UserError::new(
+                "--shard needs a journal, which `vmm inject merge` takes: name it by --journal or --report",
+            ));
+        }
         match (self.runs, self.run) {
             (Some(0), _) => Err(UserError::new("--runs 0 runs nothing: use 1 or more")),
             (Some(runs), _) if runs > MAX_RUNS => Err(UserError::new(format!(
@@ -321,25 +320,13 @@ impl Args {
     fn enter_sandbox(&self, kernel: &GuestKernel, outputs: &Outputs) -> Result<(), UserError> {
         let mut policy = Policy::of_images()?;
         policy.read(&kernel.path);
-        for path in [&self.json, &self.junit, &self.timeline, &outputs.journal] {
+        for path in [&self.timeline, &outputs.journal] {
             policy.output(path.as_deref());
         }
-        if let Some(directory) = &self.report {
-            policy.directory(directory);
-        }
+        self.results.allow(&mut policy);
         policy.enter()?;
         // A machine that begins has memory of its own until it is given that of one that ended.
         sandbox::filter(jobs_or_cores(self.jobs).get().saturating_mul(2))
-    }
-
-    /// Returns the exit code for runs that ended so.
-    fn judge(&self, mut outcomes: impl Iterator<Item = RunOutcome>) -> CommandExit {
-        let denied = |o: RunOutcome| o == RunOutcome::VmmError || self.deny.contains(&o);
-        if outcomes.any(denied) {
-            CommandExit::GuestFailure
-        } else {
-            CommandExit::Success
-        }
     }
 
     /// Returns what the campaign is, but for its kernel.
@@ -348,20 +335,33 @@ impl Args {
         let digest = format!("{:x}", Sha256::digest(plan_text));
         let mut header = Header::new(name, digest, String::new(), self.seed);
         header.systematic = self.systematic;
+        header.title.clone_from(&plan.title);
+        header.part = self.shard.map(|shard| Part {
+            shard,
+            // Of a walk of every point that is not known yet.
+            runs: self.runs.unwrap_or(DEFAULT_RUNS),
+        });
         Ok(header)
+    }
+
+    /// Returns how many runs the campaign has.
+    fn runs(&self, prepared: &Prepared<'_>) -> u64 {
+        if self.systematic {
+            let asked = self.runs.unwrap_or(u64::MAX);
+            prepared.systematic_runs().min(asked)
+        } else {
+            self.runs.unwrap_or(DEFAULT_RUNS)
+        }
     }
 
     fn campaign(
         &self,
         prepared: &Prepared<'_>,
         header: &Header,
+        runs: u64,
         task: &(dyn Fn(u64) -> Option<Task> + Sync),
         outputs: Outputs,
     ) -> Result<CommandExit, UserError> {
-        let runs = match (self.runs, self.systematic) {
-            (runs, true) => prepared.systematic_runs().min(runs.unwrap_or(u64::MAX)),
-            (runs, false) => runs.unwrap_or(100),
-        };
         let (mut journal, mut done) = match &outputs.journal {
             None => (None, BTreeMap::new()),
             Some(path) if self.resume => {
@@ -374,16 +374,18 @@ impl Args {
             ),
         };
         let signals = Signals::handle()?;
-        let bar = progress(runs, done.len() as u64);
+        // Its number is in the range of its shards, so this is all runs of a whole campaign.
+        let shard = self.shard.unwrap_or_default();
+        let bar = progress(shard.runs(runs).count() as u64, done.len() as u64);
         let jobs = jobs_or_cores(self.jobs);
         // A file of results needs each run's record in full; a table does with less, which bounds
         // memory.
-        let mut retention = self.json.is_none().then(RetentionPolicy::default);
+        let mut retention = (!self.results.is_whole()).then(RetentionPolicy::default);
         let mut trim = |record: &mut Record| retention.iter_mut().for_each(|t| t.trim(record));
         done.values_mut().for_each(&mut trim);
         let done = prepared.run(
             task,
-            runs,
+            shard.runs(runs),
             done,
             jobs,
             &signals.stop,
@@ -405,7 +407,7 @@ impl Args {
         let (name, title) = (&header.plan, &prepared.plan.title);
         let summary = Summary::new(name, title, self.seed, self.systematic, done.values());
         print(&summary.table());
-        self.write(&summary, &done, outputs)?;
+        outputs.write(&summary, &done, &self.results)?;
         let others = self.recheck.map_or_else(Vec::new, |sample| {
             let (count, others) = prepared.recheck(task, &done, sample, jobs, &signals.stop);
             print(&repeated(&summary, count, &others, self.resume));
@@ -417,34 +419,7 @@ impl Args {
         }
         let bugs = others.iter().map(|_| RunOutcome::VmmError);
         let outcomes = done.values().map(|record| record.verdict.outcome);
-        Ok(self.judge(outcomes.chain(bugs)))
-    }
-
-    fn write(
-        &self,
-        summary: &Summary,
-        done: &BTreeMap<u64, Record>,
-        outputs: Outputs,
-    ) -> Result<(), UserError> {
-        if let Some(directory) = &self.report {
-            let page = Output::at(&directory.join(REPORT_PAGE), "report")?;
-            let mut bytes = Vec::new();
-            write_html(summary, done.values(), &mut bytes).map_err(fail)?;
-            page.save(&bytes)?;
-        }
-        if let Some(output) = outputs.json {
-            let results = Results {
-                summary,
-                records: done.values().collect(),
-            };
-            output.save(&serde_json::to_vec_pretty(&results).map_err(fail)?)?;
-        }
-        if let Some(output) = outputs.junit {
-            let mut bytes = Vec::new();
-            write_junit(summary, &self.deny, done.values(), &mut bytes).map_err(fail)?;
-            output.save(&bytes)?;
-        }
-        Ok(())
+        Ok(self.results.judge(outcomes.chain(bugs)))
     }
 }
 
