@@ -257,7 +257,7 @@ fn every_point_is_walked_once() {
     let records = prepared
         .run(
             &|run| prepared.systematic_task(1, run),
-            runs,
+            0..runs,
             BTreeMap::new(),
             NonZeroUsize::MIN,
             &AtomicBool::new(false),

@@ -167,7 +167,7 @@ fn what_is_missing_is_told_with_what_to_do() {
         )
     );
     let whole = place.journal("whole", None, [0, 1, 3].into_iter());
-    let told = error(&[whole.clone()]);
+    let told = error(std::slice::from_ref(&whole));
     assert!(
         told.starts_with("1 of 4 runs are missing, the first is run 2: go on"),
         "{told}"
@@ -194,7 +194,8 @@ fn other_campaigns_and_files_are_refused() {
             .unwrap_err()
             .to_string()
     };
-    let changed: [(fn(&mut Header), &str); 6] = [
+    type Change = fn(&mut Header);
+    let changed: [(Change, &str); 6] = [
         (|h| h.seed = 2, "it is of seed 2, and not 1"),
         (|h| h.plan_sha256.push('x'), "it is of another plan"),
         (|h| h.kernel_sha256.push('x'), "it is of another kernel"),
