@@ -50,6 +50,7 @@ mod maker;
 mod manifest;
 mod module_build;
 mod modules;
+mod old_rust;
 mod process;
 mod progress;
 mod recipes;

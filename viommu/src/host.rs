@@ -314,8 +314,14 @@ impl<M> HostMemory<M> {
     /// was replaced by change number `change` and before.
     pub fn reclaim(&self, change: u64) -> bool {
         let mut maps = lock(&self.maps);
-        let over = |(_, grace, _): &mut (u64, GracePeriod, _)| grace.is_over();
-        let gone: Vec<_> = maps.retired.extract_if(.., over).collect();
+        let (mut gone, mut at) = (Vec::new(), 0);
+        while let Some((_, grace, _)) = maps.retired.get_mut(at) {
+            if grace.is_over() {
+                gone.push(maps.retired.remove(at));
+            } else {
+                at += 1;
+            }
+        }
         let done = maps.retired.iter().all(|(number, ..)| *number > change);
         drop(maps);
         // Unmapping takes time: without the lock.
@@ -403,7 +409,9 @@ impl ZeroedLines {
         // comes between would end `lines`.
         let shared = unsafe { words.as_ref() };
         let before = (bytes - shared.as_ptr().addr() % bytes) % bytes / size_of::<AtomicU64>();
-        let lines = NonNull::from(&shared[before..].as_chunks().0[..count]);
+        // Of the slice, not of its first word: all of it may be reached through the lines.
+        let lines = NonNull::from(&shared[before..][..count * LINE]);
+        let lines = NonNull::slice_from_raw_parts(lines.cast(), count);
         Self { words, lines }
     }
 

@@ -47,6 +47,18 @@ fn translate(cache: &Iotlb, truth: &Truth) -> u64 {
     page
 }
 
+/// Translates as [`translate`] does, but first by what was looked up when the pin began.
+fn translate_by_kept(cache: &Iotlb, truth: &Truth) -> u64 {
+    let seen = cache.changes();
+    let pages = cache.pages(DOMAIN);
+    let same = cache.changes() == seen;
+    if let Some(found) = pages.lookup(IOVA, READ).filter(|_| same) {
+        assert_eq!(found, place(found.region), "torn");
+        return found.region;
+    }
+    translate(cache, truth)
+}
+
 fn cache() -> Iotlb {
     // As small as can be: each further word multiplies what loom has to try.
     Iotlb::new(1, 1, false)
@@ -72,6 +84,10 @@ fn forget(cache: &Iotlb, how: usize) {
 /// old page belongs to the invalidating thread alone: loom's cells see any access that is not
 /// ordered before.
 fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
+    nobody_uses_by(translate, how, warm);
+}
+
+fn nobody_uses_by(by: fn(&Iotlb, &Truth) -> u64, how: usize, warm: bool) {
     check(3, move || {
         let cache = Arc::new(cache());
         let truth = Arc::new(Truth(AtomicU64::new(0)));
@@ -89,7 +105,7 @@ fn nobody_uses_what_was_invalidated(how: usize, warm: bool) {
                 // nobody.
                 let handle = handle;
                 let _pin = handle.pin(&registry);
-                let page = translate(&cache, &truth);
+                let page = by(&cache, &truth);
                 // Stands for the access: loom wants it ordered before the write below.
                 pages[page as usize].with(|_| ());
             }
@@ -122,6 +138,13 @@ fn nobody_uses_what_was_invalidated_by_range() {
 fn nobody_uses_what_was_invalidated_with_everything() {
     nobody_uses_what_was_invalidated(2, true);
     nobody_uses_what_was_invalidated(2, false);
+}
+
+#[test]
+fn nobody_uses_what_a_pin_keeps_of_it() {
+    for how in 0..3 {
+        nobody_uses_by(translate_by_kept, how, true);
+    }
 }
 
 /// How a bus master comes to the pin that it uses.

@@ -114,10 +114,11 @@ impl Listeners {
 
     /// Removes those of an endpoint.
     pub fn remove(&self, endpoint: EndpointId) -> Vec<Box<dyn DmaListener>> {
-        let gone: Vec<_> = self
-            .lock()
-            .extract_if(.., |one| one.0 == endpoint)
-            .collect();
+        let mut all = self.lock();
+        let (gone, others) = std::mem::take(&mut *all)
+            .into_iter()
+            .partition::<Vec<_>, _>(|one| one.0 == endpoint);
+        *all = others;
         gone.into_iter().map(|(_, listener)| listener).collect()
     }
 
@@ -143,9 +144,11 @@ impl Listeners {
             return;
         }
         for (endpoint, listener) in &mut *self.lock() {
-            if let Attachment::Domain(of) = attachment(*endpoint)
-                && domain.is_none_or(|domain| domain == of)
-            {
+            let of = match attachment(*endpoint) {
+                Attachment::Domain(of) => of,
+                Attachment::Bypass | Attachment::Blocked => continue,
+            };
+            if domain.is_none_or(|domain| domain == of) {
                 listener.invalidate(first, last);
                 listener.commit();
             }

@@ -138,7 +138,7 @@ impl<D: Driver> Crowd<'_, D> {
     fn is_left_alone(&self, frame: u64, after: &str) {
         self.clear(frame);
         for look in 0..LOOKS {
-            if look.is_multiple_of(LOOKS / 2) {
+            if look % (LOOKS / 2) == 0 {
                 thread::yield_now();
             }
             assert_eq!(self.word(frame), 0, "a write landed after {after}");

@@ -260,6 +260,7 @@ impl<M> TranslationUnit<M> {
         };
         // Release: what the model changed before is seen by whoever meets the new attachment.
         word.store(to.to_word(), Ordering::Release);
+        self.cache.change();
         self.listeners.attached(endpoint, to);
         self.emit(&Event::Attached { endpoint, to });
     }

@@ -48,14 +48,16 @@ pub(crate) fn read(file: &impl RegisterFile, offset: u64, data: &mut [u8]) {
 /// Writes `data` at `offset`, if it is of whole words: what hardware does with less is not
 /// published.
 pub(crate) fn write(file: &impl RegisterFile, offset: u64, data: &[u8]) {
-    let (words, rest) = data.as_chunks::<4>();
-    if !offset.is_multiple_of(4) || !rest.is_empty() {
+    let words = data.chunks_exact(4);
+    if offset % 4 != 0 || !words.remainder().is_empty() {
         file.ignore(offset, Ignored::Partial(data.len()));
         return;
     }
+    // Each is of four bytes.
+    let words = words.filter_map(|word| word.try_into().ok());
     for (n, word) in (0..).zip(words) {
         let at = offset.wrapping_add(4 * n);
-        write_faulty(file, at, u32::from_le_bytes(*word));
+        write_faulty(file, at, u32::from_le_bytes(word));
     }
 }
 

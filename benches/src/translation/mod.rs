@@ -2,11 +2,13 @@
 //! one.
 
 mod cases;
+mod counts;
 mod directory;
 mod models;
 mod peers;
 mod rounds;
 mod table;
+mod virtio;
 mod world;
 
 use std::time::Duration;
@@ -17,6 +19,7 @@ pub use cases::{Contenders, GROUPS, Group, HITS, LOOKUP, READ};
 pub use models::ModelKind;
 pub use peers::{Peer, Viommu};
 pub use rounds::{Case, Contender, Effort, Timer, measure};
+pub use virtio::Driver;
 pub use world::World;
 
 /// How many mappings there are in the worlds that are measured.
@@ -48,7 +51,7 @@ pub struct Args {
     #[arg(long, default_value_t = 101, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: u32,
     /// Only groups of cases whose name contains this: hits, kinds, misses, changes, flushes,
-    /// threads, queue, scale
+    /// threads, queue, scale, hotplug
     #[arg(long, default_value = "")]
     only: String,
     /// What translates for viommu: each is measured against the same peers
@@ -57,6 +60,13 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    /// Instead of measuring times, count what copies from a slice take, with valgrind: instructions,
+    /// and misses of simulated caches and TLBs
+    #[arg(long)]
+    counts: bool,
+    /// Make the copies that `--counts` counts
+    #[arg(long, hide = true)]
+    counted: Option<counts::Side>,
 }
 
 /// One line of the result; nanoseconds for an operation.
@@ -87,8 +97,15 @@ pub const PATIENCE: Duration = Duration::from_secs(15);
 /// Measures, and prints the result.
 ///
 /// # Errors
-/// If the result cannot be printed.
+/// If the result cannot be printed, or valgrind is asked for and fails.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(side) = args.counted {
+        args.mappings.iter().for_each(|n| counts::copies(side, *n));
+        return Ok(());
+    }
+    if args.counts {
+        return counts::run(&args.mappings, args.json);
+    }
     let mut rows = Vec::new();
     for mappings in &args.mappings {
         let world = World::new(*mappings, args.regions);
@@ -120,7 +137,7 @@ fn measure_model(args: &Args, world: &World, model: ModelKind) -> Vec<Row> {
         );
         let effort = Effort {
             rounds: args.rounds,
-            turn: if matches!(group.name, "flushes" | "threads") {
+            turn: if matches!(group.name, "flushes" | "threads" | "hotplug") {
                 LONG_TURN
             } else {
                 TURN
@@ -233,9 +250,10 @@ fn print_scaling(rows: &[Row]) {
     }
 }
 
-/// Prints how often one handle's or guard's time many of them take.
+/// Prints how often one handle's or guard's time many of them take, and an undisturbed read's a
+/// disturbed one.
 fn print_compared(rows: &[Row]) {
-    for (of, many, one) in cases::COMPARED {
+    for (of, many, one) in cases::compared() {
         for row in rows.iter().filter(|row| row.case == many) {
             let same = |other: &&Row| other.case == one && other.mappings == row.mappings;
             let Some(other) = rows.iter().find(same) else {
@@ -279,8 +297,8 @@ mod tests {
         assert!(rows.iter().all(|row| row.viommu_ns.is_some()));
         let with = |peer: fn(&Row) -> Option<f64>| rows.iter().filter_map(peer).count();
         let peers = (with(|row| row.vm_memory_ns), with(|row| row.mmap_ns));
-        assert_eq!((rows.len(), peers), (25, (17, 12)));
-        for (_, many, one) in cases::COMPARED {
+        assert_eq!((rows.len(), peers), (31, (17, 15)));
+        for (_, many, one) in cases::compared() {
             for name in [many, one] {
                 assert!(rows.iter().any(|row| row.case == name), "{name}");
             }
@@ -302,6 +320,8 @@ mod tests {
             only: "s".to_owned(),
             models: ModelKind::ALL[1..].to_vec(),
             json: false,
+            counts: false,
+            counted: None,
         };
         let world = World::new(64, 1);
         for model in &args.models {

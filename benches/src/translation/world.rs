@@ -115,6 +115,19 @@ impl World {
         }
     }
 
+    /// Writes to each page, so that the host backs it with memory of its own.
+    ///
+    /// # Panics
+    /// If a page is not in memory.
+    pub fn label_pages(&self) {
+        for page in &self.pages {
+            let address = RAM + page * PAGE;
+            self.memory
+                .write_obj(address, GuestAddress(address))
+                .expect("pages lie in RAM");
+        }
+    }
+
     /// Asserts that `memory`, addressed by IOVA, leads where the mappings say.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use cross::Task;
+use guest_images::{Cache, Terminal};
 
 /// Runs that take another machine than this one.
 #[derive(Debug, Parser)]
@@ -26,6 +27,16 @@ enum Command {
         #[arg(value_enum)]
         task: Task,
     },
+    /// Say in which directory the oldest Rust is that the library crate compiles with, fetched if it
+    /// is not there
+    OldRust,
+}
+
+fn old_rust() -> anyhow::Result<bool> {
+    let cache = Cache::open().map_err(anyhow::Error::msg)?;
+    let programs = cache.old_rust(&mut Terminal::new());
+    println!("{}", programs.map_err(anyhow::Error::msg)?.display());
+    Ok(true)
 }
 
 /// Runs the program. 1: a check failed; 2: it could not be made.
@@ -33,6 +44,7 @@ pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::NestedKvm(options) => nested::run(&options),
         Command::Cross { task } => cross::run(task).map(|_| true),
+        Command::OldRust => old_rust(),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -13,10 +13,14 @@ impl<M> DmaSpace<M> {
     /// before: an observer may take its time, for which no invalidation has to wait.
     #[inline(always)]
     fn once(&self, addr: GuestAddress, count: usize, access: Permissions) -> PinnedOnce<'_, M> {
-        if let Some(port) = self.port() {
+        let port = self.port();
+        if let Some(port) = port {
             port.announce(addr.0, count, access);
         }
-        PinnedOnce(self.pin())
+        PinnedOnce {
+            space: self,
+            pin: port.map(|port| port.pin()),
+        }
     }
 }
 

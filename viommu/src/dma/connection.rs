@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::port::Port;
+use vm_memory::Permissions;
+
+use super::port::{Port, Way};
 use crate::grace::Held;
 use crate::host::Map;
 
@@ -14,6 +16,31 @@ pub(super) enum Connection<M> {
     Blocked(Arc<M>),
     /// A translation unit.
     Port(Port<M>),
+}
+
+/// What an access begins with.
+pub(super) struct Seen<'a, M> {
+    pub view: View<'a, M>,
+    /// The way through the unit, where it was kept with the pin.
+    pub way: Option<&'a Way<'a, M>>,
+}
+
+impl<M> Clone for Seen<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Seen<'_, M> {}
+
+impl<M> Seen<'_, M> {
+    /// Tells an observer that wants single accesses of one.
+    #[inline(always)]
+    pub fn announce(&self, iova: u64, length: usize, access: Permissions) {
+        if let View::Port(port, _) = self.view {
+            port.announce(iova, length, access);
+        }
+    }
 }
 
 /// A connection under a pin.

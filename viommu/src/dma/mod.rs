@@ -18,8 +18,9 @@ use crate::fault::{EndpointId, SourceId};
 use crate::grace::{Claim, Pin};
 use crate::host::StableHostMemory;
 use crate::unit::TranslationUnit;
-use connection::Connection;
 pub(crate) use connection::View;
+use connection::{Connection, Seen};
+use port::Way;
 pub(crate) use port::{Port, Refusal, reach};
 use slices::Slices;
 
@@ -187,12 +188,16 @@ impl<M> DmaSpace<M> {
     #[inline]
     #[must_use = "the pin ends where it is dropped"]
     pub fn pin(&self) -> Pinned<'_, M> {
-        let pin = match &self.connection {
-            Connection::Port(port) => Some(port.pin()),
+        let under = match &self.connection {
+            Connection::Port(port) => {
+                let pin = port.pin();
+                // After the pin, which it is true under.
+                Some((port.way(), pin))
+            }
             // Nothing is ever invalidated there.
             Connection::Open(_) | Connection::Blocked(_) => None,
         };
-        Pinned { space: self, pin }
+        Pinned { space: self, under }
     }
 
     /// Returns the way through a unit, if there is one.
@@ -248,23 +253,36 @@ macro_rules! guest_memory {
                 count: usize,
                 access: Permissions,
             ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, Self::Bitmap>>> {
-                let view = self.view();
-                if $announce && let View::Port(port, _) = view {
-                    port.announce(addr.0, count, access);
+                let seen = self.seen();
+                if $announce {
+                    seen.announce(addr.0, count, access);
                 }
-                Ok(Slices::new(view, addr.0, count, access))
+                Ok(Slices::new(seen, addr.0, count, access))
             }
         }
     };
 }
 
 /// A space that is pinned for one operation, which was announced.
-struct PinnedOnce<'s, M>(Pinned<'s, M>);
+struct PinnedOnce<'s, M> {
+    space: &'s DmaSpace<M>,
+    pin: Option<Pin<'s>>,
+}
 
 impl<M> PinnedOnce<'_, M> {
     #[inline(always)]
     fn view(&self) -> View<'_, M> {
-        self.0.view()
+        View::new(&self.space.connection, self.pin.as_ref().map(Pin::held))
+    }
+
+    /// Returns what the access begins with. To keep a way for one access would cost more than it
+    /// saves.
+    #[inline(always)]
+    fn seen(&self) -> Seen<'_, M> {
+        Seen {
+            view: self.view(),
+            way: None,
+        }
     }
 }
 
@@ -273,18 +291,41 @@ guest_memory!(PinnedOnce<'_, M>, announce: false);
 /// A [`DmaSpace`] pinned for one bounded piece of work: see [pinning](DmaSpace#pinning).
 ///
 /// A clone is a pin of its own.
-#[derive(Debug)]
 #[must_use = "the pin ends where it is dropped"]
 pub struct Pinned<'s, M = GuestMemoryMmap<()>> {
     pub(crate) space: &'s DmaSpace<M>,
-    pin: Option<Pin<'s>>,
+    /// What accesses through a unit need, looked up once for all of them, and the pin.
+    under: Option<(Way<'s, M>, Pin<'s>)>,
 }
 
 impl<M> Pinned<'_, M> {
+    /// Returns what an access under this pin begins with.
+    #[inline(always)]
+    fn seen(&self) -> Seen<'_, M> {
+        match &self.under {
+            Some((way, pin)) => Seen {
+                view: way.view(pin.held()),
+                way: Some(way),
+            },
+            None => Seen {
+                view: View::new(&self.space.connection, None),
+                way: None,
+            },
+        }
+    }
+
     /// Returns what is seen under this pin.
     #[inline(always)]
     pub(crate) fn view(&self) -> View<'_, M> {
-        View::new(&self.space.connection, self.pin.as_ref().map(Pin::held))
+        self.seen().view
+    }
+}
+
+impl<M> fmt::Debug for Pinned<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned")
+            .field("space", &self.space)
+            .finish_non_exhaustive()
     }
 }
 
@@ -305,6 +346,16 @@ pub struct PinnedSpace<M = GuestMemoryMmap<()>> {
 }
 
 impl<M> PinnedSpace<M> {
+    /// Returns what an access under this pin begins with. A way would borrow from the port, which is
+    /// in the same value.
+    #[inline(always)]
+    fn seen(&self) -> Seen<'_, M> {
+        Seen {
+            view: self.view(),
+            way: None,
+        }
+    }
+
     /// Returns what is seen under this pin.
     #[inline(always)]
     pub(crate) fn view(&self) -> View<'_, M> {

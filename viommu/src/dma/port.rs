@@ -6,11 +6,14 @@ use vm_memory::guest_memory::Error;
 use vm_memory::iommu::{Error as IommuError, IovaRange};
 use vm_memory::{GuestAddress, Permissions};
 
+use super::connection::View;
 use crate::attachment::Attachment;
+use crate::counters::Count;
 use crate::event::Event;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
-use crate::grace::{Claim, Handle, Pin};
+use crate::grace::{Claim, Handle, Held, Pin};
 use crate::host::{Map, RegionExtent};
+use crate::iotlb::Pages;
 use crate::model::{Mapping, Miss};
 use crate::unit::TranslationUnit;
 use crate::users::User;
@@ -24,6 +27,59 @@ pub(crate) struct Port<M> {
     pub source: Option<SourceId>,
     pub handle: Handle,
     user: User,
+}
+
+/// A pinned handle's way to what the cache has: all that is the same for each access, as long as
+/// nothing of it changes.
+pub(crate) struct Way<'a, M> {
+    port: &'a Port<M>,
+    pages: Pages<'a>,
+    /// The cache's count of changes, from before the rest was looked at.
+    seen: u64,
+    hits: &'a Count,
+}
+
+impl<M> Clone for Way<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Way<'_, M> {}
+
+impl<'a, M> Way<'a, M> {
+    /// Returns what [`Port::cached`] does, or nothing once something has changed.
+    #[inline(always)]
+    pub fn cached(&self, iova: u64, len: usize, wanted: Permissions) -> Option<RegionExtent> {
+        let same = self.port.unit.cache.changes() == self.seen;
+        same.then(|| cached(self.pages, self.hits, iova, len, wanted))?
+    }
+
+    /// Returns what is seen of the unit under the pin that `held` shows.
+    #[inline(always)]
+    pub fn view(&self, held: Held<'a>) -> View<'a, M> {
+        View::Port(self.port, self.port.unit.host.map(held))
+    }
+}
+
+/// Returns where `iova` leads, if `pages` has a page that covers `len` bytes from there on, and
+/// counts a hit.
+#[inline(always)]
+fn cached(
+    pages: Pages<'_>,
+    hits: &Count,
+    iova: u64,
+    len: usize,
+    wanted: Permissions,
+) -> Option<RegionExtent> {
+    let place = pages.lookup(iova, wanted as u8)?;
+    // The access goes on beyond the block: its pieces are put together out of line.
+    if place.room < len as u64 {
+        return None;
+    }
+    // Only now: what goes on to `resolve` is counted there.
+    hits.add_one();
+    Some(place)
 }
 
 /// Why an IOVA leads nowhere.
@@ -79,21 +135,34 @@ impl<M> Port<M> {
         }
     }
 
+    /// Returns the way to what the cache has for this handle, which is pinned, for accesses under
+    /// that pin.
+    #[inline(always)]
+    pub fn way(&self) -> Way<'_, M> {
+        Way {
+            port: self,
+            // First: a change that comes after it is found out.
+            seen: self.unit.cache.changes(),
+            pages: self.pages(),
+            hits: &self.handle.counters.hits,
+        }
+    }
+
+    /// Returns how to find what is cached for this handle, as it is now.
+    #[inline(always)]
+    fn pages(&self) -> Pages<'_> {
+        match self.unit.attachment(self.endpoint) {
+            Attachment::Domain(domain) => self.unit.cache.pages(domain),
+            // What is not translated is not in the cache: `resolve` finds its region.
+            Attachment::Bypass | Attachment::Blocked => Pages::NONE,
+        }
+    }
+
     /// Returns where `iova` leads, if the cache has a page that covers `len` bytes from there on.
+    /// It may miss what [`Port::resolve`] finds.
     #[inline(always)]
     pub fn cached(&self, iova: u64, len: usize, wanted: Permissions) -> Option<RegionExtent> {
-        // What is not translated is not in the cache: `resolve` finds its region.
-        let Attachment::Domain(domain) = self.unit.attachment(self.endpoint) else {
-            return None;
-        };
-        let place = self.unit.cache.lookup_page(domain, iova, wanted as u8)?;
-        // The access goes on beyond the block: its pieces are put together out of line.
-        if place.room < len as u64 {
-            return None;
-        }
-        // Only now: what goes on to `resolve` is counted there.
-        self.count_hit();
-        Some(place)
+        cached(self.pages(), &self.handle.counters.hits, iova, len, wanted)
     }
 
     /// Returns where `iova` leads in the memory of `map`. The guest is told nothing of a refusal.

@@ -6,7 +6,7 @@ use vm_memory::bitmap::MS;
 use vm_memory::guest_memory::{Error, GuestMemorySliceIterator, Result};
 use vm_memory::{GuestAddress, GuestMemoryBackend, Permissions, VolatileSlice};
 
-use super::connection::View;
+use super::connection::{Seen, View};
 use super::port::{Port, Refusal};
 use crate::host::{Map, RegionExtent, StableHostMemory};
 
@@ -21,7 +21,7 @@ pub(super) struct Slices<'a, M> {
 /// Passed by value where it leaves a function, never by reference: so the compiler keeps it in
 /// registers, which is half of what a short access costs.
 struct Rest<'a, M> {
-    view: View<'a, M>,
+    seen: Seen<'a, M>,
     /// The next address.
     iova: u64,
     /// Bytes still to be given out.
@@ -29,7 +29,8 @@ struct Rest<'a, M> {
     wanted: Permissions,
     /// Where `iova` leads, if that is known already: then its room is not 0.
     ahead: RegionExtent,
-    /// The access goes on beyond the end of the address space.
+    /// The access goes on beyond the end of the address space, and `left` is up to there. Known
+    /// when the first piece was asked for.
     wraps: bool,
 }
 
@@ -64,16 +65,15 @@ fn within_address_space(iova: u64, count: usize) -> (usize, bool) {
 impl<'a, M: StableHostMemory> Slices<'a, M> {
     /// Creates the iterator over an access of `count` bytes from `iova` on.
     #[inline(always)]
-    pub fn new(view: View<'a, M>, iova: u64, count: usize, wanted: Permissions) -> Self {
-        let (left, wraps) = within_address_space(iova, count);
+    pub fn new(seen: Seen<'a, M>, iova: u64, count: usize, wanted: Permissions) -> Self {
         Self {
             rest: Rest {
-                view,
+                seen,
                 iova,
-                left,
+                left: count,
                 wanted,
                 ahead: UNKNOWN,
-                wraps,
+                wraps: false,
             },
         }
     }
@@ -89,9 +89,15 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
         if len == 0 || self.ahead.room > 0 {
             return None;
         }
-        let slice = match self.view {
+        let slice = match self.seen.view {
             View::Port(port, map) => {
-                let place = port.cached(self.iova, len, self.wanted)?;
+                let (iova, wanted) = (self.iova, self.wanted);
+                // Nothing but the page at `iova` is looked at: it does not go on beyond the address
+                // space.
+                let place = match self.seen.way {
+                    Some(way) => way.cached(iova, len, wanted)?,
+                    None => port.cached(iova, len, wanted)?,
+                };
                 // None only where memory is just being removed: `piece` then makes the error.
                 map.slice(&place, len)?
             }
@@ -109,9 +115,12 @@ impl<'a, M: StableHostMemory> Rest<'a, M> {
     /// Returns the next slice or error, and what is left after it.
     #[inline(never)]
     fn piece(mut self) -> (Option<Result<VolatileSlice<'a, MS<'a, M>>>>, Self) {
+        if !self.wraps {
+            (self.left, self.wraps) = within_address_space(self.iova, self.left);
+        }
         // What lies within the address space comes first, then the error for what does not.
         let piece = if self.left > 0 {
-            Some(match self.view {
+            Some(match self.seen.view {
                 View::Port(port, map) => self.translated(port, map),
                 View::Open(memory) => self.plain(memory),
                 View::Blocked => {

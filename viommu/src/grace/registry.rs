@@ -170,9 +170,10 @@ impl Registry {
     pub(super) fn list(&self, handle: &HandleState) {
         let mut known = self.lock();
         // Another pin of it may have come first.
-        if handle.listed.load(Ordering::Relaxed) == 0
-            && let Some(place) = known.place(handle.number)
-        {
+        if handle.listed.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        if let Some(place) = known.place(handle.number) {
             known.listed.push(Listed {
                 handle: place,
                 // Whatever it is: the handle is pinned, so that the next look makes it right.

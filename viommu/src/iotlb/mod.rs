@@ -79,6 +79,56 @@ pub(crate) struct Ticket {
     invalidations: u64,
 }
 
+/// How to find the cached pages of one domain.
+#[derive(Clone, Copy)]
+pub(crate) struct Pages<'a> {
+    sets: &'a [Set],
+    salt: u64,
+    stamp: u64,
+}
+
+impl Pages<'_> {
+    /// Those of a domain that has none cached.
+    pub const NONE: Self = Self {
+        sets: &[],
+        salt: 0,
+        stamp: 0,
+    };
+
+    /// Returns where `iova` leads, if the cache has a page in its first place that allows `wanted`
+    /// (as bits).
+    ///
+    /// Pages are by far the most frequent. This is for the common case only: it may miss what
+    /// [`Iotlb::lookup`] finds.
+    #[inline(always)]
+    pub fn lookup(&self, iova: u64, wanted: u8) -> Option<RegionExtent> {
+        let set = table::set(self.sets, hash(iova, 0, self.salt))?;
+        // One attempt: a set with a writer in it is rare, and `Iotlb::lookup` tries again.
+        find(set, 0, self.stamp, iova, wanted, 1)
+    }
+}
+
+/// Looks among blocks of one size in one set.
+#[inline(always)]
+fn find(
+    set: &Set,
+    size: usize,
+    stamp: u64,
+    iova: u64,
+    wanted: u8,
+    attempts: u32,
+) -> Option<RegionExtent> {
+    let (block, owner) = owner(iova, size, stamp);
+    let Target { region, page } = table::find(set, owner, block, wanted, attempts)?;
+    let beyond = (1 << BLOCK_BITS[size]) - 1;
+    Some(RegionExtent {
+        region: u64::from(region),
+        // `HostMemory::slice` checks the offset.
+        offset: (u64::from(page) << BLOCK_BITS[0]) + (iova & beyond),
+        room: (beyond - (iova & beyond)) + 1,
+    })
+}
+
 /// The cache.
 pub(crate) struct Iotlb {
     table: Table,
@@ -87,6 +137,8 @@ pub(crate) struct Iotlb {
     floor: AtomicU64,
     /// The next generation.
     next: AtomicU64,
+    /// [`Iotlb::changes`].
+    changes: AtomicU64,
     /// Not 0 once something was cached.
     used: AtomicU64,
     /// Flushes of a domain or of everything, if counted.
@@ -154,6 +206,7 @@ impl Iotlb {
             // Not 0: the word of a domain with nothing cached has generation 0, which must be dead.
             floor: AtomicU64::new(1),
             next: AtomicU64::new(1),
+            changes: AtomicU64::new(0),
             used: AtomicU64::new(0),
             flushes: Count::default(),
             range_invalidations: Count::default(),
@@ -161,21 +214,36 @@ impl Iotlb {
         }
     }
 
-    /// Returns where `iova` leads, if the cache has a page in its first place that allows `wanted`
-    /// (as bits).
-    ///
-    /// Pages are by far the most frequent. This is for the common case only: it may miss what
-    /// [`Iotlb::lookup`] finds.
+    /// Returns how to find the pages of a domain, for who is pinned: the answer may be kept until
+    /// the pin ends.
     #[inline(always)]
-    pub fn lookup_page(&self, domain: DomainId, iova: u64, wanted: u8) -> Option<RegionExtent> {
-        let domain = self.domains.get(domain.0 as usize)?;
-        let word = self.live_word(domain)?;
-        // Bit 0 declares single pages: without it the table need not be touched.
-        if word & 1 == 0 {
-            return None;
+    pub fn pages(&self, domain: DomainId) -> Pages<'_> {
+        let domain = self.domains.get(domain.0 as usize);
+        let live = domain.and_then(|domain| Some((domain, self.live_word(domain)?)));
+        match live {
+            // Bit 0 declares single pages: without it the table need not be touched.
+            Some((domain, word)) if word & 1 != 0 => Pages {
+                sets: self.table.sets(),
+                salt: domain.salt,
+                stamp: word & !SIZES,
+            },
+            _ => Pages::NONE,
         }
-        // One attempt: a set with a writer in it is rare, and `lookup` tries again.
-        self.lookup_at(hash(iova, 0, domain.salt), 0, word, iova, wanted, 1)
+    }
+
+    /// Returns a count of what makes a kept [`Pages`] say what is no longer so: it is other than
+    /// before when a domain, or everything, was forgotten since, or [`Iotlb::change`] was called.
+    #[inline(always)]
+    pub fn changes(&self) -> u64 {
+        // Acquire: what is looked at after it is at least as new.
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Makes [`Iotlb::changes`] another number, after something has changed.
+    #[inline]
+    pub fn change(&self) {
+        // Release: whoever sees it sees the change.
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// Returns where `iova` leads, if the cache has an entry for it that allows `wanted` (as bits).
@@ -186,7 +254,9 @@ impl Iotlb {
             .filter(|size| word & (1 << size) != 0)
             .find_map(|size| {
                 let hash = hash(iova, size, domain.salt);
-                let at = |hash| self.lookup_at(hash, size, word, iova, wanted, READ_ATTEMPTS);
+                let stamp = word & !SIZES;
+                let set = |hash| self.table.set(hash);
+                let at = |hash| find(set(hash)?, size, stamp, iova, wanted, READ_ATTEMPTS);
                 // The blocks of one cluster may be spread over both places.
                 at(hash).or_else(|| at(other(hash)))
             })
@@ -199,29 +269,6 @@ impl Iotlb {
         let word = domain.word.load(Ordering::Acquire);
         let live = word >> GENERATION_SHIFT >= self.floor.load(Ordering::Acquire);
         live.then_some(word)
-    }
-
-    /// Looks up as [`Iotlb::lookup`] does, among blocks of one size at one place.
-    #[inline(always)]
-    fn lookup_at(
-        &self,
-        hash: u64,
-        size: usize,
-        word: u64,
-        iova: u64,
-        wanted: u8,
-        attempts: u32,
-    ) -> Option<RegionExtent> {
-        let (block, owner) = owner(iova, size, word & !SIZES);
-        let Target { region, page } =
-            table::find(self.table.set(hash)?, owner, block, wanted, attempts)?;
-        let beyond = (1 << BLOCK_BITS[size]) - 1;
-        Some(RegionExtent {
-            region: u64::from(region),
-            // `HostMemory::slice` checks the offset.
-            offset: (u64::from(page) << BLOCK_BITS[0]) + (iova & beyond),
-            room: (beyond - (iova & beyond)) + 1,
-        })
     }
 
     fn is_live(&self, stamp: u64) -> bool {
@@ -351,13 +398,14 @@ impl Iotlb {
         // The maximum: of two flushes at once, the one with the lower floor must not undo the
         // other.
         self.floor.fetch_max(floor, Ordering::AcqRel);
+        self.change();
     }
 
     /// Forgets `domain`.
     pub fn flush(&self, domain: DomainId) {
         self.count_flush();
         if let Some(domain) = self.domains.get(domain.0 as usize) {
-            forget(domain, begin_invalidation(domain));
+            self.forget(domain, begin_invalidation(domain));
         }
     }
 
@@ -386,7 +434,7 @@ impl Iotlb {
         });
         if probes > MAX_PROBES {
             self.count_flush();
-            forget(domain, word);
+            self.forget(domain, word);
             return;
         }
         for size in sizes {
@@ -409,6 +457,16 @@ impl Iotlb {
         }
     }
 
+    /// Takes the stamp from a domain, unless no entry carries it.
+    fn forget(&self, domain: &Domain, word: u64) {
+        // Without a size no entry has the stamp, and a fill that is about to declare one finds its
+        // ticket bad.
+        if word & SIZES != 0 {
+            domain.word.store(0, Ordering::Release);
+            self.change();
+        }
+    }
+
     fn count_flush(&self) {
         if self.count {
             self.flushes.add_one();
@@ -423,15 +481,6 @@ fn begin_invalidation(domain: &Domain) -> u64 {
     domain.invalidations.fetch_add(1, Ordering::SeqCst);
     fence_after_rmw();
     domain.word.load(Ordering::Acquire)
-}
-
-/// Takes the stamp from a domain, unless no entry carries it.
-fn forget(domain: &Domain, word: u64) {
-    // Without a size no entry has the stamp, and a fill that is about to declare one finds its
-    // ticket bad.
-    if word & SIZES != 0 {
-        domain.word.store(0, Ordering::Release);
-    }
 }
 
 /// Notes that a domain is about to have an entry of `size`; false if it has another stamp by now.

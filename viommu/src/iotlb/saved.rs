@@ -219,6 +219,7 @@ impl Iotlb {
                 table::set_words(set, &words);
             }
         }
+        self.change();
         self.flushes.set(counters.flushes);
         self.range_invalidations.set(counters.range_invalidations);
     }

@@ -82,22 +82,28 @@ impl Table {
     }
 
     /// Returns all sets.
+    #[inline(always)]
     pub fn sets(&self) -> &[Set] {
         self.0.get()
     }
 
     /// Returns the set that `hash` leads to, unless the table is empty.
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "what is above the mask does not count"
-    )]
     pub fn set(&self, hash: u64) -> Option<&Set> {
-        let sets = self.0.get();
-        // The number of sets is a power of two; with no sets at all the mask is all ones, and no
-        // index is in range.
-        sets.get(hash as usize & sets.len().wrapping_sub(1))
+        set(self.sets(), hash)
     }
+}
+
+/// Returns the one of a table's `sets` that `hash` leads to, unless the table is empty.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is above the mask does not count"
+)]
+pub(crate) fn set(sets: &[Set], hash: u64) -> Option<&Set> {
+    // The number of sets is a power of two; with no sets at all the mask is all ones, and no
+    // index is in range.
+    sets.get(hash as usize & sets.len().wrapping_sub(1))
 }
 
 /// What a set holds, from the key on.
@@ -195,7 +201,7 @@ fn is(set: &Set, owner: Owner) -> bool {
 fn half(block: usize) -> (usize, u32) {
     (
         PAGES + block % CLUSTER / 2,
-        if block.is_multiple_of(2) { 0 } else { 32 },
+        if block % 2 == 0 { 0 } else { 32 },
     )
 }
 

@@ -86,10 +86,9 @@ impl RequesterMap {
         let end = PciAddress::new(range.segment, last);
         let before = self.ranges.range(..=end).next_back();
         // Of those that begin before the end, the last one reaches furthest.
-        if let Some((_, other)) = before
-            && other.segment == range.segment
-            && other.last >= first
-        {
+        let overlaps =
+            |other: &&RequesterRange| other.segment == range.segment && other.last >= first;
+        if let Some(other) = before.map(|(_, other)| other).filter(overlaps) {
             let address = PciAddress::new(range.segment, first.max(other.first));
             return Err(MapError::Overlap { address });
         }

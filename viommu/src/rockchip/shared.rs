@@ -85,8 +85,10 @@ impl<M: GuestMemoryBackend> Shared<M> {
             .memory
             .get()
             .read_slice(&mut bytes, GuestAddress(table));
-        let (words, _) = bytes.as_chunks::<4>();
-        let entries = words.iter().map(|&word| u32::from_le_bytes(word));
+        let words = bytes
+            .chunks_exact(4)
+            .filter_map(|word| word.try_into().ok());
+        let entries = words.map(u32::from_le_bytes);
         let valid = entries.filter(|&entry| Entry::from_bits(entry).valid());
         if read.is_ok() {
             valid.collect()

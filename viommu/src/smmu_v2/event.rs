@@ -180,8 +180,12 @@ impl fmt::Display for SmmuV2Event {
             Self::Ignored { register, access } => match register {
                 Some(register) => {
                     let name = register.name();
-                    let why = format_args!("{name}, which has no such value");
-                    access.write(f, OFFSET_DIGITS, Some(why))
+                    // In one expression, which the arguments live for.
+                    access.write(
+                        f,
+                        OFFSET_DIGITS,
+                        Some(format_args!("{name}, which has no such value")),
+                    )
                 }
                 None => access.write(f, OFFSET_DIGITS, None),
             },

@@ -144,11 +144,11 @@ impl<M: GuestMemoryBackend> SmmuV2<M> {
         let shared = &self.shared;
         let register = self.register(offset);
         // Locks the registers itself, for it reads guest memory in between.
-        if let Some(Register::Bank(bank, register)) = register
-            && let Some(operation) = operation(register)
-        {
-            self.operate(bank, operation, value);
-            return;
+        if let Some(Register::Bank(bank, register)) = register {
+            if let Some(operation) = operation(register) {
+                self.operate(bank, operation, value);
+                return;
+            }
         }
         let mut guard = shared.registers();
         let registers = &mut *guard;

@@ -136,10 +136,16 @@ impl<M> VirtioIommu<M> {
         let Some(position) = self.shared.domains().endpoint(endpoint) else {
             return Vec::new();
         };
-        let gone = self
-            .listeners
-            .extract_if(.., |one| one.endpoint == position);
+        let gone = self.take_listeners(position).into_iter();
         gone.map(|one| one.listener).collect()
+    }
+
+    /// Removes those of an endpoint, in their order, and returns them.
+    fn take_listeners(&mut self, endpoint: usize) -> Vec<Listening> {
+        let all = std::mem::take(&mut self.listeners).into_iter();
+        let (gone, others) = all.partition(|one| one.endpoint == endpoint);
+        self.listeners = others;
+        gone
     }
 
     /// Plans a request, asks listeners, and executes it.
@@ -293,10 +299,7 @@ impl<M> VirtioIommu<M> {
 
     /// Tells listeners that an endpoint is gone, and forgets them.
     pub(super) fn drop_listeners(&mut self, endpoint: usize) {
-        let gone = self
-            .listeners
-            .extract_if(.., |one| one.endpoint == endpoint);
-        for mut one in gone {
+        for mut one in self.take_listeners(endpoint) {
             one.block();
             one.commit();
         }

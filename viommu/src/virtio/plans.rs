@@ -107,11 +107,11 @@ impl Domains {
             if endpoint.slot == existing {
                 return Ok(Plan::Nothing);
             }
-            let mappings = domain.mappings.as_ref();
             let mut reserved = endpoint.reserved.iter();
-            if let Some(mappings) = mappings
-                && reserved.any(|region| mappings.overlaps(region.first, region.last))
-            {
+            let is_mapped = domain.mappings.as_ref().is_some_and(|mappings| {
+                reserved.any(|region| mappings.overlaps(region.first, region.last))
+            });
+            if is_mapped {
                 return Err(Status::Unsupp.into());
             }
         } else if self.free.is_empty() {

@@ -221,7 +221,8 @@ impl<M: StableHostMemory> VirtioIommu<M> {
                 written: 0,
                 tail: None,
             };
-            if sound && let Err(Later) = self.answer(mem, &mut answer) {
+            let later = sound && self.answer(mem, &mut answer).is_err();
+            if later {
                 // It is fetched again when the batch before it is complete and has given its slots
                 // back.
                 chains.go_to_previous_position();

@@ -80,9 +80,8 @@ impl Model for Shared {
             return;
         };
         let report = FaultReport::new(fault, id);
-        if let Some(injected) = &self.injected
-            && injected.injector.loses_report(&report)
-        {
+        let loses = |injected: &Injected| injected.injector.loses_report(&report);
+        if self.injected.as_ref().is_some_and(loses) {
             self.reports().lose();
             return;
         }

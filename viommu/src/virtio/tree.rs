@@ -99,10 +99,11 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> 
             self.root = Some(Node::Leaf(Box::new(Leaf::of(key, value))));
             return;
         };
-        if let Some(right) = root.insert(key, value)
-            && let Some(left) = self.root.take()
-        {
-            self.root = Some(Node::Inner(Box::new(Inner::of(vec![left, right]))));
+        let right = root.insert(key, value);
+        if let Some(right) = right {
+            // The left half: there is a root.
+            let halves = self.root.take().into_iter().chain([right]).collect();
+            self.root = Some(Node::Inner(Box::new(Inner::of(halves))));
         }
     }
 
@@ -118,9 +119,10 @@ impl<V: Copy + Default, const LEAF: usize, const FAN: usize> Tree<V, LEAF, FAN> 
             self.root = None;
         }
         // A root with one child would only make each look-up longer.
-        while let Some(Node::Inner(inner)) = &mut self.root
-            && inner.children.len() == 1
-        {
+        while let Some(Node::Inner(inner)) = &mut self.root {
+            if inner.children.len() != 1 {
+                break;
+            }
             self.root = inner.children.pop();
         }
         removed

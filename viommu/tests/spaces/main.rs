@@ -8,6 +8,7 @@
 mod common;
 mod iommu_memory;
 mod memory;
+mod pins;
 mod property;
 mod stress;
 mod translated;

@@ -11,7 +11,7 @@ use vm_memory::{GuestAddress, GuestMemory};
 
 use super::hits::each;
 use super::{BATCH, Contenders};
-use crate::translation::peers::{Peer, VmMemory, resolve};
+use crate::translation::peers::{Peer, Viommu, VmMemory, resolve};
 use crate::translation::rounds::{Case, clock_overhead};
 use crate::translation::table::PAGE;
 use crate::translation::world::Order;
@@ -22,6 +22,9 @@ pub const MISS: &str = "miss, warm walk";
 pub const REFILL: &str = "invalidate, refill";
 /// A case's name: an invalidation of everything.
 pub const FLUSH: &str = "full flush";
+
+/// Units that are flushed in turn.
+const UNITS: u64 = 16;
 
 /// Returns the cases of lookups that miss: everything is invalidated first, then each mapping is
 /// looked up once.
@@ -157,7 +160,8 @@ fn forget(memory: &VmMemory, iova: GuestAddress) {
         .invalidate_mapping(iova, PAGE as usize);
 }
 
-/// Flushes of everything while every mapping is known.
+/// Flushes of everything while every mapping is known: one by itself, after which the clock has to
+/// be fetched from memory too, and those of [`UNITS`] one after the other.
 pub fn flushes<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     let (viommu, memory) = (&contenders.viommu, &contenders.vm_memory);
     let world = contenders.world;
@@ -178,7 +182,36 @@ pub fn flushes<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
                 || memory.iommu().change().invalidate_all(),
             ),
         );
-    vec![case]
+    let units: Vec<_> = (0..UNITS).map(|_| Viommu::new(world)).collect();
+    let in_turn = Case::new("full flush, 16 units in turn")
+        .at_least(UNITS)
+        .with(Peer::Viommu, flushes_in_turn(units, world.each()));
+    vec![case, in_turn]
+}
+
+/// Times flushes of `units` one after the other, each time after every mapping was used through each
+/// of them. What only the first of them waits for, its code and the clock, is shared by all; what
+/// each has of its own, none has touched since.
+fn flushes_in_turn<'w>(
+    units: Vec<Viommu>,
+    mut order: Order<'w>,
+) -> impl FnMut(u64) -> Duration + 'w {
+    move |count| {
+        let mut left = count;
+        let mut taken = Duration::ZERO;
+        while left > 0 {
+            let some = &units[..left.min(UNITS) as usize];
+            for viommu in some {
+                let pin = viommu.space.pin();
+                order.visit(order.len() as u64, |iova| resolve(&pin, iova));
+            }
+            let start = Instant::now();
+            some.iter().for_each(Viommu::flush);
+            taken += start.elapsed();
+            left -= some.len() as u64;
+        }
+        taken
+    }
 }
 
 /// Times `flush` alone, each time after every mapping was used.

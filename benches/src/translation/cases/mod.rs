@@ -2,6 +2,7 @@
 
 mod changes;
 mod hits;
+mod hotplug;
 mod kinds;
 mod queue;
 mod scale;
@@ -10,8 +11,7 @@ mod threads;
 use vm_memory::GuestMemoryMmap;
 
 pub use changes::{FLUSH, MISS, REFILL};
-pub use hits::{LOOKUP, READ};
-pub use scale::COMPARED;
+pub use hits::{LOOKUP, READ, copy};
 pub use threads::{ONE_THREAD, TWO_THREADS};
 
 use super::peers::{Viommu, VmMemory, vm_memory_warm};
@@ -19,7 +19,7 @@ use super::rounds::Case;
 use super::world::World;
 
 /// Accesses that a device makes for one pin.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 
 /// The contenders on one world, each with every mapping in its cache.
 pub struct Contenders<'w> {
@@ -59,6 +59,12 @@ impl<'w> Contenders<'w> {
     }
 }
 
+/// Returns what pairs of cases tell together: a name, the case with more of something, the case
+/// with less.
+pub fn compared() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    scale::COMPARED.into_iter().chain(hotplug::COMPARED)
+}
+
 /// Cases that take turns with each other.
 pub struct Group {
     /// What they have in common.
@@ -74,7 +80,7 @@ pub const HITS: Group = Group {
 };
 
 /// All cases.
-pub const GROUPS: [Group; 8] = [
+pub const GROUPS: [Group; 9] = [
     HITS,
     Group {
         name: "kinds",
@@ -103,5 +109,9 @@ pub const GROUPS: [Group; 8] = [
     Group {
         name: "scale",
         cases: scale::cases,
+    },
+    Group {
+        name: "hotplug",
+        cases: hotplug::cases,
     },
 ];

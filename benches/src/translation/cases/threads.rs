@@ -24,7 +24,7 @@ pub const TWO_THREADS: &str = "read 64 B, 2 threads";
 /// Mappings that the invalidating thread invalidates at a time.
 const BURST: usize = 8;
 /// The fewest reads of a turn: what starting threads takes on a busy host must not count.
-const LEAST: u64 = 1 << 15;
+pub const LEAST: u64 = 1 << 15;
 /// How long it sleeps between.
 const PAUSE: Duration = Duration::from_micros(50);
 
@@ -89,11 +89,13 @@ pub fn cases<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     vec![case(ONE_THREAD, 1), case(TWO_THREADS, 2), invalidated]
 }
 
-fn iovas<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
+/// Returns orders of IOVAs for two readers.
+pub fn iovas<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
     [(); 2].map(|()| contenders.world.random_iovas())
 }
 
-fn physical<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
+/// Returns orders of guest physical addresses for two readers.
+pub fn physical<'c>(contenders: &'c Contenders<'_>) -> [Order<'c>; 2] {
     [(); 2].map(|()| contenders.world.random_physical())
 }
 
@@ -113,7 +115,7 @@ fn invalidating<'c>(
 
 /// Times `readers` threads that read, each on a core of its own, while another does `meanwhile`
 /// over and over if it does anything.
-fn reading<'c, B: FnMut() + Send + 'c>(
+pub fn reading<'c, B: FnMut() + Send + 'c>(
     readers: usize,
     mut orders: [Order<'c>; 2],
     read: impl Fn(usize, &mut Order<'_>, u64) + Sync + 'c,

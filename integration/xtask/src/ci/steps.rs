@@ -65,6 +65,12 @@ pub(super) const STEPS: &[Step] = &[
         ..Step::of("sh .ci/viommu examples")
     },
     Step {
+        name: "msrv",
+        what: "The library crate with the oldest Rust that it promises to compile with",
+        packages: &["rust", "fetch"],
+        ..Step::of("sh .ci/viommu msrv")
+    },
+    Step {
         name: "package",
         what: "The library crate as a package, from a copy of its folder alone",
         ..Step::of("sh .ci/viommu package")

@@ -368,7 +368,7 @@ impl Run {
             }
         };
         let parts = [Part::In(wire(step)), Part::Out(4)];
-        let (head, writable) = if self.expected.len().is_multiple_of(3) {
+        let (head, writable) = if self.expected.len() % 3 == 0 {
             self.machine.requests.send_indirect(&parts)
         } else {
             self.machine.requests.send(&parts)

@@ -23,7 +23,7 @@ impl TableReader for Tables {
     }
 
     fn read_short_descriptor(&self, address: u64) -> Result<u32, ExternalAbort> {
-        assert!(address.is_multiple_of(4));
+        assert!(address % 4 == 0);
         match address {
             0..MEMORY => Ok(self.0.get(&address).copied().unwrap_or(0)),
             _ => Err(ExternalAbort),

@@ -250,7 +250,8 @@ impl Vmsa64Builder {
         let input_bits = 64 - half.size_offset;
         // `AArch64.S1StartLevel`: as few levels as resolve the input address, at most five.
         let levels = (input_bits - 1 - granule.bits()) / granule.stride();
-        let start = LAST_LEVEL - levels.cast_signed();
+        #[expect(clippy::cast_possible_wrap, reason = "there are at most five levels")]
+        let start = LAST_LEVEL - levels as i8;
         let index_bits = input_bits - granule.shift(start);
         let has_lpa = self.physical >= AddressSize::Bits52;
         let layout = match (ds, is_64k && has_lpa) {

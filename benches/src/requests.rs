@@ -2,19 +2,16 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "batches are small")]
 
-mod driver;
-
 use std::hint::black_box;
 use std::time::Duration;
 
 use benches::statistics::lower_quartile;
 use benches::translation::{
-    self, Contenders, Effort, HITS, LOOKUP, MAPPINGS, PATIENCE, READ, TURN, World, measure_group,
+    self, Contenders, Driver, Effort, HITS, LOOKUP, MAPPINGS, PATIENCE, READ, TURN, World,
+    measure_group,
 };
 use serde::Serialize;
 use vm_memory::{Bytes, GuestAddress};
-
-use driver::Driver;
 
 /// Pairs of MAP and UNMAP in a batch of 32 requests.
 const BATCH_PAIRS: u64 = 16;

@@ -1,4 +1,4 @@
-//! The driver's side of the request queue of a virtio-iommu.
+//! A virtio-iommu, and the driver's side of its request queue.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use benches::translation::{Viommu, World};
 use viommu::DmaSpace;
 use viommu::virtio::{EndpointConfig, Observers, VirtioIommu, VirtioIommuConfig};
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+use super::peers::Viommu;
+use super::world::World;
 
 /// Bytes of a page.
 pub const PAGE: u64 = 0x1000;
@@ -32,6 +34,7 @@ const WRITE: u16 = 2;
 
 /// A device, a domain with mappings, and the driver's rings.
 pub struct Driver {
+    /// The device.
     pub iommu: VirtioIommu,
     /// A bus master that the mappings are for.
     pub device: DmaSpace,
@@ -48,7 +51,11 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Creates a device with an endpoint on a domain that has the mappings of `world`.
+    /// Creates a device with an endpoint on a domain that has the mappings of `world`, with a
+    /// translation cache or without.
+    ///
+    /// # Panics
+    /// If the device refuses what it documents, or the host has not enough memory.
     pub fn new(world: &World, cached: bool) -> Self {
         let ranges = [(GuestAddress(RAM), RAM_SIZE)];
         let memory: Arc<GuestMemoryMmap<()>> =
@@ -171,6 +178,9 @@ impl Driver {
 
     /// Times the device's part of the `count` requests that are available, and checks that each
     /// succeeded.
+    ///
+    /// # Panics
+    /// If one did not.
     pub fn serve(&mut self, count: u16) -> Duration {
         let start = Instant::now();
         let served = self
