@@ -22,6 +22,7 @@ use crate::bus::RamPage;
 use crate::exec::{Handler, Op};
 use crate::hash::AddressMap;
 use crate::mem;
+use crate::sparse::SparseTable;
 use crate::tlb::{Spans, fetch_tag};
 
 /// Blocks held at most; when they are used up all are dropped, and so is what was translated. A
@@ -210,7 +211,7 @@ impl Block {
 }
 
 /// Where a computed jump led last time.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Jump {
     va: u32,
     state: u32,
@@ -238,7 +239,7 @@ pub struct Blocks {
     start: AddressMap<u32, Words>,
     ops: usize,
     by_key: AddressMap<(u64, u64), u32>,
-    jumps: Box<[Jump]>,
+    jumps: SparseTable<Jump>,
     /// Counts how often everything was dropped.
     cleared: u64,
     /// Blocks that were dropped since somebody asked, if anybody does.
@@ -259,7 +260,7 @@ impl Default for Blocks {
             start: AddressMap::default(),
             ops: 0,
             by_key: AddressMap::default(),
-            jumps: Box::default(),
+            jumps: SparseTable::new(0, NOWHERE),
             cleared: 0,
             dropped: None,
             in_page: AddressMap::default(),
@@ -286,11 +287,11 @@ impl Blocks {
     pub fn note_jump(&mut self, va: u32, state: u32, block: u32) {
         // Which depends on two pages is looked up each time.
         if !self.get(block).crosses() {
-            if self.jumps.is_empty() {
+            if self.jumps.has_no_entries() {
                 // Most machines of a snapshot are given those of another before.
-                self.jumps = vec![NOWHERE; JUMPS].into();
+                self.jumps = SparseTable::new(JUMPS, NOWHERE);
             }
-            self.jumps[jump_slot(va)] = Jump { va, state, block };
+            self.jumps.set(jump_slot(va), Jump { va, state, block });
         }
     }
 
@@ -439,7 +440,7 @@ impl Blocks {
         if let Some(pages) = &mut self.by_page {
             pages.clear();
         }
-        self.jumps.fill(NOWHERE);
+        self.jumps.clear();
     }
 
     /// Links exit `slot` of block `from` to `to`.

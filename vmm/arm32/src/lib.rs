@@ -28,6 +28,7 @@ mod lower;
 pub mod mem;
 pub mod mmu;
 pub mod pmu;
+mod sparse;
 pub mod state;
 pub mod timer;
 mod tlb;

@@ -10,6 +10,7 @@ use super::pool::{self, Area};
 use crate::block::Block;
 use crate::cpu::Cpu;
 use crate::host_code::CodeExit;
+use crate::sparse::SparseTable;
 
 /// The most bytes that the code of a block may have: blocks have 64 instructions, each of at most
 /// some hundred bytes.
@@ -73,7 +74,7 @@ pub struct Translator {
     routines: Routines,
     asm: Asm,
     blocks: Vec<Translated>,
-    jumps: Box<[JumpEntry]>,
+    jumps: SparseTable<JumpEntry>,
 }
 
 impl Translator {
@@ -90,7 +91,7 @@ impl Translator {
             routines,
             asm,
             blocks: Vec::new(),
-            jumps: vec![NOWHERE; JUMPS].into(),
+            jumps: SparseTable::new(JUMPS, NOWHERE),
         }
     }
 
@@ -114,7 +115,7 @@ impl Translator {
     pub fn clear(&mut self) {
         self.used = self.first;
         self.blocks.clear();
-        self.jumps.fill(NOWHERE);
+        self.jumps.clear();
     }
 
     /// Returns where the code of block `id` is, if it is translated.
@@ -198,7 +199,8 @@ impl Translator {
     /// is `tag`.
     pub fn note_jump(&mut self, target: u32, tag: u64, id: u32) {
         if let Some(code) = self.code(id).and_then(|at| u32::try_from(at).ok()) {
-            self.jumps[jump_slot(target)] = JumpEntry { target, code, tag };
+            let entry = JumpEntry { target, code, tag };
+            self.jumps.set(jump_slot(target), entry);
         }
     }
 
@@ -224,9 +226,9 @@ impl Translator {
                 self.patch(jump, stub);
             }
         }
-        let entry = &mut self.jumps[jump_slot(target)];
-        if entry.target == target {
-            *entry = NOWHERE;
+        let slot = jump_slot(target);
+        if self.jumps.entries()[slot].target == target {
+            self.jumps.empty(slot);
         }
     }
 
@@ -252,7 +254,7 @@ impl Translator {
         cpu.jit.call = call as usize;
         cpu.tell_set();
         cpu.jit.code = self.memory.address(0).expose_provenance();
-        cpu.jit.jumps = self.jumps.as_ptr().expose_provenance();
+        cpu.jit.jumps = self.jumps.entries().as_ptr().expose_provenance();
         cpu.jit.end = cpu.s.retired + left;
         cpu.jit.time = cpu.time.map_or(0, |time| time.wrapping_add(cpu.jit.end));
         type Enter = extern "C" fn(*mut Cpu, *const u8, u64) -> u32;
@@ -351,7 +353,13 @@ mod tests {
         translator.forget(1, 0x2ffc);
         assert_eq!(translator.code(1), None);
         assert_eq!(translator.blocks[0].exits[0].unwrap().linked, None);
-        assert!(translator.jumps.iter().all(|entry| *entry == NOWHERE));
+        assert!(
+            translator
+                .jumps
+                .entries()
+                .iter()
+                .all(|entry| *entry == NOWHERE)
+        );
     }
 
     #[test]

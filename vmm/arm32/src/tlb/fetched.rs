@@ -11,6 +11,7 @@ use super::{covers, wider};
 use crate::bus::{Bus, RamPage};
 use crate::hash::AddressMap;
 use crate::mmu::Translation;
+use crate::sparse::SparseTable;
 
 /// Pages held at most; when they are used up, all are dropped.
 const MAX_PAGES: usize = 1 << 13;
@@ -36,7 +37,7 @@ pub(super) struct Fetched {
     pages: AddressMap<Key, Page>,
     /// Of some of these, for generated code: their tags, each at the lowest bits of its virtual
     /// page's number.
-    tags: Box<[u64]>,
+    tags: SparseTable<u64>,
     /// Those that belong to one address space, and others that have been dropped since.
     local: Vec<Key>,
     /// Lowest and highest address covered by mappings larger than a page, of which there are pieces
@@ -48,7 +49,7 @@ impl Default for Fetched {
     fn default() -> Self {
         Self {
             pages: AddressMap::default(),
-            tags: vec![NO_TAG; TAGS * super::SETS].into(),
+            tags: SparseTable::new(TAGS * super::SETS, NO_TAG),
             local: Vec::new(),
             large: None,
         }
@@ -94,10 +95,9 @@ fn slot((va, set): Key) -> usize {
 }
 
 /// Has generated code not know a page any more.
-fn untag(tags: &mut [u64], key: Key) {
-    let tag = &mut tags[slot(key)];
-    if address(*tag) == key.0 {
-        *tag = NO_TAG;
+fn untag(tags: &mut SparseTable<u64>, key: Key) {
+    if address(tags.entries()[slot(key)]) == key.0 {
+        tags.empty(slot(key));
     }
 }
 
@@ -120,25 +120,27 @@ impl Fetched {
     /// Returns the address of the tags of `set`, for generated code.
     pub fn tags_address(&self, set: u32) -> usize {
         let first = set as usize * TAGS;
-        self.tags[first..first + TAGS].as_ptr().expose_provenance()
+        self.tags.entries()[first..first + TAGS]
+            .as_ptr()
+            .expose_provenance()
     }
 
     /// Returns all tags, by sets.
     #[cfg(test)]
     pub fn tags(&self) -> &[u64] {
-        &self.tags
+        self.tags.entries()
     }
 
     /// Has generated code know that `va` is in RAM page `number`, which is one of the pages.
     #[inline]
     pub fn note_tag(&mut self, va: u32, set: u32, number: u32) {
-        self.tags[slot((va, set))] = tag(va, number);
+        self.tags.set(slot((va, set)), tag(va, number));
     }
 
     /// Returns the tag that is where that of `va` would be.
     #[inline]
     pub fn tag(&self, va: u32, set: u32) -> u64 {
-        self.tags[slot((va, set))]
+        self.tags.entries()[slot((va, set))]
     }
 
     /// Returns whether the page of `va` has the same tag in both sets.
@@ -181,7 +183,7 @@ impl Fetched {
     pub fn drop_all(&mut self) -> bool {
         let any = !self.pages.is_empty();
         if any {
-            self.tags.fill(NO_TAG);
+            self.tags.clear();
         }
         self.pages.clear();
         self.local.clear();
@@ -206,7 +208,8 @@ impl Fetched {
     pub fn drop_set(&mut self, set: u32) -> bool {
         let before = self.pages.len();
         self.pages.retain(|key, _| key.1 != set);
-        self.tags[set as usize * TAGS..][..TAGS].fill(NO_TAG);
+        let first = set as usize * TAGS;
+        (first..first + TAGS).for_each(|slot| self.tags.empty(slot));
         self.pages.len() != before
     }
 

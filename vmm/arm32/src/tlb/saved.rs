@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CODE, ENTRIES, Entry, FetchedPage, INVALID, Key, SETS, Tlb, fetched};
+use super::{CODE, ENTRIES, Entry, FEW, FetchedPage, INVALID, Key, SETS, Tlb, fetched};
 use crate::bus::Bus;
 
 /// The translations that a core has cached.
@@ -75,39 +75,47 @@ impl Tlb {
             local,
             large,
             fetched,
+            filled,
             // These follow from the pages, those after them are about predecoded code, of which a
             // restored core has none, and observers'.
             numbers: _,
             is_local: _,
-            filled: _,
             span: _,
             watches: _,
         } = self;
         let (fetched, fetched_large) = fetched.save();
-        let page = |(slot, entry): (usize, &Entry)| {
+        let page = |slot: u16| {
+            let entry = &entries[usize::from(slot)];
             let (read, write) = (entry.read != INVALID, entry.write != INVALID);
+            if !read && !write {
+                return None;
+            }
             let va = if read { entry.read } else { entry.write } & 0xffff_f000;
             let pa = bus.physical(entry.host.wrapping_add(va as usize))?;
             Some(CachedPage {
-                // There are ENTRIES * SETS of them.
-                slot: slot as u16,
+                slot,
                 va,
                 pa,
                 read,
                 write,
             })
         };
-        let held = |(_, entry): &(usize, &Entry)| entry.read != INVALID || entry.write != INVALID;
+        let pages = if filled.len() + local.len() <= FEW {
+            // No other entry holds a page.
+            let mut slots = [filled.as_slice(), local].concat();
+            slots.sort_unstable();
+            slots.dedup();
+            slots.into_iter().filter_map(page).collect()
+        } else {
+            // There are ENTRIES * SETS of them.
+            let slots = 0..entries.len() as u16;
+            slots.filter_map(page).collect()
+        };
         TlbState {
             keys: *keys,
             set: base / ENTRIES,
             next: *next,
-            pages: entries
-                .iter()
-                .enumerate()
-                .filter(held)
-                .filter_map(page)
-                .collect(),
+            pages,
             local: local.clone(),
             large: *large,
             fetched,

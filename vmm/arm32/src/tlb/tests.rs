@@ -116,3 +116,49 @@ fn tags_are_of_pages_that_are_there() {
     }
     assert!(tagged > 10_000, "{tagged}");
 }
+
+/// While they are few, all entries that hold a page are listed: what is saved depends on it.
+#[test]
+fn entries_that_hold_pages_are_listed_while_they_are_few() {
+    let mut memory = [0_u8; 4096];
+    let page = RamPage {
+        host: NonNull::from(&mut memory[0]),
+        writable: true,
+        number: 0,
+    };
+    let mut tlb = Tlb::default();
+    let mut random = 1u32;
+    let mut next = |below: u32| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 8) % below
+    };
+    let (mut few, mut many) = (0, 0);
+    for turn in 0..40_000 {
+        let va = next(900) << 12;
+        match next(3000) {
+            0 => tlb.flush_all(),
+            1 => tlb.flush_local(),
+            2..150 => tlb.flush_page(va),
+            // More sets than there is room for.
+            150..170 => tlb.select(next(2) == 0, next(6)),
+            _ => tlb.fill(va, true, &page_of(va, next(2) == 0), page, false),
+        }
+        if tlb.filled.len() + tlb.local.len() > FEW {
+            many += 1;
+            continue;
+        }
+        few += 1;
+        if turn % 16 != 0 {
+            continue;
+        }
+        let held = (0..).zip(&tlb.entries).filter(|(_, entry)| {
+            let Entry { read, write, .. } = entry;
+            *read != INVALID || *write != INVALID
+        });
+        for (slot, _) in held {
+            let listed = tlb.filled.contains(&slot) || tlb.local.contains(&slot);
+            assert!(listed, "entry {slot}, turn {turn}");
+        }
+    }
+    assert!(few > 5000 && many > 5000, "{few} few, {many} many");
+}
