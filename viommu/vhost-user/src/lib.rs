@@ -5,9 +5,11 @@
 //! IOTLB. This crate has both sides:
 //!
 //! - [`wire`]: messages over a Unix socket, and IOTLB messages among them;
-//! - [`frontend`]: the half of a VMM.
+//! - [`frontend`]: the half of a VMM;
+//! - [`backend`]: the device's process.
 
 #![deny(missing_docs, unsafe_code)]
 
+pub mod backend;
 pub mod frontend;
 pub mod wire;
