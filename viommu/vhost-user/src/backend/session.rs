@@ -101,7 +101,8 @@ pub(super) fn serve<T: VhostUserBackend + 'static>(
     };
     let ended = session.run();
     session.end();
-    // Its queue of commands is closed.
+    // With the queue of its commands, which ends the thread.
+    drop(session);
     match thread.join() {
         Ok(Some(refused)) => Err(DaemonError::Refused(refused)),
         Ok(None) => ended,
