@@ -9,7 +9,8 @@ use viommu::{EndpointId, FaultReason, Mapping, Model};
 use super::{DOMAIN, Entries, Iotlb, MAX_ENTRIES};
 
 /// Addresses of the array; each is one byte, so that every edge is met.
-const SPACE: u64 = 24;
+const LENGTH: usize = 24;
+const SPACE: u64 = LENGTH as u64;
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -45,7 +46,7 @@ fn changes(base: u64) -> impl Strategy<Value = Vec<Change>> {
 }
 
 /// What each address leads to, with its permissions.
-type Pages = [Option<(u64, Permissions)>; SPACE as usize];
+type Pages = [Option<(u64, Permissions)>; LENGTH];
 
 /// Changes the array as the IOTLB is changed; returns whether anything was there.
 fn change(pages: &mut Pages, base: u64, first: u64, last: u64, to: Option<&Mapping>) -> bool {
