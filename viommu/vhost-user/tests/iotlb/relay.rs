@@ -11,6 +11,9 @@ use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 use vm_memory::{GuestMemory, Permissions};
 use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::event::{
+    EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
+};
 
 use crate::common::{Guest, HANG, PAGE, PLAIN, RAM, wait_until};
 use crate::driver::{BUFFER, Driver};
@@ -48,6 +51,10 @@ impl VhostUserBackendMut for Unmodified {
     }
 
     fn set_event_idx(&mut self, _: bool) {}
+
+    fn exit_event(&self, _: usize) -> Option<(EventConsumer, EventNotifier)> {
+        Some(new_event_consumer_and_notifier(EventFlag::NONBLOCK).unwrap())
+    }
 
     fn update_memory(&mut self, memory: GuestMemoryAtomic<GuestMemoryMmap>) -> io::Result<()> {
         self.memory = Some(memory);
