@@ -1,5 +1,5 @@
-//! A hostile back end of a vhost-user device, and a VMM in front of it: the VMM comes to no harm and
-//! to an end, and as long as the back end keeps to the protocol, what it was told is what the
+//! A hostile back end of a vhost-user device, and a VMM in front of it: the VMM comes to no harm
+//! and to an end, and as long as the back end keeps to the protocol, what it was told is what the
 //! device's endpoint meets.
 
 use std::fs::File;
