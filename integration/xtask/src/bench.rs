@@ -186,11 +186,13 @@ mod tests {
     use std::fs;
 
     /// Examples that measure nothing.
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 12] = [
         "capture",
         "ipmmu",
         "long_tables",
         "queue",
+        "relay",
+        "rng",
         "rockchip",
         "smmu_v2",
         "symbols",
