@@ -60,8 +60,8 @@ pub struct Args {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    /// Instead of measuring times, count what copies from a slice take, with valgrind: instructions,
-    /// and misses of simulated caches and TLBs
+    /// Instead of measuring times, count what copies from a slice take, with valgrind:
+    /// instructions, and misses of simulated caches and TLBs
     #[arg(long)]
     counts: bool,
     /// Make the copies that `--counts` counts

@@ -27,8 +27,8 @@ enum Command {
         #[arg(value_enum)]
         task: Task,
     },
-    /// Say in which directory the oldest Rust is that the library crate compiles with, fetched if it
-    /// is not there
+    /// Say in which directory the oldest Rust is that the library crate compiles with, fetched if
+    /// it is not there
     OldRust,
 }
 

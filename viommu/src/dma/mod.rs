@@ -346,8 +346,8 @@ pub struct PinnedSpace<M = GuestMemoryMmap<()>> {
 }
 
 impl<M> PinnedSpace<M> {
-    /// Returns what an access under this pin begins with. A way would borrow from the port, which is
-    /// in the same value.
+    /// Returns what an access under this pin begins with. A way would borrow from the port, which
+    /// is in the same value.
     #[inline(always)]
     fn seen(&self) -> Seen<'_, M> {
         Seen {

@@ -189,9 +189,9 @@ pub fn flushes<'c>(contenders: &'c Contenders<'_>) -> Vec<Case<'c>> {
     vec![case, in_turn]
 }
 
-/// Times flushes of `units` one after the other, each time after every mapping was used through each
-/// of them. What only the first of them waits for, its code and the clock, is shared by all; what
-/// each has of its own, none has touched since.
+/// Times flushes of `units` one after the other, each time after every mapping was used through
+/// each of them. What only the first of them waits for, its code and the clock, is shared by all;
+/// what each has of its own, none has touched since.
 fn flushes_in_turn<'w>(
     units: Vec<Viommu>,
     mut order: Order<'w>,

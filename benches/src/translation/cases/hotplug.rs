@@ -9,8 +9,8 @@ use viommu::DmaSpace;
 use viommu::virtio::{EndpointConfig, VirtioIommu};
 use vm_memory::mmap::MmapRegion;
 use vm_memory::{
-    Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap,
-    GuestMemoryRegion, GuestRegionMmap,
+    GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryBackend, GuestMemoryMmap,
+    GuestRegionMmap,
 };
 
 use super::hits::read;

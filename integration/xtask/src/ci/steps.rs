@@ -71,6 +71,11 @@ pub(super) const STEPS: &[Step] = &[
         ..Step::of("sh .ci/viommu msrv")
     },
     Step {
+        name: "api",
+        what: "The library crate's public interface is compatible with that of its baseline",
+        ..Step::of("sh .ci/viommu api")
+    },
+    Step {
         name: "package",
         what: "The library crate as a package, from a copy of its folder alone",
         ..Step::of("sh .ci/viommu package")
