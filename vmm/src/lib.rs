@@ -31,7 +31,7 @@ pub use vmm_machine::{
     GuestKernel, IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary,
     KernelChoice, KernelError, KernelFormat, Limits, Machine, MachineBuilder, PortConfig, Reason,
     ReservedMemory, StopHandle, Summary, TextError, TimeMode, UtlbSummary, VirtioEvent,
-    VirtioIommuOptions, VirtioIommuSummary, noise_seed,
+    VhostUserConfig, VhostUserKind, VirtioIommuOptions, VirtioIommuSummary, noise_seed,
 };
 pub use vmm_machine::{
     Acceleration, ConsoleInput, ConsoleSink, Discard, Flow, Halted, InputRecord, Resume,

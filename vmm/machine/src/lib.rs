@@ -46,7 +46,8 @@ mod wiring;
 pub use arm32::code_memory;
 pub use builder::MachineBuilder;
 pub use config::{
-    Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig,
+    Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig, MAX_VHOST_QUEUES,
+    VHOST_QUEUE_SIZES, VhostUserConfig, VhostUserFacts, VhostUserKind,
     IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
     MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode,
     VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions, host_date,
