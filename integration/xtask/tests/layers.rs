@@ -12,6 +12,7 @@ use serde_json::Value;
 /// Every crate, lowest first, and those that it may know, with spaces between them.
 const MAY_KNOW: &[(&str, &str)] = &[
     ("viommu", ""),
+    ("viommu-vhost-user", "viommu"),
     ("vmm-base", ""),
     ("vmm-files", ""),
     ("arm32-isa", ""),

@@ -1,0 +1,11 @@
+//! vhost-user devices behind a virtual IOMMU, for device back ends and for VMMs.
+//!
+//! With `VIRTIO_F_ACCESS_PLATFORM` a vhost-user device accesses memory by I/O virtual addresses
+//! (IOVA). Its front end, the VMM, tells it what they lead to, with messages about the device's
+//! IOTLB. This crate has both sides:
+//!
+//! - [`wire`]: messages over a Unix socket, and IOTLB messages among them.
+
+#![deny(missing_docs, unsafe_code)]
+
+pub mod wire;
