@@ -8,4 +8,5 @@
 
 #![deny(missing_docs, unsafe_code)]
 
+pub mod frontend;
 pub mod wire;
