@@ -79,8 +79,10 @@ pub enum Error {
         why: String,
     },
     /// A machine with such devices is to be saved or recorded.
-    #[error("a machine with vhost-user devices cannot be {0}, because their state is in other processes: leave out \
-         --vhost-user")]
+    #[error(
+        "a machine with vhost-user devices cannot be {0}, because their state is in other processes: leave out \
+         --vhost-user"
+    )]
     VhostUserState(&'static str),
     /// The kernel or its companions do not fit.
     #[error("cannot boot {path}: {source}", path = path.display())]

@@ -86,10 +86,7 @@ impl Config {
         let most = self.board.facts().max_disks();
         let found = self.disks.len() + self.vhost_user.len();
         if found > most {
-            return Err(ConfigError::TooManyDisks {
-                found,
-                most,
-            });
+            return Err(ConfigError::TooManyDisks { found, most });
         }
         for disk in &self.disks {
             if disk.queues == 0 || disk.queues > MAX_DISK_QUEUES {

@@ -14,7 +14,8 @@ use super::console::Destination;
 use super::gdb::GdbAddress;
 use super::guest;
 use super::values::{
-    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace, VhostUser, one_or_more, word,
+    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace, VhostUser,
+    one_or_more, word,
 };
 
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the

@@ -25,7 +25,9 @@ pub use iommu::{
     IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
 };
 pub use ports::Port;
-pub use vhost_user::{MAX_VHOST_QUEUES, VHOST_QUEUE_SIZES, VhostUserConfig, VhostUserFacts, VhostUserKind};
+pub use vhost_user::{
+    MAX_VHOST_QUEUES, VHOST_QUEUE_SIZES, VhostUserConfig, VhostUserFacts, VhostUserKind,
+};
 pub use virtio_iommu::{ReservedMemory, VirtioIommuFeature, VirtioIommuOptions};
 
 /// The most cores a machine may have: GICv2 serves eight, the CPU cluster four.

@@ -100,8 +100,11 @@ impl FromStr for VhostUserKind {
     fn from_str(text: &str) -> Result<Self, TextError> {
         let mut all = Self::ALL.into_iter();
         all.find(|kind| kind.facts().name == text).ok_or_else(|| {
-            format!("{text:?} is not a type of vhost-user device: use one of {}", Self::names())
-                .into()
+            format!(
+                "{text:?} is not a type of vhost-user device: use one of {}",
+                Self::names()
+            )
+            .into()
         })
     }
 }
@@ -187,7 +190,10 @@ impl FromStr for VhostUserConfig {
             }
         }
         device.kind = kind.ok_or_else(|| {
-            format!("{text:?} does not say what the device is: add ,type= and one of {}", VhostUserKind::names())
+            format!(
+                "{text:?} does not say what the device is: add ,type= and one of {}",
+                VhostUserKind::names()
+            )
         })?;
         Ok(device)
     }
@@ -211,7 +217,11 @@ impl Config {
                 false => queues == facts.queues,
             };
             if !fits {
-                let most = if facts.any_queues { MAX_VHOST_QUEUES } else { facts.queues };
+                let most = if facts.any_queues {
+                    MAX_VHOST_QUEUES
+                } else {
+                    facts.queues
+                };
                 return Err(ConfigError::VhostUserQueues {
                     socket: socket(),
                     kind: facts.name,
@@ -268,12 +278,22 @@ mod tests {
             vhost_user: vec![device.parse().unwrap()],
             ..Config::default()
         };
-        config("a,type=blk,queues=8", TimeMode::Host).validate().unwrap();
+        config("a,type=blk,queues=8", TimeMode::Host)
+            .validate()
+            .unwrap();
         for (text, time, words) in [
             ("a,type=blk", TimeMode::Virtual, "say --time host"),
-            ("a,type=blk,queues=9", TimeMode::Host, "has 1 to 8 queues, not 9"),
+            (
+                "a,type=blk,queues=9",
+                TimeMode::Host,
+                "has 1 to 8 queues, not 9",
+            ),
             ("a,type=rng,queues=2", TimeMode::Host, "has 1 queues, not 2"),
-            ("a,type=blk,queue-size=3", TimeMode::Host, "a power of two from 2 to 1024"),
+            (
+                "a,type=blk,queue-size=3",
+                TimeMode::Host,
+                "a power of two from 2 to 1024",
+            ),
         ] {
             let error = config(text, time).validate().unwrap_err().to_string();
             assert!(error.contains(words), "{error:?} lacks {words:?}");
@@ -282,10 +302,17 @@ mod tests {
 
     #[test]
     fn a_file_says_the_same_as_the_command_line() {
-        for text in ["a,type=blk,queues=2", "b,type=vsock,queue-size=8,iommu=none"] {
+        for text in [
+            "a,type=blk,queues=2",
+            "b,type=vsock,queue-size=8,iommu=none",
+        ] {
             let device: VhostUserConfig = text.parse().unwrap();
             let file = toml::to_string(&device).unwrap();
-            assert_eq!(toml::from_str::<VhostUserConfig>(&file).unwrap(), device, "{file}");
+            assert_eq!(
+                toml::from_str::<VhostUserConfig>(&file).unwrap(),
+                device,
+                "{file}"
+            );
         }
     }
 }

@@ -6,8 +6,8 @@ mod lines;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use viommu::SourceId;
 use viommu::inject::Faults;
+use viommu::{DmaListener, SourceId};
 use vm_device::DeviceMmio;
 use vmm_base::{Clock, Control, Interrupt, Waker};
 use vmm_devices::clkgen::ClockGenerator;
@@ -277,6 +277,33 @@ impl<'a> Wiring<'a> {
         })
     }
 
+    /// Returns what the device at `entry` sees of memory, as `source`, and whether through an IOMMU.
+    pub fn space(&self, entry: &Entry, source: SourceId) -> (DmaSpace, bool) {
+        // A port of a valid configuration exists.
+        let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        let translated = space.is_some();
+        let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
+        // Several bus masters may share a port: this tells them apart in events and faults.
+        (dma.with_source(source), translated)
+    }
+
+    /// Returns the guest's memory.
+    pub fn memory(&self) -> Arc<GuestRam> {
+        Arc::clone(&self.ram)
+    }
+
+    /// Has `listener` told of what the device at `entry` meets at its IOMMU.
+    ///
+    /// # Errors
+    /// The IOMMU takes no listener there.
+    pub fn listen(&self, entry: &Entry, listener: Box<dyn DmaListener>) -> Result<(), Error> {
+        let port = entry.iommu.ok_or(Error::Host {
+            what: "follow an IOMMU",
+            source: "the device stands behind none".into(),
+        })?;
+        self.iommus.listen(port, listener)
+    }
+
     /// Puts `device` in the virtio-mmio slot of `entry`, behind the IOMMU that stands there.
     ///
     /// # Errors
@@ -287,14 +314,10 @@ impl<'a> Wiring<'a> {
         source: SourceId,
         device: Box<dyn VirtioDevice>,
     ) -> Result<Arc<Mutex<VirtioMmio>>, Error> {
-        // A port of a valid configuration exists.
-        let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        let (dma, translated) = self.space(entry, source);
         // Behind an IOMMU a driver must not use physical addresses (VIRTIO_F_ACCESS_PLATFORM,
         // virtio 1.2, 6).
-        let access_platform = self.config.access_platform || space.is_some();
-        let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
-        // Several bus masters may share a port: this tells them apart in events and faults.
-        let dma = dma.with_source(source);
+        let access_platform = self.config.access_platform || translated;
         self.spaces.push((entry.name.clone(), dma.clone()));
         let line = self.lines.of_device(entry)?;
         let mut slot = VirtioMmio::new(device, dma.clone(), line, access_platform);

@@ -3,8 +3,7 @@
 //! | offered | |
 //! |---|---|
 //! | VIRTIO_F_VERSION_1 | required of the driver: there is no legacy interface |
-//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX | always |
-//! | VIRTIO_RING_F_INDIRECT_DESC | unless the device does without |
+//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC | unless the device does without |
 //! | VIRTIO_F_ACCESS_PLATFORM | when the configuration says so; then required of the driver |
 //! | packed rings, in-order, notification data, shared memory | not offered |
 //!
@@ -24,7 +23,7 @@ use crate::ram::DmaSpace;
 use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_config::*;
 use virtio_bindings::virtio_mmio::*;
-use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use virtio_queue::{Queue, QueueT};
 use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
@@ -201,9 +200,7 @@ impl VirtioMmio {
     pub fn offered(&self) -> u64 {
         self.device.features()
             | bit(VIRTIO_F_VERSION_1)
-            | bit(VIRTIO_F_RING_RESET)
-            | bit(VIRTIO_RING_F_EVENT_IDX)
-            | bit_if(self.device.indirect(), VIRTIO_RING_F_INDIRECT_DESC)
+            | self.device.ring_features()
             | bit_if(self.access_platform, VIRTIO_F_ACCESS_PLATFORM)
     }
 
@@ -373,9 +370,30 @@ impl VirtioMmio {
     }
 
     /// Tells the driver that the device cannot go on (2.1.2).
-    fn ask_for_reset(&mut self) {
+    pub fn ask_for_reset(&mut self) {
         self.regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
         self.raise(VIRTIO_MMIO_INT_CONFIG);
+    }
+
+    /// Tells the driver that a device which serves its queues elsewhere has used buffers.
+    pub fn buffers_used(&mut self) {
+        // What comes late, after a reset, is of a driver that has no queues any more.
+        if self.regs.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            self.raise(VIRTIO_MMIO_INT_VRING);
+        }
+    }
+
+    /// Has `change` change the configuration space of the device, and tells the driver.
+    pub fn change_config(&mut self, change: impl FnOnce(&mut dyn VirtioDevice)) {
+        let before = self.device.config().to_vec();
+        change(self.device.as_mut());
+        if self.device.config() == before {
+            return;
+        }
+        self.regs.config_generation = self.regs.config_generation.wrapping_add(1);
+        if self.regs.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            self.raise(VIRTIO_MMIO_INT_CONFIG);
+        }
     }
 
     /// Serves queue `index`: the one handler, called at the notification or on a device thread.
