@@ -8,5 +8,4 @@
 
 #![deny(missing_docs, unsafe_code)]
 
-pub mod frontend;
 pub mod wire;

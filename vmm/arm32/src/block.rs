@@ -141,6 +141,18 @@ impl Block {
         std::iter::once((self.page.number, start..end)).chain(second)
     }
 
+    /// Returns the parts of pages that it was made from: their numbers, the byte that each begins
+    /// with, and the instructions in them.
+    pub fn sources(&self) -> impl Iterator<Item = (u32, usize, &[u8])> {
+        let mut rest = &*self.bytes;
+        self.parts().map(move |(number, bytes)| {
+            // The parts are as long as all of the bytes.
+            let (part, behind) = rest.split_at(bytes.len());
+            rest = behind;
+            (number, bytes.start, part)
+        })
+    }
+
     /// Returns what generated code knows the page by that it lies in, at its address.
     pub fn tag(&self) -> u64 {
         fetch_tag(self.key.va, self.page.number)

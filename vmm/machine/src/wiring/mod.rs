@@ -2,6 +2,7 @@
 //! becomes of it.
 
 mod lines;
+mod untold;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ use vmm_devices::uart::{ConsoleSink, Discard, Uart};
 use vmm_devices::virtio::block::{Counters, Disk};
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::vhost_user::Writes;
 use vmm_devices::virtio::{VirtioDevice, VirtioMmio};
 use vmm_faults::{DeviceFaults, Injection, IommuPoints};
 
@@ -32,6 +34,7 @@ use crate::targets::{Target, Targets};
 use crate::vcpu::Timing;
 
 use lines::Lines;
+use untold::watch;
 use vmm_devices::ram::GuestRam;
 
 /// The connections of a machine to the outside.
@@ -96,6 +99,8 @@ pub(crate) struct Wiring<'a> {
     disks: std::vec::IntoIter<Disk>,
     counters: Vec<Arc<Counters>>,
     virtio_iommus: Vec<Arc<Mutex<VirtioMmio>>>,
+    /// Those of other processes.
+    writes: Vec<Writes>,
     /// The memory as the bus masters see it, by name.
     spaces: Vec<(String, DmaSpace)>,
     targets: BTreeMap<String, Target>,
@@ -186,6 +191,7 @@ impl<'a> Wiring<'a> {
             disks: disks.into_iter(),
             counters: Vec::new(),
             virtio_iommus: Vec::new(),
+            writes: Vec::new(),
             spaces: Vec::new(),
             targets: BTreeMap::new(),
         })
@@ -343,6 +349,11 @@ impl<'a> Wiring<'a> {
         self.virtio_iommus.push(slot);
     }
 
+    /// Has the cores see what another process writes to memory, when they are told to fetch anew.
+    pub fn watch_writes(&mut self, writes: Writes) {
+        self.writes.push(writes);
+    }
+
     /// Connects what could not be before all devices at `entries` were there.
     ///
     /// # Errors
@@ -351,6 +362,7 @@ impl<'a> Wiring<'a> {
         // Both had to exist before the devices that hold them, and learn of those only now.
         self.deferred_work.connect(&self.virtio_iommus);
         self.schedule.connect(&self.devices.virtio);
+        watch(&self.ram, self.writes);
         let console = self.console.ok_or_else(|| Error::Host {
             what: "make a board without a console",
             source: "every board has one".into(),

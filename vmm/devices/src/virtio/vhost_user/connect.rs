@@ -13,7 +13,7 @@ use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown,
     socket_with,
 };
-use viommu_vhost_user::frontend::{
+use super::frontend::{
     BackendChannel, Frontend, Notice, Offer, Patience, ProtocolFeatures,
 };
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;

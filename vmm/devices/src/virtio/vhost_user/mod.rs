@@ -11,8 +11,10 @@
 
 mod connect;
 mod event;
+mod frontend;
 mod rings;
 mod thread;
+mod writes;
 
 use std::fs::File;
 use std::io;
@@ -20,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use viommu_vhost_user::frontend::{Current, Frontend, FrontendError, Offer};
+use frontend::{Current, Frontend, FrontendError, Offer};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
@@ -33,7 +35,9 @@ use connect::Connection;
 use event::Event;
 use rings::Active;
 pub use thread::VhostUserThread;
-pub use viommu_vhost_user::frontend::{Listener, MemoryRegion};
+pub use frontend::{Listener, MemoryRegion};
+use writes::Watched;
+pub use writes::Writes;
 
 /// Feature bits of the transport that a back end decides on: what its rings can do.
 const RING_FEATURES: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
@@ -141,6 +145,7 @@ struct Shared {
     /// Written when the thread is to look around: the configuration has changed.
     notice: Arc<Event>,
     wake: Event,
+    watched: Watched,
 }
 
 impl Shared {
@@ -213,6 +218,7 @@ impl VhostUser {
             calls,
             notice: Arc::new(Event::new()?),
             wake: Event::new()?,
+            watched: Watched::default(),
             description,
         });
         let (connection, config) = shared.connect()?;
@@ -238,13 +244,13 @@ impl VhostUser {
         Listener::new(current.clone(), space.clone(), regions.clone())
     }
 
-    /// Returns what its thread needs.
-    pub(crate) fn shared(&self) -> VhostUserHandle {
+    /// Returns what its thread needs, and who looks at what it writes.
+    pub fn shared(&self) -> VhostUserHandle {
         VhostUserHandle(Arc::clone(&self.shared))
     }
 }
 
-/// What a device's thread is started with.
+/// A device as others know it than its driver.
 pub struct VhostUserHandle(Arc<Shared>);
 
 /// Returns the regions of memory that are all in files; none if one is not.

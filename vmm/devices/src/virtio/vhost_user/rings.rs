@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use viommu_vhost_user::frontend::{Frontend, FrontendError, Offer, Ring};
+use super::frontend::{Frontend, FrontendError, Offer, Ring};
 use virtio_queue::{Queue, QueueT};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, Permissions};
 use vmm_base::warn_guest;
 
 use super::{Shared, VhostUser, told};
@@ -65,14 +65,14 @@ impl VhostUser {
         let (Some(active), Some((frontend, offer))) = (&mut self.active, shared.frontend()) else {
             return;
         };
-        match start(shared, active, (&frontend, &offer), base) {
-            Ok(()) => active.running = true,
-            Err(why) => {
-                // The thread finds the connection ended, and looks for another.
-                warn_guest!("vhost-user: the rings cannot be started: {why}");
-                frontend.end();
-                shared.wake.tell();
-            }
+        // Whatever becomes of it: the process may have begun with some of them.
+        active.running = true;
+        shared.watch(active.rings().map(|(_, ring)| ring.used));
+        if let Err(why) = start(shared, active, (&frontend, &offer), base) {
+            // The thread finds the connection ended, and looks for another.
+            warn_guest!("vhost-user: the rings cannot be started: {why}");
+            frontend.end();
+            shared.wake.tell();
         }
     }
 
@@ -82,6 +82,7 @@ impl VhostUser {
             return;
         };
         active.running = false;
+        self.shared.watch([]);
         if let Some((frontend, offer)) = self.shared.frontend() {
             for (index, _) in active.rings() {
                 if let Err(why) = frontend.stop_ring(&offer, index) {
@@ -122,25 +123,18 @@ impl VhostUser {
             self.bring_up(|shared, (_, used)| index(shared, used));
         }
     }
-
-    /// Returns a number that changes when a buffer was used, or rings were taken back.
-    pub(super) fn used(&self) -> u64 {
-        let rings = self.active.iter().flat_map(Active::rings);
-        rings.fold(0, |sum, (_, ring)| {
-            // Each of the counters has 16 bits, of few rings.
-            sum << 8 ^ sum >> 56 ^ u64::from(index(&self.shared, ring.used).unwrap_or(0))
-        })
-    }
 }
 
-/// Returns the index in the available or used ring at `ring` (2.7.6, 2.7.8).
-fn index(shared: &Shared, ring: u64) -> Option<u16> {
-    let at = GuestAddress(ring.checked_add(2)?);
-    shared
-        .space
-        .load::<u16>(at, Ordering::Acquire)
-        .ok()
-        .map(u16::from_le)
+/// Returns the index in the available or used ring at `ring` (2.7.6, 2.7.8). Nobody is told if it is
+/// out of reach: it is this machine that looks, and not the device.
+pub(super) fn index(shared: &Shared, ring: u64) -> Option<u16> {
+    let pin = shared.space.pin();
+    let found = pin
+        .translate(ring.checked_add(2)?, Permissions::Read)
+        .ok()?;
+    let at = GuestAddress(found.address);
+    let index = shared.memory.load::<u16>(at, Ordering::Acquire);
+    index.ok().map(u16::from_le)
 }
 
 fn start(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use viommu::SourceId;
 use virtio_bindings::{virtio_blk, virtio_net};
 use vm_fdt::FdtWriter;
-use vmm_devices::virtio::vhost_user::{Description, Needs, Stop, VhostUser};
+use vmm_devices::virtio::vhost_user::{Description, Needs, Stop, VhostUser, Writes};
 
 use super::Device;
 use crate::config::{VhostUserConfig, VhostUserKind};
@@ -50,6 +50,7 @@ impl Part for Other {
             why: why.to_string(),
         })?;
         let listener = made.listener();
+        wiring.watch_writes(Writes::new(&made.shared()));
         wiring.transport(entry, source, Box::new(made))?;
         if translated {
             wiring.listen(entry, Box::new(listener))?;

@@ -9,7 +9,7 @@ use vhost::vhost_user::message::{
 };
 
 use super::{Frontend, FrontendError, Offer};
-use crate::wire::Message;
+use viommu_vhost_user::wire::Message;
 
 /// A region of guest memory.
 ///

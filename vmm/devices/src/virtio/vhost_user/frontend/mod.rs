@@ -36,7 +36,7 @@ use vhost::vhost_user::message::{
     FrontendReq, VhostUserConfig, VhostUserConfigFlags, VhostUserVirtioFeatures,
 };
 
-use crate::wire::{Message, WireError};
+use viommu_vhost_user::wire::{Message, WireError};
 pub use channel::{BackendChannel, Notice};
 use link::Link;
 pub use listener::{Current, Listener};

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vhost::vhost_user::message::FrontendReq;
 
 use super::{FrontendError, Patience};
-use crate::wire::{Connection, IotlbMessage, Message, WireError};
+use viommu_vhost_user::wire::{Connection, IotlbMessage, Message, WireError};
 
 /// How long a wait sleeps before it looks again: another thread may have taken in its reply.
 const LOOK: Duration = Duration::from_millis(2);

@@ -1,7 +1,7 @@
 use std::thread;
 
 use super::*;
-use crate::wire::Connection;
+use viommu_vhost_user::wire::Connection;
 use vhost::vhost_user::message::{VhostUserU64, VhostUserVringState};
 
 /// A back end that answers requests with what a script says, until the connection ends.

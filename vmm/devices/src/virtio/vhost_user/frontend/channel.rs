@@ -5,12 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use vhost::vhost_user::message::BackendReq;
-use viommu::vm_memory::Permissions;
+use vm_memory::Permissions;
 use viommu::{DmaSpace, StableHostMemory, Target};
 
 use super::FrontendError;
 use super::link::Link;
-use crate::wire::{Connection, IotlbKind, IotlbMessage, Message};
+use viommu_vhost_user::wire::{Connection, IotlbKind, IotlbMessage, Message};
 
 /// How often a translation is found out anew because the guest changes its mappings meanwhile. A
 /// guest that never stops has its device ask again.

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use viommu::vm_memory::{GuestAddressSpace, Permissions};
+use vm_memory::{GuestAddressSpace, Permissions};
 use viommu::{Attachment, DmaListener, DmaSpace, Mapping, Refusal, StableHostMemory};
 
 use super::Frontend;
 use super::link::{Held, Link};
 use super::rings::MemoryRegion;
-use crate::wire::IotlbMessage;
+use viommu_vhost_user::wire::IotlbMessage;
 
 /// The most mappings of a batch that are told before anybody asks for them; of more, the device
 /// finds the rest out by its misses.
