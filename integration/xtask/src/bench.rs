@@ -186,11 +186,12 @@ mod tests {
     use std::fs;
 
     /// Examples that measure nothing.
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 11] = [
         "capture",
         "ipmmu",
         "long_tables",
         "queue",
+        "rng",
         "rockchip",
         "smmu_v2",
         "symbols",

@@ -4,8 +4,12 @@
 //! (IOVA). Its front end, the VMM, tells it what they lead to, with messages about the device's
 //! IOTLB. This crate has both sides:
 //!
-//! - [`wire`]: messages over a Unix socket, and IOTLB messages among them.
+//! - [`wire`]: messages over a Unix socket, and IOTLB messages among them;
+//! - [`frontend`]: the half of a VMM;
+//! - [`backend`]: the device's process.
 
 #![deny(missing_docs, unsafe_code)]
 
+pub mod backend;
+pub mod frontend;
 pub mod wire;

@@ -1,0 +1,124 @@
+//! An entropy device in a process of its own, behind a virtual IOMMU.
+//!
+//! `cargo run -p viommu-vhost-user --example rng -- SOCKET` serves front ends on a socket, one after
+//! the other. Without an argument it serves a front end of its own, which shows what the device
+//! reaches.
+
+mod device;
+
+use std::error::Error;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, SealFlags};
+use viommu::{Attachment, DmaListener, Mapping};
+use viommu_vhost_user::backend::{DaemonConfig, VhostUserDaemon};
+use viommu_vhost_user::frontend::{DEFAULT_TIMEOUT, Frontend, MemoryRegion, Translations};
+use virtio_queue::desc::{RawDescriptor, split::Descriptor};
+use virtio_queue::mock::MockSplitQueue;
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, Permissions};
+
+/// Where the guest's memory is, and where the device sees it.
+const RAM: u64 = 0x4000_0000;
+const SIZE: u64 = 0x1_0000;
+const IOVA: u64 = 0x10_0000;
+/// The page of the buffer, among the guest's pages.
+const BUFFER: u64 = 0x8000;
+const PAGE: u64 = 0x1000;
+/// `VIRTIO_F_VERSION_1` and `VIRTIO_F_ACCESS_PLATFORM`.
+const FEATURES: u64 = 1 << 32 | 1 << 33;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let device = Arc::new(device::Rng::new(File::open("/dev/urandom")?));
+    let daemon = VhostUserDaemon::new(device, DaemonConfig::default());
+    if let Some(socket) = std::env::args_os().nth(1) {
+        loop {
+            daemon.serve(&socket)?;
+        }
+    }
+    let (ours, theirs) = UnixStream::pair()?;
+    let served = thread::spawn(move || daemon.serve_stream(theirs));
+    let shown = show(ours);
+    served.join().map_err(|_| "the daemon panicked")??;
+    shown
+}
+
+/// Does what a VMM and its guest do.
+fn show(stream: UnixStream) -> Result<(), Box<dyn Error>> {
+    let memfd = rustix::fs::memfd_create("guest", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::ftruncate(&memfd, SIZE)?;
+    rustix::fs::fcntl_add_seals(
+        &memfd,
+        SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
+    let file = Arc::new(File::from(memfd));
+    // The guest, which uses the device's addresses here.
+    let part = (
+        GuestAddress(IOVA),
+        usize::try_from(SIZE)?,
+        Some(FileOffset::from_arc(Arc::clone(&file), 0)),
+    );
+    let guest = GuestMemoryMmap::<()>::from_ranges_with_files([part])?;
+
+    let frontend = Frontend::new(stream, DEFAULT_TIMEOUT, Translations::Told);
+    let offer = frontend.begin()?;
+    let mut misses = frontend.open_backend_channel()?;
+    frontend.set_features(offer.features & FEATURES)?;
+    frontend.set_memory(&[MemoryRegion {
+        guest_address: RAM,
+        size: SIZE,
+        file,
+        offset: 0,
+    }])?;
+
+    // The IOMMU, whose driver maps the queue and the buffer.
+    let mut listener = frontend.listener();
+    listener.attach(Attachment::Domain(viommu::DomainId(0)))?;
+    for (offset, permissions) in [(0, Permissions::ReadWrite), (BUFFER, Permissions::Write)] {
+        let first = IOVA + offset;
+        listener.map(&Mapping {
+            first,
+            last: first + PAGE - 1,
+            address: RAM + offset,
+            permissions,
+        })?;
+    }
+
+    let queue = MockSplitQueue::create(&guest, GuestAddress(IOVA), 16);
+    let kick = eventfd(0, EventfdFlags::CLOEXEC)?;
+    let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let places = (
+        queue.desc_table_addr().0,
+        queue.avail_addr().0,
+        queue.used_addr().0,
+    );
+    frontend.set_queue(0, 16, places, 0)?;
+    frontend.set_queue_events(0, kick.as_fd(), call.as_fd())?;
+    frontend.enable_queue(0, true)?;
+    for (round, name) in ["mapped", "unmapped"].into_iter().enumerate() {
+        let written = 2; // VIRTQ_DESC_F_WRITE
+        let buffer = RawDescriptor::from(Descriptor::new(IOVA + BUFFER, 16, written, 0));
+        queue.add_desc_chains(&[buffer], 0)?;
+        rustix::io::write(&kick, &1u64.to_ne_bytes())?;
+        while rustix::io::read(&call, &mut [0u8; 8]).is_err() {
+            // A VMM polls both.
+            misses.serve()?;
+        }
+        let length = queue.used().ring().ref_at(round)?.load().len();
+        let bytes: [u8; 16] = guest.read_obj(GuestAddress(IOVA + BUFFER))?;
+        println!(
+            "{name}: {length} bytes, {}",
+            if bytes == [0; 16] { "zeroes" } else { "random" }
+        );
+        guest.write_obj([0u8; 16], GuestAddress(IOVA + BUFFER))?;
+        listener.unmap(IOVA + BUFFER, IOVA + BUFFER + PAGE - 1);
+        listener.commit();
+        while !listener.is_settled() {}
+    }
+    frontend.shut_down();
+    Ok(())
+}
