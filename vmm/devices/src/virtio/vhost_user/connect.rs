@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::frontend::{BackendChannel, Frontend, Notice, Offer, Patience, ProtocolFeatures};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown,
     socket_with,
-};
-use super::frontend::{
-    BackendChannel, Frontend, Notice, Offer, Patience, ProtocolFeatures,
 };
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
 

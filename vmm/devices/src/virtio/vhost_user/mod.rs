@@ -33,9 +33,9 @@ use super::{DeviceState, Progress, QueueService, ServeError, VirtioDevice, Wrong
 use crate::ram::{DmaSpace, GuestRam};
 use connect::Connection;
 use event::Event;
+pub use frontend::{Listener, MemoryRegion};
 use rings::Active;
 pub use thread::VhostUserThread;
-pub use frontend::{Listener, MemoryRegion};
 use writes::Watched;
 pub use writes::Writes;
 

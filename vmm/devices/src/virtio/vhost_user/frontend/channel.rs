@@ -5,8 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use vhost::vhost_user::message::BackendReq;
-use vm_memory::Permissions;
 use viommu::{DmaSpace, StableHostMemory, Target};
+use vm_memory::Permissions;
 
 use super::FrontendError;
 use super::link::Link;

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vm_memory::{GuestAddressSpace, Permissions};
 use viommu::{Attachment, DmaListener, DmaSpace, Mapping, Refusal, StableHostMemory};
+use vm_memory::{GuestAddressSpace, Permissions};
 
 use super::Frontend;
 use super::link::{Held, Link};

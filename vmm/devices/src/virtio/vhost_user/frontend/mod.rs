@@ -36,11 +36,11 @@ use vhost::vhost_user::message::{
     FrontendReq, VhostUserConfig, VhostUserConfigFlags, VhostUserVirtioFeatures,
 };
 
-use viommu_vhost_user::wire::{Message, WireError};
 pub use channel::{BackendChannel, Notice};
 use link::Link;
 pub use listener::{Current, Listener};
 pub use rings::{MemoryRegion, Ring};
+use viommu_vhost_user::wire::{Message, WireError};
 
 /// The protocol features that are taken of those that a back end offers.
 pub const PROTOCOL_FEATURES: ProtocolFeatures = ProtocolFeatures::MQ

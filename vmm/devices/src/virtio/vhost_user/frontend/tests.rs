@@ -1,8 +1,8 @@
 use std::thread;
 
 use super::*;
-use viommu_vhost_user::wire::Connection;
 use vhost::vhost_user::message::{VhostUserU64, VhostUserVringState};
+use viommu_vhost_user::wire::Connection;
 
 /// A back end that answers requests with what a script says, until the connection ends.
 fn scripted(
