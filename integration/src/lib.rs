@@ -12,6 +12,7 @@
 //! Images are obtained on first use, into the ordinary cache. Everything here panics when something
 //! fails, since a test is all that calls it.
 
+pub mod backend;
 pub mod capture;
 pub mod disk;
 mod live;

@@ -144,7 +144,7 @@ struct Shared {
     calls: Vec<Event>,
     /// Written when the thread is to look around: the configuration has changed.
     notice: Arc<Event>,
-    wake: Event,
+    wake: Arc<Event>,
     watched: Watched,
 }
 
@@ -205,19 +205,21 @@ impl VhostUser {
             events.collect::<io::Result<Vec<_>>>()
         };
         let (kicks, calls) = (events()?, events()?);
+        let wake = Arc::new(Event::new()?);
+        let unsent = Arc::clone(&wake);
         let sizes = vec![description.queue_size; description.queues.into()];
         let shared = Arc::new(Shared {
             translated,
             memory,
             regions,
             space,
-            current: Current::default(),
+            current: Current::new(move || unsent.tell()),
             stop,
             connection: Mutex::default(),
             kicks,
             calls,
             notice: Arc::new(Event::new()?),
-            wake: Event::new()?,
+            wake,
             watched: Watched::default(),
             description,
         });

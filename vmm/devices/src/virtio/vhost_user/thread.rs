@@ -94,12 +94,16 @@ impl Served {
     fn wait(&self) {
         let shared = &*self.shared;
         let frontend = shared.frontend();
-        let events = shared.calls.iter().chain([&*shared.notice, &shared.wake]);
+        let events = shared.calls.iter().chain([&*shared.notice, &*shared.wake]);
         let mut fds: Vec<PollFd<'_>> = events
             .map(|event| PollFd::from_borrowed_fd(event.as_fd(), PollFlags::IN))
             .collect();
         if let Some((frontend, _)) = &frontend {
-            fds.push(PollFd::from_borrowed_fd(frontend.socket(), PollFlags::IN));
+            let wanted = match frontend.is_flushed() {
+                true => PollFlags::IN,
+                false => PollFlags::IN | PollFlags::OUT,
+            };
+            fds.push(PollFd::from_borrowed_fd(frontend.socket(), wanted));
         }
         // With a process there is always something that tells of news.
         let again = Timespec {

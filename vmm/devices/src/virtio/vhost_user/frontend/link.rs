@@ -5,20 +5,20 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vhost::vhost_user::message::FrontendReq;
 
 use super::{FrontendError, Patience};
-use viommu_vhost_user::wire::{Connection, IotlbMessage, Message, WireError};
+use viommu_vhost_user::wire::{Connection, IotlbKind, IotlbMessage, Message, WireError};
 
 /// How long a wait sleeps before it looks again: another thread may have taken in its reply.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What an acknowledgement ends when it is dropped.
-pub(super) type Held = Box<dyn Any + Send>;
+/// What acknowledgements end, when the last one has dropped it.
+pub(super) type Held = Arc<dyn Any + Send + Sync>;
 
 /// What the back end has yet to send, in the order of the requests.
 enum Owed {
@@ -115,18 +115,29 @@ impl Link {
         result.inspect_err(|_| self.end())
     }
 
-    /// Posts messages about the IOTLB, in this order. The last one is to be acknowledged, and
-    /// `held` is dropped then, if there is anything to be acknowledged. Translations from before
-    /// are worthless from now on.
-    pub fn post(&self, messages: &[IotlbMessage], held: Option<Held>) -> Result<(), FrontendError> {
+    /// Posts messages about the IOTLB, in this order. Invalidations are to be acknowledged, and
+    /// `held` is dropped when all of them are. Translations from before are worthless from now on.
+    /// Returns whether all is sent.
+    pub fn post(
+        &self,
+        messages: &[IotlbMessage],
+        held: Option<&Held>,
+    ) -> Result<bool, FrontendError> {
         let mut state = lock(&self.state);
         if state.ended {
             return Err(FrontendError::Ended);
         }
         state.generation = state.generation.wrapping_add(1);
         let posted = state.post(messages, held);
+        let sent = state.connection.is_flushed();
         drop(state);
-        posted.inspect_err(|_| self.end())
+        posted.inspect_err(|_| self.end())?;
+        Ok(sent)
+    }
+
+    /// Returns whether everything that was posted is sent.
+    pub fn is_flushed(&self) -> bool {
+        lock(&self.state).connection.is_flushed()
     }
 
     /// Posts an update that was found out at `generation`. Returns false if that is over: it has to
@@ -255,21 +266,20 @@ impl State {
         self.owed.drain(..).collect()
     }
 
-    fn post(&mut self, messages: &[IotlbMessage], held: Option<Held>) -> Result<(), FrontendError> {
-        let Some((last, before)) = messages.split_last() else {
-            return Ok(());
-        };
-        for message in before {
-            self.connection.post(&message.to_backend())?;
-        }
-        let wants = held.is_some();
-        let message = match wants {
-            true => last.to_backend().with_reply_wanted(),
-            false => last.to_backend(),
-        };
-        self.connection.post(&message)?;
-        if wants {
-            self.owed.push_back(Owed::Acknowledgement(held));
+    fn post(
+        &mut self,
+        messages: &[IotlbMessage],
+        held: Option<&Held>,
+    ) -> Result<(), FrontendError> {
+        for message in messages {
+            let request = message.to_backend();
+            if message.kind != IotlbKind::Invalidate {
+                self.connection.post(&request)?;
+                continue;
+            }
+            // Each: a back end may acknowledge what comes later before it is done with this.
+            self.connection.post(&request.with_reply_wanted())?;
+            self.owed.push_back(Owed::Acknowledgement(held.cloned()));
             self.acknowledgements += 1;
         }
         Ok(())

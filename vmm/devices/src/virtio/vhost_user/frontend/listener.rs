@@ -16,24 +16,38 @@ const MAX_TOLD: usize = 4096;
 
 /// The connection that a device has at present, if it has one: a back end may go, and come again
 /// with another.
-#[derive(Clone, Default)]
-pub struct Current(Arc<Mutex<Option<Arc<Link>>>>);
+#[derive(Clone)]
+pub struct Current {
+    link: Arc<Mutex<Option<Arc<Link>>>>,
+    /// Called when there is more to be sent than the socket takes: whoever polls it has to send the
+    /// rest.
+    unsent: Arc<dyn Fn() + Send + Sync>,
+}
 
 impl Current {
+    /// Creates a device without a connection. `unsent` is called, under any lock, when there is more
+    /// to be sent than a socket takes: [`Frontend::receive`] sends the rest when it takes more.
+    pub fn new(unsent: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            link: Arc::default(),
+            unsent: Arc::new(unsent),
+        }
+    }
+
     /// Has listeners tell this back end from now on, which knows no translation yet, or none.
     pub fn set(&self, frontend: Option<&Frontend>) {
         let link = frontend.map(|frontend| Arc::clone(&frontend.link));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = link;
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
     }
 
     fn get(&self) -> Option<Arc<Link>> {
-        let link = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         link.clone()
     }
 }
 
 /// Follows an endpoint, and tells the back end that there is at the time.
-//////
+///
 /// All is collected, and sent when a batch of changes is complete ([`DmaListener::commit`]): by
 /// then the IOMMU has made the changes, so that no miss is answered by what was before.
 pub struct Listener<M: StableHostMemory> {
@@ -113,11 +127,13 @@ impl<M: StableHostMemory + Send + Sync + 'static> DmaListener for Listener<M> {
         // Of an address space that is pinned no grace period ends that begins after this: the guest
         // is not told that the invalidation is over before the back end says so.
         let held = takes_away.then(|| {
-            let held: Held = Box::new(self.space.memory());
+            let held: Held = self.space.memory();
             held
         });
         // A connection that has ended has nobody to be told; the error is found by who has it.
-        let _ = link.post(&batch, held);
+        if link.post(&batch, held.as_ref()).is_ok_and(|all| !all) {
+            (self.current.unsent)();
+        }
     }
 
     fn is_settled(&mut self) -> bool {

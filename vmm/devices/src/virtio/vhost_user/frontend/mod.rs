@@ -145,6 +145,12 @@ impl Frontend {
         self.link.receive()
     }
 
+    /// Returns whether everything that was posted is sent; if not, [`receive`](Self::receive) sends
+    /// more when the socket takes it.
+    pub fn is_flushed(&self) -> bool {
+        self.link.is_flushed()
+    }
+
     /// Returns how many invalidations are not acknowledged yet.
     pub fn unacknowledged(&self) -> usize {
         self.link.unacknowledged()
