@@ -20,7 +20,10 @@ const MAY_KNOW: &[(&str, &str)] = &[
     ("guest-images", ""),
     ("arm32", "arm32-fpu arm32-isa vmm-base"),
     ("vmm-faults", "viommu vmm-base vmm-files"),
-    ("vmm-devices", "viommu viommu-vhost-user vmm-base vmm-faults"),
+    (
+        "vmm-devices",
+        "viommu viommu-vhost-user vmm-base vmm-faults",
+    ),
     (
         "vmm-machine",
         "arm32 guest-images viommu vmm-base vmm-devices vmm-faults vmm-files",

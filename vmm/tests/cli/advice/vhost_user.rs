@@ -63,5 +63,8 @@ fn a_socket_of_something_else_is_told_of() {
     place.refuses(line, &["is it a vhost-user back end?"]);
     other.join().unwrap();
     // The socket is there still, and nobody listens.
-    place.refuses(line, &["nothing listens at the socket: start its process first"]);
+    place.refuses(
+        line,
+        &["nothing listens at the socket: start its process first"],
+    );
 }

@@ -121,9 +121,7 @@ impl Shared {
 
     /// Makes a connection the one that there is.
     pub(super) fn install(&self, connection: Connection) {
-        // Only a translated device is told of mappings.
-        let frontend = self.translated.then_some(&connection.frontend);
-        self.current.set(frontend);
+        self.current.set(None);
         let before = self.connection().replace(connection);
         // Not under the lock: this waits for the old one's thread.
         drop(before);

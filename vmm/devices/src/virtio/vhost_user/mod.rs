@@ -13,6 +13,8 @@ mod connect;
 mod event;
 mod frontend;
 mod rings;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod writes;
 

@@ -145,6 +145,10 @@ fn start(
 ) -> Result<(), FrontendError> {
     let features = told(active.features, shared.translated) & offer.features;
     frontend.set_up(offer, features, &shared.files())?;
+    if shared.translated {
+        // Not before it knows the memory that mappings lead to.
+        shared.current.set(Some(frontend));
+    }
     let events = shared.kicks.iter().zip(&shared.calls);
     for ((index, ring), (kick, call)) in active.rings.iter().enumerate().zip(events) {
         let (Some(ring), Ok(index)) = (ring, u8::try_from(index)) else {
