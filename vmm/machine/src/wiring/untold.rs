@@ -1,6 +1,6 @@
 //! What other processes write to the guest's memory, of which nobody tells the cores.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MmapRegion};
 use vmm_base::code_pages::{PAGE, Untold};
@@ -9,7 +9,8 @@ use vmm_devices::virtio::vhost_user::Writes;
 
 /// Devices that write one region of memory.
 struct Others {
-    ram: Arc<GuestRam>,
+    /// Weak: memory has this.
+    ram: Weak<GuestRam>,
     /// Physical address of the region's first byte.
     base: u64,
     devices: Vec<Writes>,
@@ -21,7 +22,7 @@ pub(super) fn watch(ram: &Arc<GuestRam>, devices: Vec<Writes>) {
         return;
     };
     let others = Others {
-        ram: Arc::clone(ram),
+        ram: Arc::downgrade(ram),
         base: region.start_addr().0,
         devices,
     };
@@ -38,7 +39,9 @@ impl Untold for Others {
 
     fn read(&self, number: u32, page: &mut [u8; PAGE]) {
         let at = self.base.saturating_add(u64::from(number) * PAGE as u64);
-        // Beyond memory no code was made from anything.
-        let _ = self.ram.read_slice(page, GuestAddress(at));
+        if let Some(ram) = self.ram.upgrade() {
+            // Beyond memory no code was made from anything.
+            let _ = ram.read_slice(page, GuestAddress(at));
+        }
     }
 }

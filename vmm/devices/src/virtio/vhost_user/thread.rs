@@ -15,6 +15,8 @@ use crate::virtio::deferred_work::DeferredWork;
 
 /// How often a process that is not there is looked for.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How often it is looked whether an acknowledgement is late.
+const LATE: Duration = Duration::from_secs(1);
 
 /// The thread of one device; ends when dropped.
 pub struct VhostUserThread {
@@ -105,13 +107,14 @@ impl Served {
             };
             fds.push(PollFd::from_borrowed_fd(frontend.socket(), wanted));
         }
-        // With a process there is always something that tells of news.
-        let again = Timespec {
-            tv_sec: 0,
-            tv_nsec: AGAIN.subsec_nanos().into(),
+        // With a process there is something that tells of all news but that there is none.
+        let time = match frontend {
+            Some(_) if shared.translated => Timespec::try_from(LATE).ok(),
+            Some(_) => None,
+            None => Timespec::try_from(AGAIN).ok(),
         };
         // An error of the wait shows in what is looked at next.
-        let _ = poll(&mut fds, frontend.is_none().then_some(&again));
+        let _ = poll(&mut fds, time.as_ref());
     }
 
     /// Takes in all that there is.
@@ -122,6 +125,7 @@ impl Served {
             let before = frontend.unacknowledged();
             // An error ends the connection, which is looked at next.
             let _ = frontend.receive();
+            frontend.end_if_late();
             if frontend.unacknowledged() < before {
                 // Requests of an IOMMU's driver may have waited for it.
                 self.deferred_work.run();

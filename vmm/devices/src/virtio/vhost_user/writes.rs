@@ -4,7 +4,7 @@
 //! is that was written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::rings::index;
 use super::{Shared, VhostUserHandle};
@@ -30,7 +30,8 @@ impl Shared {
 
 /// Tells whether a device may have written memory.
 pub struct Writes {
-    shared: Arc<Shared>,
+    /// Weak: memory has this, and the device has memory.
+    shared: Weak<Shared>,
     seen: AtomicU64,
 }
 
@@ -38,7 +39,7 @@ impl Writes {
     /// Creates what looks at the device that `handle` is of.
     pub fn new(handle: &VhostUserHandle) -> Self {
         Self {
-            shared: Arc::clone(&handle.0),
+            shared: Arc::downgrade(&handle.0),
             seen: AtomicU64::new(0),
         }
     }
@@ -46,13 +47,17 @@ impl Writes {
     /// Returns whether it may have written anything that the guest knows of and that it had not
     /// written at the last call.
     pub fn any(&self) -> bool {
-        let watched = &self.shared.watched;
+        // A device that is gone writes nothing.
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
+        let watched = &shared.watched;
         let changes = watched.changes.load(Ordering::Acquire);
         // Whatever was in the rings that it had before.
         let mut any = self.seen.swap(changes, Ordering::AcqRel) != changes;
         let mut rings = watched.rings.lock().unwrap_or_else(PoisonError::into_inner);
         for (ring, seen) in &mut *rings {
-            let now = index(&self.shared, *ring);
+            let now = index(&shared, *ring);
             // Of a ring that cannot be read nothing is known.
             any |= now.is_none() || now != *seen;
             *seen = now;

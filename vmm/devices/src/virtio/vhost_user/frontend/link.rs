@@ -22,8 +22,8 @@ pub(super) type Held = Arc<dyn Any + Send + Sync>;
 
 /// What the back end has yet to send, in the order of the requests.
 enum Owed {
-    /// The acknowledgement of a message about the IOTLB.
-    Acknowledgement(Option<Held>),
+    /// The acknowledgement of a message about the IOTLB, which was posted then.
+    Acknowledgement(Option<Held>, Instant),
     /// The reply to the request that somebody waits for.
     Reply(u32),
 }
@@ -133,6 +133,19 @@ impl Link {
         drop(state);
         posted.inspect_err(|_| self.end())?;
         Ok(sent)
+    }
+
+    /// Ends the connection if an acknowledgement is later than a reply may be.
+    pub fn end_if_late(&self) {
+        let first = lock(&self.state).owed.front().map(|owed| match owed {
+            Owed::Acknowledgement(_, posted) => posted.elapsed() > self.patience.limit,
+            // Whoever waits for it looks at the time.
+            Owed::Reply(_) => false,
+        });
+        if first == Some(true) {
+            tracing::warn!("a vhost-user device does not acknowledge an invalidation in time");
+            self.end();
+        }
     }
 
     /// Returns whether everything that was posted is sent.
@@ -279,7 +292,8 @@ impl State {
             }
             // Each: a back end may acknowledge what comes later before it is done with this.
             self.connection.post(&request.with_reply_wanted())?;
-            self.owed.push_back(Owed::Acknowledgement(held.cloned()));
+            let owed = Owed::Acknowledgement(held.cloned(), Instant::now());
+            self.owed.push_back(owed);
             self.acknowledgements += 1;
         }
         Ok(())
@@ -294,7 +308,7 @@ impl State {
             // Replies come in the order of the requests, as the back end serves one at a time.
             let owed = self.owed.pop_front().ok_or(FrontendError::Unasked)?;
             let expected = match owed {
-                Owed::Acknowledgement(_) => FrontendReq::IOTLB_MSG.into(),
+                Owed::Acknowledgement(..) => FrontendReq::IOTLB_MSG.into(),
                 Owed::Reply(request) => request,
             };
             if !message.is_reply || message.request != expected {
@@ -304,7 +318,7 @@ impl State {
                 }));
             }
             match owed {
-                Owed::Acknowledgement(held) => {
+                Owed::Acknowledgement(held, _) => {
                     self.acknowledgements -= 1;
                     released.extend(held);
                     // It still uses what is not mapped any more.

@@ -145,6 +145,12 @@ impl Frontend {
         self.link.receive()
     }
 
+    /// Ends the connection if the back end is too late with an acknowledgement. To be called now and
+    /// then, with an endpoint that is followed.
+    pub fn end_if_late(&self) {
+        self.link.end_if_late();
+    }
+
     /// Returns whether everything that was posted is sent; if not, [`receive`](Self::receive) sends
     /// more when the socket takes it.
     pub fn is_flushed(&self) -> bool {
