@@ -27,6 +27,8 @@ pub mod snapshot;
 pub mod sregs;
 mod text;
 pub mod uart;
+pub mod vhost_user_backend;
+pub mod vhost_user_frontend;
 pub mod virtio_iommu;
 pub mod virtio_mmio;
 pub mod vmsa64;
@@ -59,6 +61,8 @@ pub const ALL: &[(&str, Run)] = &[
     ("snapshot", snapshot::fuzz),
     ("sregs", sregs::fuzz),
     ("uart", uart::fuzz),
+    ("vhost_user_backend", vhost_user_backend::fuzz),
+    ("vhost_user_frontend", vhost_user_frontend::fuzz),
     ("virtio_iommu", virtio_iommu::fuzz),
     ("virtio_mmio", virtio_mmio::fuzz),
     ("vmsa64", vmsa64::fuzz),

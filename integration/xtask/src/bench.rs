@@ -186,11 +186,12 @@ mod tests {
     use std::fs;
 
     /// Examples that measure nothing.
-    const OTHERS: [&str; 11] = [
+    const OTHERS: [&str; 12] = [
         "capture",
         "ipmmu",
         "long_tables",
         "queue",
+        "relay",
         "rng",
         "rockchip",
         "smmu_v2",

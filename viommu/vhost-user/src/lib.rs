@@ -6,10 +6,12 @@
 //!
 //! - [`wire`]: messages over a Unix socket, and IOTLB messages among them;
 //! - [`frontend`]: the half of a VMM;
-//! - [`backend`]: the device's process.
+//! - [`backend`]: the device's process, for devices that are written for it;
+//! - [`relay`]: in front of devices that know of no IOMMU, unmodified.
 
 #![deny(missing_docs, unsafe_code)]
 
 pub mod backend;
 pub mod frontend;
+pub mod relay;
 pub mod wire;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p viommu-vhost-user --example rng -- SOCKET` serves front ends on a socket, one after
 //! the other. Without an argument it serves a front end of its own, which shows what the device
-//! reaches.
+//! reaches; with `drive SOCKET` it is only that front end, for an entropy device of any make.
 
 mod device;
 
@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -29,16 +30,22 @@ const IOVA: u64 = 0x10_0000;
 /// The page of the buffer, among the guest's pages.
 const BUFFER: u64 = 0x8000;
 const PAGE: u64 = 0x1000;
+/// How long a device has for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// `VIRTIO_F_VERSION_1` and `VIRTIO_F_ACCESS_PLATFORM`.
 const FEATURES: u64 = 1 << 32 | 1 << 33;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let device = Arc::new(device::Rng::new(File::open("/dev/urandom")?));
     let daemon = VhostUserDaemon::new(device, DaemonConfig::default());
-    if let Some(socket) = std::env::args_os().nth(1) {
-        loop {
-            daemon.serve(&socket)?;
-        }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match &arguments[..] {
+        [] => {}
+        [socket] => loop {
+            daemon.serve(socket)?;
+        },
+        [_, socket] => return show(UnixStream::connect(socket)?),
+        _ => return Err("rng [SOCKET | drive SOCKET]".into()),
     }
     let (ours, theirs) = UnixStream::pair()?;
     let served = thread::spawn(move || daemon.serve_stream(theirs));
@@ -104,16 +111,22 @@ fn show(stream: UnixStream) -> Result<(), Box<dyn Error>> {
         let buffer = RawDescriptor::from(Descriptor::new(IOVA + BUFFER, 16, written, 0));
         queue.add_desc_chains(&[buffer], 0)?;
         rustix::io::write(&kick, &1u64.to_ne_bytes())?;
-        while rustix::io::read(&call, &mut [0u8; 8]).is_err() {
+        // Some devices give up a request that leads nowhere.
+        let end = Instant::now() + PATIENCE;
+        while rustix::io::read(&call, &mut [0u8; 8]).is_err() && Instant::now() < end {
             // A VMM polls both.
             misses.serve()?;
         }
-        let length = queue.used().ring().ref_at(round)?.load().len();
+        let answers = usize::from(queue.used().idx().load());
         let bytes: [u8; 16] = guest.read_obj(GuestAddress(IOVA + BUFFER))?;
-        println!(
-            "{name}: {length} bytes, {}",
-            if bytes == [0; 16] { "zeroes" } else { "random" }
-        );
+        let found = if bytes == [0; 16] { "zeroes" } else { "random" };
+        match answers > round {
+            true => {
+                let length = queue.used().ring().ref_at(round)?.load().len();
+                println!("{name}: {length} bytes, {found}");
+            }
+            false => println!("{name}: no answer, {found}"),
+        }
         guest.write_obj([0u8; 16], GuestAddress(IOVA + BUFFER))?;
         listener.unmap(IOVA + BUFFER, IOVA + BUFFER + PAGE - 1);
         listener.commit();

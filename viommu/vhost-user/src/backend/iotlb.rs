@@ -16,8 +16,8 @@ pub(super) const MAX_ENTRIES: usize = 1 << 16;
 pub(super) const DOMAIN: DomainId = DomainId(0);
 
 /// What is mapped; ranges do not overlap.
-#[derive(Debug, Default)]
-pub(super) struct Entries {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entries {
     /// By first IOVA.
     all: BTreeMap<u64, Mapping>,
     /// Counts what was removed.
@@ -72,6 +72,11 @@ impl Entries {
         }
         self.all.insert(entry.first, entry);
         replaced
+    }
+
+    /// Returns all entries by their IOVAs.
+    pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.all.values()
     }
 
     fn clear(&mut self) {

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use device::{VhostUserBackend, VhostUserBackendMut};
+pub(crate) use iotlb::Entries;
 pub use workers::VringEpollHandler;
 
 use crate::wire::WireError;

@@ -2,7 +2,9 @@
 
 mod common;
 mod death;
+mod driver;
 mod processes;
+mod relay;
 mod stress;
 
 use std::sync::Arc;

@@ -1,21 +1,18 @@
 //! Two processes: the entropy device of the example in one, its front end in the other.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use rustix::event::{EventfdFlags, eventfd};
-use virtio_queue::desc::{RawDescriptor, split::Descriptor};
-use virtio_queue::mock::MockSplitQueue;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, Permissions};
+use vm_memory::{Bytes, GuestAddress, Permissions};
 
-use crate::common::{Guest, HANG, PAGE, RAM, TRANSLATED, wait_until};
+use crate::common::{Guest, HANG, PAGE, RAM, wait_until};
+use crate::driver::{BUFFER, Driver};
 use viommu::{Attachment, DmaListener, DomainId};
 use viommu_vhost_user::backend::{DaemonConfig, VhostUserDaemon};
-use viommu_vhost_user::frontend::{BackendChannel, BackendEvent, Frontend, Translations};
+use viommu_vhost_user::frontend::{BackendEvent, Frontend, Translations};
 
 #[path = "../../examples/rng/device.rs"]
 mod device;
@@ -24,9 +21,6 @@ mod device;
 const SOCKET: &str = "VIOMMU_VHOST_USER_TEST_SOCKET";
 /// What that process has in place of entropy.
 const BYTE: u8 = 0;
-const BUFFER: u64 = RAM + 0x8000;
-/// A descriptor that the device writes to.
-const WRITE: u16 = 2;
 
 /// The other process; in this one it does nothing.
 #[test]
@@ -63,60 +57,6 @@ fn start(socket: &Path) -> (Process, UnixStream) {
         stream.is_some()
     });
     (process, stream.unwrap())
-}
-
-/// A guest with a queue of the device, at the same addresses for both.
-struct Driver<'a> {
-    frontend: Frontend,
-    channel: BackendChannel,
-    queue: MockSplitQueue<'a, GuestMemoryMmap<()>>,
-    kick: rustix::fd::OwnedFd,
-    call: rustix::fd::OwnedFd,
-}
-
-impl<'a> Driver<'a> {
-    fn new(frontend: &Frontend, guest: &'a Guest, next: u16) -> Self {
-        let offer = frontend.begin().unwrap();
-        assert_eq!(offer.features, TRANSLATED);
-        let channel = frontend.open_backend_channel().unwrap();
-        frontend.set_features(TRANSLATED).unwrap();
-        frontend.set_memory(&[guest.region.clone()]).unwrap();
-        let queue = MockSplitQueue::create(&guest.memory, GuestAddress(RAM), 16);
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let driver = Self {
-            frontend: frontend.clone(),
-            channel,
-            queue,
-            kick: eventfd(0, flags).unwrap(),
-            call: eventfd(0, flags).unwrap(),
-        };
-        let queue = &driver.queue;
-        let places = (
-            queue.desc_table_addr().0,
-            queue.avail_addr().0,
-            queue.used_addr().0,
-        );
-        frontend.set_queue(0, 16, places, next).unwrap();
-        let (kick, call) = (driver.kick.as_fd(), driver.call.as_fd());
-        frontend.set_queue_events(0, kick, call).unwrap();
-        frontend.enable_queue(0, true).unwrap();
-        driver
-    }
-
-    /// Requests 16 bytes; returns how many there are, and the faults on the way.
-    fn request(&mut self, address: u64) -> (u32, Vec<BackendEvent>) {
-        let buffer = RawDescriptor::from(Descriptor::new(address, 16, WRITE, 0));
-        let used = self.queue.used().idx().load();
-        self.queue.add_desc_chains(&[buffer], 0).unwrap();
-        rustix::io::write(&self.kick, &1u64.to_ne_bytes()).unwrap();
-        let mut events = Vec::new();
-        wait_until(|| {
-            events.extend(self.channel.serve().unwrap());
-            rustix::io::read(&self.call, &mut [0u8; 8]).is_ok()
-        });
-        let element = self.queue.used().ring().ref_at(usize::from(used)).unwrap();
-        (element.load().len(), events)
-    }
 }
 
 #[test]

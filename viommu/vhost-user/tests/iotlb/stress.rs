@@ -11,7 +11,7 @@ use viommu::{DmaListener, DmaSpace};
 use viommu_vhost_user::frontend::Translations;
 
 const IOVA: u64 = 0x10_0000;
-const ROUNDS: u64 = 300;
+const ROUNDS: u64 = 100;
 const LOOKS: u32 = 30;
 const MARK: u32 = 0x5a5a_5a5a;
 

@@ -1,0 +1,5 @@
+//! The target `vhost_user_backend` by itself, for cargo-fuzz.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| viommu_fuzz::targets::vhost_user_backend::fuzz(data));
