@@ -130,7 +130,7 @@ pub struct VhostUserConfig {
 }
 
 const fn queue_size() -> u16 {
-    256
+    128
 }
 
 impl VhostUserConfig {
