@@ -28,6 +28,7 @@ pub mod sregs;
 mod text;
 pub mod uart;
 pub mod vhost_user_backend;
+mod vhost_user_device;
 pub mod vhost_user_frontend;
 pub mod virtio_iommu;
 pub mod virtio_mmio;

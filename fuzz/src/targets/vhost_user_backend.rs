@@ -3,11 +3,11 @@
 //! compared with an array of pages.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,15 +18,13 @@ use vhost::vhost_user::VhostUserProtocolFeatures;
 use vhost::vhost_user::message::{
     VhostUserMemory, VhostUserMemoryRegion, VhostUserSingleMemoryRegion,
 };
-use vhost_user_backend::{VringRwLock, VringT};
 use viommu::DmaSpace;
-use viommu_vhost_user::backend::{DaemonConfig, VhostUserBackend, VhostUserDaemon};
+use viommu_vhost_user::backend::{DaemonConfig, VhostUserDaemon};
 use viommu_vhost_user::wire::{Connection, IotlbMessage, Message};
-use virtio_queue::QueueT;
-use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemory, Permissions};
-use vmm_sys_util::epoll::EventSet;
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 use super::rest::Rest;
+use super::vhost_user_device::Device;
 
 /// Steps of one case.
 const STEPS: usize = 64;
@@ -100,77 +98,6 @@ enum Step {
         fds: Vec<Fd>,
     },
     Bytes(Vec<u8>),
-}
-
-/// A device that takes all chains and reads and writes what they lead to.
-struct Device {
-    spaces: Mutex<Sender<DmaSpace>>,
-    space: Mutex<Option<DmaSpace>>,
-}
-
-impl VhostUserBackend for Device {
-    type Vring = VringRwLock<DmaSpace>;
-
-    fn num_queues(&self) -> usize {
-        2
-    }
-
-    fn max_queue_size(&self) -> usize {
-        16
-    }
-
-    fn features(&self) -> u64 {
-        1 << 32 | 1 << 29
-    }
-
-    fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        VhostUserProtocolFeatures::CONFIG
-    }
-
-    fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
-        let inside = offset < 8;
-        (0..size).filter(|_| inside).map(|_| 0xc0).collect()
-    }
-
-    fn set_event_idx(&self, _: bool) {}
-
-    fn update_memory(&self, memory: DmaSpace) -> io::Result<()> {
-        *self.space.lock().expect("nobody panics") = Some(memory.clone());
-        let sender = self.spaces.lock().expect("nobody panics");
-        sender.send(memory).map_err(io::Error::other)
-    }
-
-    fn handle_event(
-        &self,
-        _: u16,
-        _: EventSet,
-        vrings: &[Self::Vring],
-        _: usize,
-    ) -> io::Result<()> {
-        let space = self.space.lock().expect("nobody panics").clone();
-        let Some(space) = space else {
-            return Ok(());
-        };
-        for vring in vrings {
-            // No more than a queue has, so that an event has an end.
-            for _ in 0..16 {
-                let memory = space.memory();
-                let mut state = vring.get_mut();
-                let Some(chain) = state.get_queue_mut().pop_descriptor_chain(&*memory) else {
-                    break;
-                };
-                let head = chain.head_index();
-                drop(state);
-                for descriptor in chain.writable() {
-                    let _ = memory.write_obj(0xa5u8, descriptor.addr());
-                }
-                drop(memory);
-                let _ = vring.add_used(head, 1);
-                let _ = vring.signal_used_queue();
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What the device is to reach.
@@ -521,9 +448,6 @@ pub fn fuzz(data: &[u8]) {
         return;
     };
     let (sender, spaces) = channel();
-    let device = Arc::new(Device {
-        spaces: Mutex::new(sender),
-        space: Mutex::new(None),
-    });
+    let device = Arc::new(Device::new(sender));
     serve(&device, &spaces, &steps.0);
 }

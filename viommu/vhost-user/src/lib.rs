@@ -15,3 +15,8 @@ pub mod backend;
 pub mod frontend;
 pub mod relay;
 pub mod wire;
+
+/// The README's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

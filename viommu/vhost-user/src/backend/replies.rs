@@ -8,7 +8,7 @@ use viommu::{GracePeriod, MemoryChange};
 use crate::wire::{Message, WireError};
 
 /// The most replies that may be due.
-const MAX_DUE: usize = 1 << 16;
+const MAX_DUE: usize = 1 << 17;
 
 /// A reply that another thread gives.
 #[derive(Clone, Debug, Default)]

@@ -175,3 +175,6 @@ fn placeholder() -> Result<Arc<File>, &'static str> {
     let memfd = memfd.map_err(|_| "there are no more file descriptors")?;
     Ok(Arc::new(File::from(memfd)))
 }
+
+#[cfg(test)]
+mod tests;
