@@ -12,6 +12,7 @@
 )]
 
 mod handover;
+mod sources;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -139,18 +140,6 @@ impl Block {
         let end = (start + len).min(0x1000);
         let second = self.second.map(|page| (page.number, 0..start + len - end));
         std::iter::once((self.page.number, start..end)).chain(second)
-    }
-
-    /// Returns the parts of pages that it was made from: their numbers, the byte that each begins
-    /// with, and the instructions in them.
-    pub fn sources(&self) -> impl Iterator<Item = (u32, usize, &[u8])> {
-        let mut rest = &*self.bytes;
-        self.parts().map(move |(number, bytes)| {
-            // The parts are as long as all of the bytes.
-            let (part, behind) = rest.split_at(bytes.len());
-            rest = behind;
-            (number, bytes.start, part)
-        })
     }
 
     /// Returns what generated code knows the page by that it lies in, at its address.

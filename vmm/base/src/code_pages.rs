@@ -5,8 +5,8 @@
 //! another instruction runs. So predecoded code is a function of memory alone, and no guest can
 //! tell how much of it there is.
 //!
-//! Writers who cannot say so are other processes ([`Untold`]). What they write is seen when the guest
-//! has its instruction caches invalidated, as the architecture asks of it
+//! Writers who cannot say so are other processes ([`Untold`]). What they write is seen when the
+//! guest has its instruction caches invalidated, as the architecture asks of it
 //! ([`CodePages::fetch_anew`]).
 //!
 //! It costs next to nothing: cores tag pages with code in their software TLBs, so that only stores
@@ -125,8 +125,8 @@ impl CodePages {
         let _ = self.untold.set(writers);
     }
 
-    /// Has code that was overwritten without a word be dropped, before another block runs: the guest
-    /// has its instruction caches invalidated.
+    /// Has code that was overwritten without a word be dropped, before another block runs: the
+    /// guest has its instruction caches invalidated.
     pub fn fetch_anew(&self) {
         // Asked first: what is written while pages are compared is asked about next time.
         let Some(writers) = self.untold.get().filter(|one| one.may_have_written()) else {

@@ -283,7 +283,8 @@ impl<'a> Wiring<'a> {
         })
     }
 
-    /// Returns what the device at `entry` sees of memory, as `source`, and whether through an IOMMU.
+    /// Returns what the device at `entry` sees of memory, as `source`, and whether through an
+    /// IOMMU.
     pub fn space(&self, entry: &Entry, source: SourceId) -> (DmaSpace, bool) {
         // A port of a valid configuration exists.
         let space = entry.iommu.and_then(|port| self.iommus.space(port));

@@ -3,13 +3,14 @@
 //! | offered | |
 //! |---|---|
 //! | VIRTIO_F_VERSION_1 | required of the driver: there is no legacy interface |
-//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC | unless the device does without |
+//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX, INDIRECT_DESC | unless the device does without |
 //! | VIRTIO_F_ACCESS_PLATFORM | when the configuration says so; then required of the driver |
 //! | packed rings, in-order, notification data, shared memory | not offered |
 //!
 //! Whatever a driver writes, in whatever order, changes this state or is ignored with a warning;
 //! nothing it can write makes the machine fail.
 
+mod elsewhere;
 mod faults;
 mod later;
 mod status;
@@ -373,27 +374,6 @@ impl VirtioMmio {
     pub fn ask_for_reset(&mut self) {
         self.regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
         self.raise(VIRTIO_MMIO_INT_CONFIG);
-    }
-
-    /// Tells the driver that a device which serves its queues elsewhere has used buffers.
-    pub fn buffers_used(&mut self) {
-        // What comes late, after a reset, is of a driver that has no queues any more.
-        if self.regs.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
-            self.raise(VIRTIO_MMIO_INT_VRING);
-        }
-    }
-
-    /// Has `change` change the configuration space of the device, and tells the driver.
-    pub fn change_config(&mut self, change: impl FnOnce(&mut dyn VirtioDevice)) {
-        let before = self.device.config().to_vec();
-        change(self.device.as_mut());
-        if self.device.config() == before {
-            return;
-        }
-        self.regs.config_generation = self.regs.config_generation.wrapping_add(1);
-        if self.regs.status & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
-            self.raise(VIRTIO_MMIO_INT_CONFIG);
-        }
     }
 
     /// Serves queue `index`: the one handler, called at the notification or on a device thread.

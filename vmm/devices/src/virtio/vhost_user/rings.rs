@@ -125,8 +125,8 @@ impl VhostUser {
     }
 }
 
-/// Returns the index in the available or used ring at `ring` (2.7.6, 2.7.8). Nobody is told if it is
-/// out of reach: it is this machine that looks, and not the device.
+/// Returns the index in the available or used ring at `ring` (2.7.6, 2.7.8). Nobody is told if it
+/// is out of reach: it is this machine that looks, and not the device.
 pub(super) fn index(shared: &Shared, ring: u64) -> Option<u16> {
     let pin = shared.space.pin();
     let found = pin

@@ -1,7 +1,7 @@
 //! Whether another process may have written guest memory that it was given.
 //!
-//! Nobody tells what it writes. But a guest knows of a write only by the used ring, where the buffer
-//! is that was written.
+//! Nobody tells what it writes. But a guest knows of a write only by the used ring, where the
+//! buffer is that was written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

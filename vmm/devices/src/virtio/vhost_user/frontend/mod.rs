@@ -145,8 +145,8 @@ impl Frontend {
         self.link.receive()
     }
 
-    /// Ends the connection if the back end is too late with an acknowledgement. To be called now and
-    /// then, with an endpoint that is followed.
+    /// Ends the connection if the back end is too late with an acknowledgement. To be called now
+    /// and then, with an endpoint that is followed.
     pub fn end_if_late(&self) {
         self.link.end_if_late();
     }

@@ -131,7 +131,7 @@ impl viommu::Model for OnePage {
         _: Permissions,
     ) -> Result<Mapping, viommu::Miss> {
         if !(0x1000..0x2000).contains(&iova) {
-            return Err(viommu::Miss::new(viommu::FaultReason::Unmapped));
+            return Err(viommu::Miss::new(viommu::FaultReason::Translation));
         }
         Ok(Mapping {
             first: 0x1000,
@@ -191,7 +191,11 @@ fn an_invalidation_is_over_when_it_is_acknowledged_and_no_grace_period_ends_befo
 fn a_back_end_that_goes_or_never_acknowledges_holds_nobody_up() {
     for late in [false, true] {
         let unit = unit();
-        let limit = if late { Duration::ZERO } else { Duration::from_secs(3600) };
+        let limit = if late {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(3600)
+        };
         let (frontend, backend) = connected(limit);
         let current = Current::new(|| {});
         current.set(Some(&frontend));
@@ -259,7 +263,9 @@ fn misses_are_answered_by_what_there_is() {
         (0x2000, Permissions::Read, false),
     ] {
         let miss = IotlbMessage::about_access(IotlbKind::Miss, iova, wanted);
-        requests.post(&miss.to_frontend().with_reply_wanted()).unwrap();
+        requests
+            .post(&miss.to_frontend().with_reply_wanted())
+            .unwrap();
         assert_eq!(channel.serve(Some(&space)).unwrap(), Some(Notice::Nothing));
         let reply = requests.receive(None).unwrap();
         assert_eq!(reply.number().unwrap() == 0, known, "{iova:#x} {wanted:?}");
