@@ -12,10 +12,12 @@
 //! Images are obtained on first use, into the ordinary cache. Everything here panics when something
 //! fails, since a test is all that calls it.
 
+pub mod backend;
 pub mod capture;
 pub mod disk;
 mod live;
 mod module;
+pub mod vhost_disk;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -178,6 +180,18 @@ impl Guest {
     pub fn disk_config(mut self, disk: DiskConfig) -> Self {
         self.config.disks.push(disk);
         self
+    }
+
+    /// Adds a device that is another process, in the notation of the command line, and takes the
+    /// clock of the host.
+    ///
+    /// # Panics
+    /// If the notation is wrong.
+    #[must_use]
+    pub fn vhost_user(mut self, device: &str) -> Self {
+        let device = device.parse().expect("a vhost-user device");
+        self.config.vhost_user.push(device);
+        self.host_time()
     }
 
     /// Takes the kernel as the package has it, compressed, even where there is a bare one.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cross::Task;
 use guest_images::{Cache, Terminal};
+use integration::vhost_disk;
 
 /// Runs that take another machine than this one.
 #[derive(Debug, Parser)]
@@ -21,6 +22,8 @@ enum Command {
     /// Test KVM: guests in an emulated arm64 machine that has KVM itself. A line for each check;
     /// exit code 0 only if all hold.
     NestedKvm(nested::Options),
+    /// Be a disk for a machine with --vhost-user, at a socket
+    VhostDisk(vhost_disk::Options),
     /// Compile for 64-bit ARM hosts, or only look whether that would do; test what is theirs alone
     Cross {
         /// What to do
@@ -43,6 +46,9 @@ fn old_rust() -> anyhow::Result<bool> {
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::NestedKvm(options) => nested::run(&options),
+        Command::VhostDisk(options) => vhost_disk::serve(&options)
+            .map(|()| true)
+            .map_err(Into::into),
         Command::Cross { task } => cross::run(task).map(|_| true),
         Command::OldRust => old_rust(),
     };

@@ -14,4 +14,5 @@ mod iommu;
 mod kernels;
 mod recordings;
 mod snapshots;
+mod vhost_user;
 mod virtio_iommu;

@@ -20,7 +20,10 @@ const MAY_KNOW: &[(&str, &str)] = &[
     ("guest-images", ""),
     ("arm32", "arm32-fpu arm32-isa vmm-base"),
     ("vmm-faults", "viommu vmm-base vmm-files"),
-    ("vmm-devices", "viommu vmm-base vmm-faults"),
+    (
+        "vmm-devices",
+        "viommu viommu-vhost-user vmm-base vmm-faults",
+    ),
     (
         "vmm-machine",
         "arm32 guest-images viommu vmm-base vmm-devices vmm-faults vmm-files",
@@ -47,7 +50,7 @@ const MAY_KNOW: &[(&str, &str)] = &[
          vmm-introspect vmm-lab vmm-machine vmm-timeline",
     ),
     ("arm32-difftest", "arm32 arm32-isa"),
-    ("integration", "guest-images viommu vmm"),
+    ("integration", "guest-images viommu viommu-vhost-user vmm"),
     ("benches", "guest-images viommu vmm"),
     ("xtask", ""),
 ];

@@ -12,6 +12,7 @@
 )]
 
 mod handover;
+mod sources;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -305,6 +305,10 @@ impl Cpu {
         }
         // DACR, which may have changed, is part of the key of a TLB set.
         self.select_tlb();
+        if effects.fetch {
+            // What it drops, the pins tell of, by which this block ends.
+            self.bus.code_pages().fetch_anew();
+        }
         // The vectors that are caught move with VBAR and SCTLR.V.
         if effects.debug || self.s.debug.catches_vectors() {
             self.debug_changed();
@@ -320,6 +324,7 @@ impl Cpu {
             tlb: TlbFlush::None,
             broadcast: None,
             dacr: false,
+            fetch: false,
             ..effects
         } == Effects::default();
         // The next instruction is still the one that the block has if it is fetched from where it

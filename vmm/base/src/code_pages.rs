@@ -5,18 +5,22 @@
 //! another instruction runs. So predecoded code is a function of memory alone, and no guest can
 //! tell how much of it there is.
 //!
+//! Writers who cannot say so are other processes ([`Untold`]). What they write is seen when the
+//! guest has its instruction caches invalidated, as the architecture asks of it
+//! ([`CodePages::fetch_anew`]).
+//!
 //! It costs next to nothing: cores tag pages with code in their software TLBs, so that only stores
 //! to these come here, and a write to a page without code is one look at one bit.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::Pins;
 
 /// Bytes of a page.
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 /// A bit for each word of a page.
 pub type Words = [u64; PAGE / 4 / 64];
 
@@ -28,10 +32,29 @@ pub struct CodePages {
     /// A bit for each page that holds code.
     holds: Box<[AtomicU64]>,
     shared: Mutex<Shared>,
+    untold: OnceLock<Box<dyn Untold>>,
+}
+
+/// Writers of RAM who do not say what they write.
+pub trait Untold: Send + Sync {
+    /// Returns whether the guest may know of a write that it did not know of at the last call.
+    fn may_have_written(&self) -> bool;
+
+    /// Reads page `number` as it is now. What is beyond RAM reads as anything.
+    fn read(&self, number: u32, page: &mut [u8; PAGE]);
+}
+
+impl std::fmt::Debug for dyn Untold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Untold")
+    }
 }
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Of pages that hold code, what that was made from, if there are writers who do not say so.
+    /// What is not code in them may be anything.
+    copies: HashMap<u32, Box<[u8; PAGE]>>,
     /// Of pages that hold code, a bit for each word that is part of an instruction.
     words: HashMap<u32, Words>,
     cores: Vec<Weak<CodeNews>>,
@@ -78,6 +101,7 @@ impl CodePages {
         Self {
             holds: (0..words).map(|_| AtomicU64::new(0)).collect(),
             shared: Mutex::default(),
+            untold: OnceLock::new(),
         }
     }
 
@@ -95,6 +119,44 @@ impl CodePages {
         news
     }
 
+    /// Sets who writes without saying so, once, before any code is predecoded.
+    pub fn set_untold(&self, writers: Box<dyn Untold>) {
+        // A second time is ignored: the writers are who they are.
+        let _ = self.untold.set(writers);
+    }
+
+    /// Has code that was overwritten without a word be dropped, before another block runs: the
+    /// guest has its instruction caches invalidated.
+    pub fn fetch_anew(&self) {
+        // Asked first: what is written while pages are compared is asked about next time.
+        let Some(writers) = self.untold.get().filter(|one| one.may_have_written()) else {
+            return;
+        };
+        let mut page = [0; PAGE];
+        let mut shared = lock(&self.shared);
+        let Shared { copies, words, .. } = &mut *shared;
+        let mut changed = Vec::new();
+        for (number, copy) in copies {
+            writers.read(*number, &mut page);
+            if **copy == page {
+                continue;
+            }
+            if words
+                .get(number)
+                .is_none_or(|words| differ(copy, &page, words))
+            {
+                changed.push(*number);
+            } else {
+                // Data beside the code: from now on it compares at once.
+                **copy = page;
+            }
+        }
+        drop(shared);
+        for number in changed {
+            self.overwritten(number, 0..PAGE);
+        }
+    }
+
     /// Returns the word with the bit of page `number`; none beyond the map.
     #[inline]
     fn holds_of(&self, number: u32) -> Option<&AtomicU64> {
@@ -109,11 +171,21 @@ impl CodePages {
             .is_none_or(|word| word.load(Ordering::Relaxed) & bit(number) != 0)
     }
 
-    /// Notes that the core that `me` belongs to has predecoded `bytes` of page `number`. Returns
-    /// whether the page held no code before; the other cores are told then.
-    pub fn cover(&self, number: u32, bytes: Range<usize>, me: &Arc<CodeNews>) -> bool {
+    /// Notes that the core that `me` belongs to has predecoded `code`, which it found from byte
+    /// `start` of page `number` on. Returns whether the page held no code before; the other cores
+    /// are told then.
+    pub fn cover(&self, number: u32, start: usize, code: &[u8], me: &Arc<CodeNews>) -> bool {
+        let end = start.saturating_add(code.len()).min(PAGE);
         let mut words = Words::default();
-        mark(&mut words, bytes);
+        mark(&mut words, start..end);
+        if self.untold.get().is_some() {
+            let mut shared = lock(&self.shared);
+            let fresh = || Box::new([0; PAGE]);
+            let copy = shared.copies.entry(number).or_insert_with(fresh);
+            if let Some(place) = copy.get_mut(start..end) {
+                place.copy_from_slice(&code[..end - start]);
+            }
+        }
         self.cover_words(number, &words, me)
     }
 
@@ -192,6 +264,7 @@ impl CodePages {
         if hit {
             // All of the page's code goes: what is left of it is soon made again.
             shared.words.remove(&number);
+            shared.copies.remove(&number);
             if let Some(word) = self.holds_of(number) {
                 word.fetch_and(!bit(number), Ordering::Relaxed);
             }
@@ -209,6 +282,13 @@ pub fn mark(words: &mut Words, bytes: Range<usize>) {
     for word in words_of(&bytes) {
         words[word / 64] |= 1 << (word % 64);
     }
+}
+
+/// Returns whether one of these words is another one in the two pages.
+fn differ(one: &[u8; PAGE], other: &[u8; PAGE], words: &Words) -> bool {
+    let (one, other) = (one.as_chunks::<4>().0, other.as_chunks::<4>().0);
+    let mut both = one.iter().zip(other).enumerate();
+    both.any(|(word, (one, other))| one != other && words[word / 64] & 1 << (word % 64) != 0)
 }
 
 /// Returns the words of a page that these bytes are in.
@@ -234,8 +314,8 @@ mod tests {
     fn only_what_is_code_counts_as_overwritten_and_all_cores_learn_of_it() {
         let (pages, one, other) = pages();
         assert!(!pages.written(1, 0, 4096));
-        assert!(pages.cover(1, 8..12, &one));
-        assert!(!pages.cover(1, 14..18, &other));
+        assert!(pages.cover(1, 8, &[0; 4], &one));
+        assert!(!pages.cover(1, 14, &[0; 4], &other));
         assert_eq!(other.take().code, HashSet::from([1]));
         assert!(!one.pins.any());
         for (offset, len) in [(0, 8), (20, 4076)] {
@@ -253,7 +333,7 @@ mod tests {
     fn a_write_of_a_device_reaches_every_page_that_it_touches_and_none_beside() {
         let (pages, one, _) = pages();
         for number in 0..3 {
-            pages.cover(number, 0..4096, &one);
+            pages.cover(number, 0, &[0; 4096], &one);
         }
         pages.written_elsewhere(4095, 2);
         assert_eq!(one.take().written, HashSet::from([0, 1]));
@@ -280,7 +360,67 @@ mod tests {
     fn what_is_beyond_the_map_is_never_trusted() {
         let (pages, one, _) = pages();
         assert!(pages.hold(1000));
-        assert!(!pages.cover(1000, 0..4, &one));
+        assert!(!pages.cover(1000, 0, &[0; 4], &one));
         assert!(pages.written(1000, 0, 4));
+    }
+
+    /// RAM that somebody writes who does not say so.
+    #[derive(Clone, Default)]
+    struct Elsewhere(Arc<Mutex<(bool, HashMap<u32, [u8; PAGE]>)>>);
+
+    impl Elsewhere {
+        fn write(&self, number: u32, at: usize, byte: u8) {
+            let mut ram = lock(&self.0);
+            ram.0 = true;
+            ram.1.entry(number).or_insert([0; PAGE])[at] = byte;
+        }
+    }
+
+    impl Untold for Elsewhere {
+        fn may_have_written(&self) -> bool {
+            std::mem::take(&mut lock(&self.0).0)
+        }
+
+        fn read(&self, number: u32, page: &mut [u8; PAGE]) {
+            *page = lock(&self.0).1.get(&number).copied().unwrap_or([0; PAGE]);
+        }
+    }
+
+    #[test]
+    fn what_nobody_told_is_found_when_it_is_looked_for_and_by_words() {
+        let (pages, one, _) = pages();
+        let ram = Elsewhere::default();
+        pages.set_untold(Box::new(ram.clone()));
+        ram.write(1, 0, 7);
+        pages.cover(1, 8, &[0; 4], &one);
+        pages.cover(2, 0, &[5; 4], &one);
+        // Data beside code is no reason, and what holds other bytes than it was made from is.
+        pages.fetch_anew();
+        assert_eq!(one.take().written, HashSet::from([2]));
+        ram.write(1, 12, 1);
+        pages.fetch_anew();
+        assert!(pages.hold(1));
+        ram.write(1, 11, 1);
+        assert!(one.take().written.is_empty(), "nobody has looked yet");
+        pages.fetch_anew();
+        assert_eq!(one.take().written, HashSet::from([1]));
+        // Made again from what is there, it stays.
+        pages.cover(1, 8, &[0, 0, 0, 1], &one);
+        ram.write(2, 0, 1);
+        pages.fetch_anew();
+        assert!(one.take().written.is_empty());
+    }
+
+    #[test]
+    fn nobody_looks_unless_somebody_may_have_written() {
+        let (pages, one, _) = pages();
+        let ram = Elsewhere::default();
+        pages.set_untold(Box::new(ram.clone()));
+        pages.cover(1, 8, &[1; 4], &one);
+        pages.fetch_anew();
+        assert!(one.take().written.is_empty());
+        ram.write(0, 0, 0);
+        pages.fetch_anew();
+        assert_eq!(one.take().written, HashSet::from([1]));
     }
 }

@@ -14,6 +14,7 @@ pub struct Control {
     recheck: AtomicBool,
     off: AtomicBool,
     reset: AtomicBool,
+    late: AtomicBool,
     pins: OnceLock<Vec<Arc<Pins>>>,
     waker: Arc<Waker>,
 }
@@ -28,6 +29,7 @@ impl Control {
             recheck: AtomicBool::new(false),
             off: AtomicBool::new(false),
             reset: AtomicBool::new(false),
+            late: AtomicBool::new(false),
             pins: OnceLock::new(),
             waker,
         }
@@ -69,9 +71,20 @@ impl Control {
         self.request(&self.recheck);
     }
 
-    /// Has the cores leave their loops for the run loop to look at its limits.
+    /// Has the cores leave their loops for the run loop to look at its limits, one of which is
+    /// reached.
     pub fn look(&self) {
-        self.leave();
+        self.request(&self.late);
+    }
+
+    /// Returns whether a limit is reached: whoever waits for another process waits no longer.
+    pub fn is_late(&self) -> bool {
+        self.late.load(Ordering::Acquire)
+    }
+
+    /// Begins a run, whose limits are not reached.
+    pub fn begin(&self) {
+        self.late.store(false, Ordering::Release);
     }
 
     /// Takes a pending request to look when something is due.

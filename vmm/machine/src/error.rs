@@ -67,6 +67,23 @@ pub enum Error {
     /// A disk is not a file.
     #[error("the disk {path} is neither a file nor a block device", path = .0.display())]
     DiskKind(PathBuf),
+    /// Nothing is at a vhost-user device's socket.
+    #[error("there is no socket {path}: start the process that is the vhost-user device first", path = .0.display())]
+    VhostUserAbsent(PathBuf),
+    /// A vhost-user device cannot be had, or cannot be used in this machine.
+    #[error("cannot use the vhost-user device {path}: {why}", path = path.display())]
+    VhostUser {
+        /// Its socket.
+        path: PathBuf,
+        /// Why, with what to do.
+        why: String,
+    },
+    /// A machine with such devices is to be saved or recorded.
+    #[error(
+        "a machine with vhost-user devices cannot be {0}, because their state is in other processes: leave out \
+         --vhost-user"
+    )]
+    VhostUserState(&'static str),
     /// The kernel or its companions do not fit.
     #[error("cannot boot {path}: {source}", path = path.display())]
     Load {

@@ -48,8 +48,9 @@ pub use builder::MachineBuilder;
 pub use config::{
     Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig,
     IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
-    MAX_IOMMU_NAME, MAX_IOMMUS, MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode,
-    VIRTIO_IOMMU_ENDPOINTS, VirtioIommuFeature, VirtioIommuOptions, host_date,
+    MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, Port, PortConfig, ReservedMemory,
+    TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig, VhostUserFacts,
+    VhostUserKind, VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, Summary};
@@ -87,6 +88,7 @@ use vmm_devices::uart::InputGate;
 use vmm_devices::virtio::VirtioMmio;
 use vmm_devices::virtio::block::Counters;
 use vmm_devices::virtio::block::overlay::OverlaySummary;
+use vmm_devices::virtio::vhost_user::VhostUserThread;
 use vmm_devices::virtio::worker::Worker;
 use wires::Wires;
 use wiring::Devices;
@@ -100,7 +102,8 @@ use crate::vcpu::{
 pub struct Machine {
     config: Config,
     board: Board,
-    // The device thread ends first, before what it works on.
+    // The device threads end first, before what they work on.
+    others: Vec<VhostUserThread>,
     worker: Option<Worker>,
     acceleration: Acceleration,
     bus: Arc<SystemBus>,
@@ -171,6 +174,7 @@ impl Machine {
         Self {
             config,
             board,
+            others: Vec::new(),
             worker: None,
             acceleration,
             bus: wired.bus,
@@ -201,6 +205,13 @@ impl Machine {
                 source: Box::new(source),
             })?;
             self.worker = Some(worker);
+            for slot in &self.devices.virtio {
+                let thread = VhostUserThread::start(slot, &self.context.deferred_work);
+                self.others.extend(thread.map_err(|source| Error::Host {
+                    what: "start the thread of a vhost-user device",
+                    source: Box::new(source),
+                })?);
+            }
             // Only now: starting the thread has made the events that notifications are sent to.
             self.notify_from_kernel()?;
         }
@@ -243,9 +254,10 @@ impl Machine {
         // Without a device thread no work is ever pending.
         let nothing = Arc::new(AtomicU64::new(0));
         // The run loop looks at the clock between slices only: the alarm has cores leave theirs.
-        let alarm = limits
-            .wall
-            .map(|wall| WallTimer::set(wall, &self.context.control));
+        self.context.control.begin();
+        let alarm = self
+            .first_limit(&limits)
+            .map(|limit| WallTimer::set(limit, &self.context.control));
         let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
         let reason = RunLoop {
             context: &mut self.context,
@@ -261,6 +273,21 @@ impl Machine {
         self.wall += start.elapsed();
         self.last = Some(reason);
         Exit { reason }
+    }
+
+    /// Returns the time of the host in which a limit is reached at the latest.
+    fn first_limit(&self, limits: &Limits) -> Option<Duration> {
+        // In virtual time nobody knows how long the guest's takes.
+        let own = match self.context.timing {
+            Timing::Virtual(_) => None,
+            Timing::Host(_) => limits.guest_ns,
+        };
+        let left = own.map(|end| end.saturating_sub(self.guest_ns()));
+        limits
+            .wall
+            .into_iter()
+            .chain(left.map(Duration::from_nanos))
+            .min()
     }
 
     /// Returns where the run first differed from the recording that it goes through again.

@@ -10,6 +10,7 @@ use crate::config::Config;
 pub(crate) enum Stream {
     KernelSeed = 1,
     Rng = 2,
+    Mac = 3,
 }
 
 /// Returns a seed for one purpose, so that two consumers never share a stream.
@@ -23,4 +24,9 @@ pub(crate) fn derive(seed: u64, stream: Stream) -> u64 {
 /// machine's.
 pub fn noise_seed(config: &Config) -> u64 {
     derive(config.seed, Stream::Rng)
+}
+
+/// Returns what the address of the network interface at place `index` follows from.
+pub(crate) fn mac_seed(config: &Config, index: usize) -> u64 {
+    derive(config.seed, Stream::Mac).wrapping_add(index as u64)
 }

@@ -40,6 +40,7 @@ impl Config {
             return Err(ConfigError::CmdlineCharacter);
         }
         self.validate_disks()?;
+        self.validate_vhost_user()?;
         self.validate_accel()?;
         self.validate_clocks()?;
         self.validate_iommus()?;
@@ -83,11 +84,9 @@ impl Config {
 
     fn validate_disks(&self) -> Result<(), ConfigError> {
         let most = self.board.facts().max_disks();
-        if self.disks.len() > most {
-            return Err(ConfigError::TooManyDisks {
-                found: self.disks.len(),
-                most,
-            });
+        let found = self.disks.len() + self.vhost_user.len();
+        if found > most {
+            return Err(ConfigError::TooManyDisks { found, most });
         }
         for disk in &self.disks {
             if disk.queues == 0 || disk.queues > MAX_DISK_QUEUES {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use guest_images::catalog;
 use vmm::introspect::probe::Probe;
-use vmm::{Acceleration, Config, DiskConfig, IommuSink, Limits};
+use vmm::{Acceleration, Config, DiskConfig, Error, IommuSink, Limits};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 use vmm_machine::{Recording, Snapshot, check, kernel_width};
@@ -108,6 +108,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     files.check()?;
     let mut boot = Boot::prepare(settings)?;
     if let Some(path) = &args.record {
+        boot.can_be("recorded")?;
         boot.record = Some(Output::at(path, "recording")?);
     }
     boot.by_both(both)?.run()
@@ -248,6 +249,17 @@ impl Boot {
         Ok(boot)
     }
 
+    /// Finds out whether the machine can be `saved` or recorded.
+    ///
+    /// # Errors
+    /// A device of it is in another process.
+    pub fn can_be(&self, saved: &'static str) -> Result<(), UserError> {
+        match self.origin.config().vhost_user.is_empty() {
+            true => Ok(()),
+            false => Err(UserError::new(Error::VhostUserState(saved).to_string())),
+        }
+    }
+
     /// Returns the same run, to be saved at a moment.
     pub fn saving(mut self, moment: Moment) -> Self {
         self.save = Some(moment);
@@ -365,7 +377,7 @@ impl Boot {
         // Anew, as the time so far was not the run's.
         limit_patience(&settings);
         // Last: what came before needed calls that the run does not.
-        sandbox::filter(0)?;
+        sandbox::filter_machine(0, origin.config())?;
         let exit = machine.run(limits);
         // The terminal is restored before anything is said on it.
         drop(raw);

@@ -86,9 +86,9 @@ pub fn check_root_disk(settings: &mut Settings) -> Result<(), UserError> {
     }
     let config = settings.config();
     let most = config.board.facts().max_disks();
-    if config.disks.len() >= most {
+    if config.disks.len() + config.vhost_user.len() >= most {
         return Err(UserError::new(format!(
-            "the machine takes {most} disks, of which --rootfs is one: leave out one --disk"
+            "the machine takes {most} disks and vhost-user devices, of which --rootfs is one: leave out one"
         )));
     }
     Ok(())

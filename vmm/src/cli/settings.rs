@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use vmm::{Accel, BoardModel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode};
+use vmm::{
+    Accel, BoardModel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode,
+    VhostUserKind,
+};
 use vmm_files::toml_file;
 
 use super::UserError;
@@ -11,7 +14,8 @@ use super::console::Destination;
 use super::gdb::GdbAddress;
 use super::guest;
 use super::values::{
-    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace, one_or_more, word,
+    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace, VhostUser,
+    one_or_more, word,
 };
 
 /// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the
@@ -93,6 +97,9 @@ pub struct Settings {
     #[arg(long, value_name = "FILE[,ro]", help_heading = "Machine")]
     #[serde(alias = "disks", deserialize_with = "one_or_more")]
     pub disk: Vec<Disk>,
+    #[arg(long, value_name = "SOCKET,type=TYPE", help_heading = "Machine", help = vhost_user_help())]
+    #[serde(deserialize_with = "one_or_more")]
+    pub vhost_user: Vec<VhostUser>,
     /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a
     /// disk, behind which IOMMU [default: true]
     #[arg(long, value_name = "BOOL|iommu=NAME:N", help_heading = "Machine")]
@@ -212,11 +219,14 @@ impl Settings {
         ];
         let empty = |path: &Path| path.as_os_str().is_empty();
         let disk = self.disk.iter().any(|Disk(disk)| empty(&disk.path));
+        let mut others = self.vhost_user.iter();
+        let socket = others.any(|VhostUser(device)| empty(&device.socket));
         files
             .into_iter()
             .find(|(_, path)| path.as_deref().is_some_and(empty))
             .map(|(key, _)| key)
             .or_else(|| disk.then_some("disk"))
+            .or_else(|| socket.then_some("vhost-user"))
     }
 
     fn resolve(&mut self, directory: &Path) {
@@ -228,6 +238,7 @@ impl Settings {
             json,
             timeline,
             disk,
+            vhost_user,
             console,
             ..
         } = self;
@@ -240,6 +251,9 @@ impl Settings {
         }
         for Disk(disk) in disk {
             disk.path = directory.join(&disk.path);
+        }
+        for VhostUser(device) in vhost_user {
+            device.socket = directory.join(&device.socket);
         }
         if let Some(Destination::File(path)) = console {
             *path = directory.join(&*path);
@@ -275,6 +289,7 @@ impl Settings {
             memory_base: self.memory_base.or(other.memory_base),
             cpus: self.cpus.or(other.cpus),
             disk: list(self.disk, other.disk),
+            vhost_user: list(self.vhost_user, other.vhost_user),
             rng: self.rng.or(other.rng),
             iommu: list(self.iommu, other.iommu),
             access_platform: self.access_platform.or(other.access_platform),
@@ -311,6 +326,11 @@ impl Settings {
             memory_base: self.memory_base.map(|Address(base)| base),
             cpus: self.cpus.map_or(default.cpus, |Cpus(cpus)| cpus),
             disks: self.disk.iter().map(|Disk(disk)| disk.clone()).collect(),
+            vhost_user: self
+                .vhost_user
+                .iter()
+                .map(|VhostUser(device)| device.clone())
+                .collect(),
             rng: self.rng.as_ref().is_none_or(|rng| rng.present),
             rng_iommu: self.rng.as_ref().and_then(|rng| rng.iommu.clone()),
             iommus: self
@@ -363,6 +383,16 @@ fn board_help() -> String {
     format!(
         "What devices there are, and where: {} [default: {default}]",
         BoardModel::described()
+    )
+}
+
+/// Returns what `--help` says of `--vhost-user`.
+fn vhost_user_help() -> String {
+    format!(
+        "A virtio device that is another process, which listens at a Unix socket (vhost-user), in host time only; TYPE \
+         is one of {}; `,queues=N` gives it N queues, `,queue-size=N` N entries in each, and `,iommu=NAME:N` or \
+         `,iommu=none` is as for a disk; see docs/vhost-user.md",
+        VhostUserKind::names()
     )
 }
 

@@ -176,7 +176,9 @@ fn save(args: Save) -> Result<CommandExit, UserError> {
                 '... { stop }'",
         ));
     }
-    Boot::prepare(settings)?.saving(moment).run()
+    let boot = Boot::prepare(settings)?;
+    boot.can_be("saved")?;
+    boot.saving(moment).run()
 }
 
 fn restore(args: Restore) -> Result<CommandExit, UserError> {

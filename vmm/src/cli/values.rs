@@ -9,7 +9,7 @@ use guest_images::root_disk::{self, RootSpec};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig, TextError};
+use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig, TextError, VhostUserConfig};
 use vmm_machine::MAX_CPUS;
 
 /// Reads a list, or its only element alone.
@@ -232,6 +232,12 @@ text_or_table! {
     /// A disk as `FILE[,ro][,queues=N][,iommu=NAME:N]` or as a table.
     Disk(DiskConfig),
     "a disk is \"FILE[,ro]\" or a table with path, read-only, queues and iommu"
+}
+
+text_or_table! {
+    /// A device in another process as `SOCKET,type=TYPE[,iommu=NAME:N][,queues=N]` or as a table.
+    VhostUser(VhostUserConfig),
+    "a vhost-user device is \"SOCKET,type=TYPE\" or a table with socket, type, queues, queue-size and iommu"
 }
 
 /// A number of cores that may be too large for a machine, but is one.

@@ -33,8 +33,8 @@ impl Core {
     /// Sees to it that writes to the instructions of block `id` are not missed.
     fn cover(&mut self, id: u32) {
         let Self { cpu, blocks, .. } = self;
-        for (number, bytes) in blocks.get(id).parts() {
-            if cpu.bus.code_pages().cover(number, bytes, &cpu.code) {
+        for (number, start, code) in blocks.get(id).sources() {
+            if cpu.bus.code_pages().cover(number, start, code, &cpu.code) {
                 cpu.tlb.tag_code(number);
             }
         }

@@ -190,6 +190,7 @@ fn operate(state: &mut CpuState, env: &Env<'_>, operation: Operation, value: u32
     match operation {
         Operation::Nothing => {}
         Operation::Isb => effects.sync = true,
+        Operation::Fetch => effects.fetch = true,
         Operation::Tlb { scope, shared } => {
             effects.tlb = match scope {
                 TlbScope::All => TlbFlush::All,

@@ -125,6 +125,8 @@ pub struct Effects {
     pub execution: bool,
     /// Context synchronisation (CP15ISB): end the block.
     pub sync: bool,
+    /// Instruction caches were invalidated: see what others have written who do not say so.
+    pub fetch: bool,
     /// A timer register changed: re-evaluate lines and deadlines.
     pub timer: bool,
     /// A debug register changed: look anew at what makes debug events.
@@ -144,6 +146,7 @@ impl Effects {
         regime: false,
         execution: false,
         sync: false,
+        fetch: false,
         timer: false,
         debug: false,
         pmu: false,

@@ -109,6 +109,9 @@ pub enum Operation {
     Nothing,
     /// CP15ISB.
     Isb,
+    /// Invalidation of instruction caches, of all or of a line: nothing to do unless others write
+    /// memory who do not say so. Then all is looked at that may have been written, of all cores.
+    Fetch,
     /// TLB invalidation.
     Tlb {
         /// What is dropped.
@@ -283,11 +286,11 @@ const TABLE: &[Register] = &[
     // c7: caches, branch predictors, barriers, address translation. Maintenance by address of a
     // page that is not mapped takes no fault: there is no cache to look it up in.
     op("NOP (was WFI)", [7, 0, 0, 4], NOTHING),
-    op("ICIALLUIS", [7, 0, 1, 0], NOTHING),
+    op("ICIALLUIS", [7, 0, 1, 0], Operation::Fetch),
     op("BPIALLIS", [7, 0, 1, 6], NOTHING),
     special("PAR", [7, 0, 4, 0], Kernel, Special::Par),
-    op("ICIALLU", [7, 0, 5, 0], NOTHING),
-    op("ICIMVAU", [7, 0, 5, 1], NOTHING),
+    op("ICIALLU", [7, 0, 5, 0], Operation::Fetch),
+    op("ICIMVAU", [7, 0, 5, 1], Operation::Fetch),
     barrier("CP15ISB", [7, 0, 5, 4], Operation::Isb),
     op("BPIALL", [7, 0, 5, 6], NOTHING),
     op("BPIMVA", [7, 0, 5, 7], NOTHING),

@@ -250,9 +250,13 @@ fn tlb_maintenance_and_its_reach() {
 #[test]
 fn cache_maintenance_and_barriers() {
     let mut s = CpuState::reset(0);
-    // ICIALLU, ICIALLUIS, ICIMVAU: fetches see memory as it is.
+    // ICIALLU, ICIALLUIS, ICIMVAU.
+    let fetch = Effects {
+        fetch: true,
+        ..NONE
+    };
     for at in [[7, 0, 5, 0], [7, 0, 1, 0], [7, 0, 5, 1]] {
-        assert_eq!(put(&mut s, at, 0), Ok(NONE), "{at:?}");
+        assert_eq!(put(&mut s, at, 0), Ok(fetch), "{at:?}");
     }
     for at in [[7, 0, 5, 6], [7, 0, 1, 6], [7, 0, 14, 1], [7, 0, 6, 2]] {
         assert_eq!(put(&mut s, at, 0), Ok(NONE), "{at:?}");

@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::ram::GuestRam;
 use viommu::virtio::spec::{CONFIG_SIZE, DEVICE_ID, EVENT_QUEUE, REQUEST_QUEUE};
 use viommu::virtio::{Quota, Served, VirtioIommu};
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_INDIRECT_DESC;
 use vmm_base::warn_guest;
 
 use super::budget::MIN_COST;
 use super::deferred_work::DeferredWork;
-use super::{DeviceState, Progress, QueueService, ServeError, VirtioDevice, WrongState};
+use super::{
+    DeviceState, Progress, QueueService, RING_FEATURES, ServeError, VirtioDevice, WrongState,
+};
 
 /// Entries of the request queue and of the event queue. The driver sends a batch when the first is
 /// full, and keeps buffers for as many fault reports as the second has entries.
@@ -172,8 +175,11 @@ impl VirtioDevice for Iommu {
         self.observer.event(DriverEvent::Bypass(bypass));
     }
 
-    fn indirect(&self) -> bool {
-        self.indirect
+    fn ring_features(&self) -> u64 {
+        match self.indirect {
+            true => RING_FEATURES,
+            false => RING_FEATURES & !(1 << VIRTIO_RING_F_INDIRECT_DESC),
+        }
     }
 
     /// Returns false: the driver spins until it is answered.

@@ -15,10 +15,13 @@ pub mod schedule;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod vhost_user;
 pub mod waits;
 pub mod worker;
 
 use crate::ram::DmaSpace;
+use virtio_bindings::virtio_config::VIRTIO_F_RING_RESET;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 
 use block::Disk;
@@ -29,6 +32,11 @@ pub use saved::{DeviceState, SavedQueue, VirtioState, WrongState};
 pub use viommu::virtio::ServeError;
 use vmm_base::warn_guest;
 use waits::Waiting;
+
+/// What the rings of devices in this process can do: reset one by one, notifications by index, and
+/// buffers that are listed apart from the ring.
+pub const RING_FEATURES: u64 =
+    1 << VIRTIO_F_RING_RESET | 1 << VIRTIO_RING_F_EVENT_IDX | 1 << VIRTIO_RING_F_INDIRECT_DESC;
 
 /// A kind of device behind the transport.
 pub trait VirtioDevice: Send {
@@ -61,13 +69,19 @@ pub trait VirtioDevice: Send {
         let _ = features;
     }
 
+    /// Does what [`activate`](Self::activate) does, for a device that has its queues served
+    /// elsewhere, with the `queues` as their driver has set them up.
+    fn start(&mut self, features: u64, queues: &[Queue]) {
+        let _ = queues;
+        self.activate(features);
+    }
+
     /// Resets the device, as the driver asks.
     fn reset(&mut self) {}
 
-    /// Returns whether drivers are to know that buffers may be listed apart from the ring
-    /// (VIRTIO_RING_F_INDIRECT_DESC).
-    fn indirect(&self) -> bool {
-        true
+    /// Returns the feature bits 24 to 40 that are about its rings.
+    fn ring_features(&self) -> u64 {
+        RING_FEATURES
     }
 
     /// Goes on with what the queue waits for other than its driver. Called when the device's
@@ -113,6 +127,11 @@ pub trait VirtioDevice: Send {
     /// # Errors
     /// It is of another kind, or cannot be this device's; then nothing changes.
     fn restore(&mut self, saved: &DeviceState) -> Result<(), WrongState>;
+
+    /// Returns the device if it is another process.
+    fn as_vhost_user(&mut self) -> Option<&mut vhost_user::VhostUser> {
+        None
+    }
 
     /// Returns the disk behind the device, if there is one.
     fn disk(&self) -> Option<&Disk> {

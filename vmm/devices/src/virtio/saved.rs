@@ -38,6 +38,8 @@ pub enum DeviceState {
     },
     /// The entropy device: its generator.
     Rng(Xoshiro256PlusPlus),
+    /// A device in another process, which has its state.
+    Elsewhere,
     /// A virtio-iommu.
     Iommu {
         /// The state that its driver has set up.

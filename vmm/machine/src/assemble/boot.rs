@@ -1,12 +1,14 @@
 //! Brings what a guest boots from into its memory: kernel, initrd and device tree.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use vm_memory::{Bytes, GuestAddress};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use vm_memory::{Bytes, FileOffset, GuestAddress};
 use vmm_base::ByteSize;
 use vmm_files::input;
 
@@ -21,16 +23,33 @@ use crate::seeds::{Stream, derive};
 use crate::vcpu::BootState;
 use vmm_devices::ram::GuestRam;
 
-/// Allocates RAM of zeros.
-pub(super) fn allocate(ram: Range) -> Result<Arc<GuestRam>, Error> {
+/// Allocates RAM of zeros; in a file of its own if it is to be `shared` with other processes.
+pub(super) fn allocate(ram: Range, shared: bool) -> Result<Arc<GuestRam>, Error> {
     let fail = |e: Box<dyn std::error::Error + Send + Sync>| Error::Memory {
         size: ByteSize(ram.size),
         source: e,
     };
     let size = usize::try_from(ram.size).map_err(|e| fail(Box::new(e)))?;
-    let memory =
-        GuestRam::from_ranges(&[(GuestAddress(ram.base), size)]).map_err(|e| fail(Box::new(e)))?;
+    let file = match shared {
+        true => Some(FileOffset::new(
+            memory_file(ram.size).map_err(|e| fail(Box::new(e)))?,
+            0,
+        )),
+        false => None,
+    };
+    let memory = GuestRam::from_ranges_with_files([(GuestAddress(ram.base), size, file)])
+        .map_err(|e| fail(Box::new(e)))?;
     Ok(Arc::new(memory))
+}
+
+/// Creates a file of `size` bytes that is in memory only, and cannot change its size: whoever it is
+/// shared with could take away what this process has mapped.
+fn memory_file(size: u64) -> std::io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(memfd_create("guest-ram", flags)?);
+    file.set_len(size)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
 }
 
 /// Reads a file of at most `most` bytes; a longer one comes back one byte too long, for the caller
@@ -68,7 +87,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
         place::check_initrd(ram, size).map_err(fail)?;
     }
     // Only a try shows whether the host gives that much.
-    allocate(ram).map(drop)
+    allocate(ram, false).map(drop)
 }
 
 /// Reads the kernel and understands what it is.

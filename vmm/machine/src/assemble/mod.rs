@@ -3,7 +3,7 @@
 mod boot;
 mod wire;
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ pub fn check(config: &Config, width: Width) -> Result<(), Error> {
     // What is had for a try, KVM's machine, locks of disks and memory, is given back at once.
     accel::choose(config, width)?;
     open_disks(config)?;
+    check_sockets(config)?;
     boot::check(config)
 }
 
@@ -52,6 +53,9 @@ pub(super) fn assemble(
 ) -> Result<Pieces, Error> {
     // Boards are laid out of valid configurations only.
     config.validate()?;
+    if recorded.is_some() && !config.vhost_user.is_empty() {
+        return Err(Error::VhostUserState("recorded"));
+    }
     // Before anything is made: the kernel's width decides what can run it.
     let (kernel, image) = boot::read_kernel(config)?;
     let (acceleration, mut vm) = accel::choose(config, image.kind.width())?;
@@ -59,7 +63,7 @@ pub(super) fn assemble(
     // The kind and the place of the interrupt controller are those of whoever runs the cores.
     let board = Board::on(platform, config);
     let disks = open_disks(config)?;
-    let ram = boot::allocate(board.ram)?;
+    let ram = boot::allocate(board.ram, !config.vhost_user.is_empty())?;
     let boot = boot::load(config, &board, (kernel, image), &ram)?;
     // Before the devices are wired: KVM connects interrupt lines only to a controller that is set
     // up (Linux, virt/kvm/eventfd.c, `kvm_irqfd_assign`).
@@ -125,6 +129,34 @@ fn open_disks(config: &Config) -> Result<Vec<Disk>, Error> {
         Ok(opened)
     };
     config.disks.iter().enumerate().map(open).collect()
+}
+
+/// Checks that there are sockets for the devices in other processes. Whether anybody listens is not
+/// tried, as some processes serve one connection only.
+fn check_sockets(config: &Config) -> Result<(), Error> {
+    for device in &config.vhost_user {
+        let path = || device.socket.clone();
+        match std::fs::metadata(&device.socket) {
+            Ok(found) if found.file_type().is_socket() => {}
+            Ok(_) => {
+                return Err(Error::VhostUser {
+                    path: path(),
+                    why: "it is no socket: name the one that the device's process listens at"
+                        .into(),
+                });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::VhostUserAbsent(path()));
+            }
+            Err(error) => {
+                return Err(Error::VhostUser {
+                    path: path(),
+                    why: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether both names are of one file.

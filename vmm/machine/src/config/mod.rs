@@ -6,6 +6,7 @@ mod clock;
 mod disk;
 mod iommu;
 mod ports;
+mod vhost_user;
 mod virtio_iommu;
 
 use std::path::PathBuf;
@@ -24,6 +25,9 @@ pub use iommu::{
     IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
 };
 pub use ports::Port;
+pub use vhost_user::{
+    MAX_VHOST_QUEUES, VHOST_QUEUE_SIZES, VhostUserConfig, VhostUserFacts, VhostUserKind,
+};
 pub use virtio_iommu::{ReservedMemory, VirtioIommuFeature, VirtioIommuOptions};
 
 /// The most cores a machine may have: GICv2 serves eight, the CPU cluster four.
@@ -85,6 +89,9 @@ pub struct Config {
     pub cpus: u8,
     /// Disks, in the order of their device nodes.
     pub disks: Vec<DiskConfig>,
+    /// Devices that are other processes, behind the disks in the order of device nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vhost_user: Vec<VhostUserConfig>,
     /// Whether there is a virtio entropy device (seeded: it repeats).
     pub rng: bool,
     /// Where the entropy device stands; see [`Config::ports`] for the default.
@@ -120,6 +127,7 @@ impl Default for Config {
             memory_base: None,
             cpus: 1,
             disks: Vec::new(),
+            vhost_user: Vec::new(),
             rng: true,
             rng_iommu: None,
             iommus: Vec::new(),
@@ -216,7 +224,7 @@ pub enum ConfigError {
     #[error("virtual time is the emulated processor's alone: with --accel kvm say --time host")]
     KvmVirtualTime,
     /// Too many disks.
-    #[error("a machine takes at most {most} disks, not {found}")]
+    #[error("a machine takes at most {most} disks and vhost-user devices, not {found}")]
     TooManyDisks {
         /// How many there are.
         found: usize,
@@ -234,6 +242,31 @@ pub enum ConfigError {
          overlay",
             path = .0.display())]
     DiskOverlayReadOnly(PathBuf),
+    /// Another process with a clock that it does not know.
+    #[error(
+        "a vhost-user device is another process, for which virtual time has no meaning: say --time host"
+    )]
+    VhostUserVirtualTime,
+    /// A vhost-user device without a socket.
+    #[error("a vhost-user device needs the name of its socket")]
+    VhostUserUnnamed,
+    /// Number of queues of a vhost-user device out of range.
+    #[error("the vhost-user device {socket} of type {kind} has {range} queues, not {found}",
+            socket = socket.display(), range = range_words(*range))]
+    VhostUserQueues {
+        /// Its socket.
+        socket: PathBuf,
+        /// What it is.
+        kind: &'static str,
+        /// The least and the most.
+        range: (u16, u16),
+        /// The number that was asked for.
+        found: u16,
+    },
+    /// Size of its queues out of range.
+    #[error("the queues of the vhost-user device {socket} cannot have {1} entries: use a power of two from {least} to \
+         {most}", socket = .0.display(), least = VHOST_QUEUE_SIZES.0, most = VHOST_QUEUE_SIZES.1)]
+    VhostUserQueueSize(PathBuf, u16),
     /// Too many clock generators.
     #[error("a machine takes at most {MAX_CLOCKS} clock generators, not {0}")]
     TooManyClocks(usize),
@@ -346,6 +379,14 @@ fn room(base: ByteSize, board: &BoardFacts) -> String {
             ByteSize(board.ram_min)
         ),
         _ => format!("use {here} at most, or a lower base and up to {most}"),
+    }
+}
+
+/// Returns the words for a range that may be one number.
+fn range_words((least, most): (u16, u16)) -> String {
+    match least == most {
+        true => least.to_string(),
+        false => format!("{least} to {most}"),
     }
 }
 

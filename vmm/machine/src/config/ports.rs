@@ -47,8 +47,8 @@ impl Config {
         Ok(options.unwrap_or_default().device(endpoints))
     }
 
-    /// Returns where each device that accesses memory stands: the disks in their order, then the
-    /// entropy device, if there is one.
+    /// Returns where each device that accesses memory stands: the disks in their order, the devices
+    /// in other processes in theirs, then the entropy device, if there is one.
     ///
     /// A device that says nothing is behind the first IOMMU that has a micro-TLB which no other
     /// device has, on the lowest such; those that name one have it first.
@@ -122,10 +122,12 @@ impl Config {
     fn wishes(&self) -> Vec<(String, Option<&PortConfig>)> {
         let disks = self.disks.iter().enumerate();
         let disks = disks.map(|(index, disk)| (format!("disk{index}"), disk.iommu.as_ref()));
+        let others = self.vhost_user.iter().enumerate();
+        let others = others.map(|(index, other)| (format!("vhost{index}"), other.iommu.as_ref()));
         let rng = self
             .rng
             .then(|| ("rng".to_owned(), self.rng_iommu.as_ref()));
-        disks.chain(rng).collect()
+        disks.chain(others).chain(rng).collect()
     }
 
     pub(crate) fn validate_iommus(&self) -> Result<(), ConfigError> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use viommu::DmaListener;
 use vmm_devices::ram::DmaSpace;
 
 use super::IommuSummary;
@@ -42,6 +43,23 @@ impl Iommus {
     /// Returns what a device at `port` sees.
     pub fn space(&self, port: Port) -> Option<DmaSpace> {
         self.0.iter().find_map(|iommu| iommu.space(port))
+    }
+
+    /// Has `listener` told of what the device at `port` meets.
+    ///
+    /// # Errors
+    /// The IOMMU takes no listener.
+    pub fn listen(&self, port: Port, listener: Box<dyn DmaListener>) -> Result<(), Error> {
+        let mut listener = Some(listener);
+        for iommu in &self.0 {
+            if let Some(taken) = iommu.listen(port, &mut listener) {
+                return taken.map_err(|why| Error::Host {
+                    what: "follow an IOMMU for another process",
+                    source: why,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Returns a way to have the IOMMU that one of `devices` stands behind show a status; it

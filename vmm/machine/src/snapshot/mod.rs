@@ -120,6 +120,9 @@ impl Machine {
     }
 
     fn capture(&mut self, goes_on: bool) -> Result<Snapshot, Error> {
+        if !self.config.vhost_user.is_empty() {
+            return Err(Error::VhostUserState("saved"));
+        }
         // Requests in flight end, or are left over in their devices, before anything is looked at.
         if let Some(worker) = &self.worker {
             worker.settle();

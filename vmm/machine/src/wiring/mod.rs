@@ -2,12 +2,13 @@
 //! becomes of it.
 
 mod lines;
+mod untold;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use viommu::SourceId;
 use viommu::inject::Faults;
+use viommu::{DmaListener, SourceId};
 use vm_device::DeviceMmio;
 use vmm_base::{Clock, Control, Interrupt, Waker};
 use vmm_devices::clkgen::ClockGenerator;
@@ -18,6 +19,7 @@ use vmm_devices::uart::{ConsoleSink, Discard, Uart};
 use vmm_devices::virtio::block::{Counters, Disk};
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::vhost_user::Writes;
 use vmm_devices::virtio::{VirtioDevice, VirtioMmio};
 use vmm_faults::{DeviceFaults, Injection, IommuPoints};
 
@@ -32,6 +34,7 @@ use crate::targets::{Target, Targets};
 use crate::vcpu::Timing;
 
 use lines::Lines;
+use untold::watch;
 use vmm_devices::ram::GuestRam;
 
 /// The connections of a machine to the outside.
@@ -96,6 +99,8 @@ pub(crate) struct Wiring<'a> {
     disks: std::vec::IntoIter<Disk>,
     counters: Vec<Arc<Counters>>,
     virtio_iommus: Vec<Arc<Mutex<VirtioMmio>>>,
+    /// Those of other processes.
+    writes: Vec<Writes>,
     /// The memory as the bus masters see it, by name.
     spaces: Vec<(String, DmaSpace)>,
     targets: BTreeMap<String, Target>,
@@ -186,6 +191,7 @@ impl<'a> Wiring<'a> {
             disks: disks.into_iter(),
             counters: Vec::new(),
             virtio_iommus: Vec::new(),
+            writes: Vec::new(),
             spaces: Vec::new(),
             targets: BTreeMap::new(),
         })
@@ -277,6 +283,34 @@ impl<'a> Wiring<'a> {
         })
     }
 
+    /// Returns what the device at `entry` sees of memory, as `source`, and whether through an
+    /// IOMMU.
+    pub fn space(&self, entry: &Entry, source: SourceId) -> (DmaSpace, bool) {
+        // A port of a valid configuration exists.
+        let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        let translated = space.is_some();
+        let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
+        // Several bus masters may share a port: this tells them apart in events and faults.
+        (dma.with_source(source), translated)
+    }
+
+    /// Returns the guest's memory.
+    pub fn memory(&self) -> Arc<GuestRam> {
+        Arc::clone(&self.ram)
+    }
+
+    /// Has `listener` told of what the device at `entry` meets at its IOMMU.
+    ///
+    /// # Errors
+    /// The IOMMU takes no listener there.
+    pub fn listen(&self, entry: &Entry, listener: Box<dyn DmaListener>) -> Result<(), Error> {
+        let port = entry.iommu.ok_or(Error::Host {
+            what: "follow an IOMMU",
+            source: "the device stands behind none".into(),
+        })?;
+        self.iommus.listen(port, listener)
+    }
+
     /// Puts `device` in the virtio-mmio slot of `entry`, behind the IOMMU that stands there.
     ///
     /// # Errors
@@ -287,14 +321,10 @@ impl<'a> Wiring<'a> {
         source: SourceId,
         device: Box<dyn VirtioDevice>,
     ) -> Result<Arc<Mutex<VirtioMmio>>, Error> {
-        // A port of a valid configuration exists.
-        let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        let (dma, translated) = self.space(entry, source);
         // Behind an IOMMU a driver must not use physical addresses (VIRTIO_F_ACCESS_PLATFORM,
         // virtio 1.2, 6).
-        let access_platform = self.config.access_platform || space.is_some();
-        let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
-        // Several bus masters may share a port: this tells them apart in events and faults.
-        let dma = dma.with_source(source);
+        let access_platform = self.config.access_platform || translated;
         self.spaces.push((entry.name.clone(), dma.clone()));
         let line = self.lines.of_device(entry)?;
         let mut slot = VirtioMmio::new(device, dma.clone(), line, access_platform);
@@ -320,6 +350,11 @@ impl<'a> Wiring<'a> {
         self.virtio_iommus.push(slot);
     }
 
+    /// Has the cores see what another process writes to memory, when they are told to fetch anew.
+    pub fn watch_writes(&mut self, writes: Writes) {
+        self.writes.push(writes);
+    }
+
     /// Connects what could not be before all devices at `entries` were there.
     ///
     /// # Errors
@@ -328,6 +363,7 @@ impl<'a> Wiring<'a> {
         // Both had to exist before the devices that hold them, and learn of those only now.
         self.deferred_work.connect(&self.virtio_iommus);
         self.schedule.connect(&self.devices.virtio);
+        watch(&self.ram, self.writes);
         let console = self.console.ok_or_else(|| Error::Host {
             what: "make a board without a console",
             source: "every board has one".into(),

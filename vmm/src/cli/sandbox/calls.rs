@@ -23,18 +23,28 @@ pub(super) enum Error {
     Rule(#[from] seccompiler::BackendError),
 }
 
+/// Which sockets there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sockets {
+    /// Those that are open already.
+    Open,
+    /// New ones to processes on this host, too.
+    Unix,
+}
+
 /// Restricts all threads of this process. False if the kernel, or this kind of processor, has no
 /// such filters.
-pub(super) fn apply_to_all_threads() -> Result<bool, Error> {
-    apply(seccompiler::apply_filter_all_threads)
+pub(super) fn apply_to_all_threads(sockets: Sockets) -> Result<bool, Error> {
+    apply(sockets, seccompiler::apply_filter_all_threads)
 }
 
 /// Restricts this thread, and those that it starts.
-pub(super) fn apply_to_this_thread() -> Result<bool, Error> {
-    apply(seccompiler::apply_filter)
+pub(super) fn apply_to_this_thread(sockets: Sockets) -> Result<bool, Error> {
+    apply(sockets, seccompiler::apply_filter)
 }
 
 fn apply(
+    sockets: Sockets,
     install: fn(&[seccompiler::sock_filter]) -> seccompiler::Result<()>,
 ) -> Result<bool, Error> {
     let Ok(target) = TargetArch::try_from(std::env::consts::ARCH) else {
@@ -42,7 +52,7 @@ fn apply(
     };
     // The filter of clone3 first: once the other is in force, seccomp(2) itself is no longer
     // allowed.
-    for program in [without_clone3(target)?, allowed(target)?] {
+    for program in [without_clone3(target)?, allowed(target, sockets)?] {
         match install(&program) {
             Err(seccompiler::Error::Seccomp(error)) if is_absent(&error) => return Ok(false),
             other => other?,
@@ -65,7 +75,7 @@ fn without_clone3(target: TargetArch) -> Result<BpfProgram, Error> {
 }
 
 /// Returns the filter with the list: any other call ends the process.
-fn allowed(target: TargetArch) -> Result<BpfProgram, Error> {
+fn allowed(target: TargetArch, sockets: Sockets) -> Result<BpfProgram, Error> {
     let plain = [
         MEMORY, FILES, EVENTS, THREADS, SIGNALS, PROCESS, SOCKETS, OLD,
     ];
@@ -75,6 +85,9 @@ fn allowed(target: TargetArch) -> Result<BpfProgram, Error> {
         .map(|call| (call, Vec::new()))
         .collect();
     rules.extend(conditional()?);
+    if sockets == Sockets::Unix {
+        rules.extend(unix_sockets()?);
+    }
     // Trap, not kill: SIGSYS lets the process say which call it was.
     let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, target)?;
     Ok(filter.try_into()?)
@@ -115,6 +128,17 @@ fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
         (libc::SYS_kill, argument(0, SeccompCmpOp::Eq, own)?),
         (libc::SYS_tgkill, argument(0, SeccompCmpOp::Eq, own)?),
         (libc::SYS_prlimit64, argument(0, SeccompCmpOp::Eq, 0)?),
+    ])
+}
+
+/// Returns the calls that connect to Unix sockets. Where these lead is in memory, which a filter
+/// cannot see.
+fn unix_sockets() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
+    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
+    Ok(vec![
+        (libc::SYS_socket, argument(0, SeccompCmpOp::Eq, unix)?),
+        (libc::SYS_socketpair, argument(0, SeccompCmpOp::Eq, unix)?),
+        (libc::SYS_connect, Vec::new()),
     ])
 }
 
@@ -331,7 +355,9 @@ mod tests {
     #[test]
     fn the_lists_are_filters_for_both_kinds_of_host() {
         for target in [TargetArch::x86_64, TargetArch::aarch64] {
-            assert!(!allowed(target).unwrap().is_empty());
+            for sockets in [Sockets::Open, Sockets::Unix] {
+                assert!(!allowed(target, sockets).unwrap().is_empty());
+            }
             assert!(!without_clone3(target).unwrap().is_empty());
         }
     }

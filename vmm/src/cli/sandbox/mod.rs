@@ -17,10 +17,12 @@ mod violation;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
+use vmm::Config;
 use vmm_machine::code_memory;
 
 use super::{UserError, text};
 
+use calls::Sockets;
 pub use policy::Policy;
 
 /// Whether `--sandbox off` was given: the decision is one for the whole process.
@@ -80,7 +82,20 @@ fn is_off() -> bool {
 /// The kernel has seccomp and refuses the filter.
 pub fn filter(cores: usize) -> Result<(), UserError> {
     set_aside_code_memory(cores);
-    restrict_calls(calls::apply_to_all_threads)
+    restrict_calls(|| calls::apply_to_all_threads(Sockets::Open))
+}
+
+/// Restricts system calls as [`filter`] does, and lets connections to Unix sockets be made: to the
+/// processes of `config`'s vhost-user devices, if it has any, when they come again.
+///
+/// # Errors
+/// As [`filter`].
+pub fn filter_machine(cores: usize, config: &Config) -> Result<(), UserError> {
+    if config.vhost_user.is_empty() {
+        return filter(cores);
+    }
+    set_aside_code_memory(cores);
+    restrict_calls(|| calls::apply_to_all_threads(Sockets::Unix))
 }
 
 /// Restricts system calls as [`filter`] does, for this thread and those that it starts: where
@@ -91,7 +106,7 @@ pub fn filter(cores: usize) -> Result<(), UserError> {
 /// As [`filter`].
 pub fn filter_this_thread(cores: usize) -> Result<(), UserError> {
     set_aside_code_memory(cores);
-    restrict_calls(calls::apply_to_this_thread)
+    restrict_calls(|| calls::apply_to_this_thread(Sockets::Open))
 }
 
 fn set_aside_code_memory(cores: usize) {
@@ -101,7 +116,7 @@ fn set_aside_code_memory(cores: usize) {
     code_memory::seal();
 }
 
-fn restrict_calls(apply: fn() -> Result<bool, calls::Error>) -> Result<(), UserError> {
+fn restrict_calls(apply: impl FnOnce() -> Result<bool, calls::Error>) -> Result<(), UserError> {
     if is_off() {
         return Ok(());
     }

@@ -4,6 +4,7 @@ mod commands;
 mod images;
 mod machines;
 mod probes;
+mod vhost_user;
 
 use std::fs;
 

@@ -3,14 +3,14 @@
 //! | offered | |
 //! |---|---|
 //! | VIRTIO_F_VERSION_1 | required of the driver: there is no legacy interface |
-//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX | always |
-//! | VIRTIO_RING_F_INDIRECT_DESC | unless the device does without |
+//! | VIRTIO_F_RING_RESET, VIRTIO_RING_F_EVENT_IDX, INDIRECT_DESC | unless the device does without |
 //! | VIRTIO_F_ACCESS_PLATFORM | when the configuration says so; then required of the driver |
 //! | packed rings, in-order, notification data, shared memory | not offered |
 //!
 //! Whatever a driver writes, in whatever order, changes this state or is ignored with a warning;
 //! nothing it can write makes the machine fail.
 
+mod elsewhere;
 mod faults;
 mod later;
 mod status;
@@ -24,7 +24,7 @@ use crate::ram::DmaSpace;
 use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_config::*;
 use virtio_bindings::virtio_mmio::*;
-use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use virtio_queue::{Queue, QueueT};
 use vm_device::MutDeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
@@ -201,9 +201,7 @@ impl VirtioMmio {
     pub fn offered(&self) -> u64 {
         self.device.features()
             | bit(VIRTIO_F_VERSION_1)
-            | bit(VIRTIO_F_RING_RESET)
-            | bit(VIRTIO_RING_F_EVENT_IDX)
-            | bit_if(self.device.indirect(), VIRTIO_RING_F_INDIRECT_DESC)
+            | self.device.ring_features()
             | bit_if(self.access_platform, VIRTIO_F_ACCESS_PLATFORM)
     }
 
@@ -373,7 +371,7 @@ impl VirtioMmio {
     }
 
     /// Tells the driver that the device cannot go on (2.1.2).
-    fn ask_for_reset(&mut self) {
+    pub fn ask_for_reset(&mut self) {
         self.regs.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
         self.raise(VIRTIO_MMIO_INT_CONFIG);
     }

@@ -68,7 +68,7 @@ impl VirtioMmio {
         if added & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
             self.regs.status |= VIRTIO_CONFIG_S_DRIVER_OK;
             // After the bit: the device is live when it is activated.
-            self.device.activate(self.regs.driver_features);
+            self.device.start(self.regs.driver_features, &self.queues);
         }
     }
 

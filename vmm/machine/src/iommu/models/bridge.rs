@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use viommu::{
-    Attachment, CacheConfig, DomainId, EndpointId, Event, Fault, FaultReason, Mapping, Miss,
-    Observer, Requester, TranslationUnit, UnitConfig,
+    Attachment, CacheConfig, DmaListener, DomainId, EndpointId, Event, Fault, FaultReason, Mapping,
+    Miss, Observer, Requester, TranslationUnit, UnitConfig,
 };
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion, Permissions};
 use vmm_devices::ram::{DmaSpace, GuestRam};
@@ -13,8 +13,8 @@ use vmm_devices::ram::{DmaSpace, GuestRam};
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary};
 use super::{
-    Face, IommuContext, IommuDevice, IommuWindows, MadeIommus, Model, UnitState, WrongIommu,
-    registers,
+    Face, IommuContext, IommuDevice, IommuWindows, Listening, MadeIommus, Model, UnitState,
+    WrongIommu, registers,
 };
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -130,6 +130,12 @@ impl IommuDevice for BridgeUnit {
 
     fn space(&self, port: Port) -> Option<DmaSpace> {
         (port.iommu == self.index).then(|| self.unit.space(EndpointId(port.utlb)))
+    }
+
+    fn listen(&self, port: Port, listener: &mut Option<Box<dyn DmaListener>>) -> Listening {
+        let listener = listener.take_if(|_| port.iommu == self.index)?;
+        self.unit.add_listener(EndpointId(port.utlb), listener);
+        Some(Ok(()))
     }
 
     fn save(&self) -> UnitState {

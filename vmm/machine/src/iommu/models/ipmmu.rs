@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use viommu::ipmmu::{Instance, InterruptLine, Ipmmu, IpmmuConfig, NoInterrupt, Observers};
-use viommu::{Attachment, DomainId};
+use viommu::{Attachment, DmaListener, DomainId};
 use vm_fdt::FdtWriter;
 use vmm_devices::ram::{DmaSpace, GuestRam};
 
@@ -11,8 +11,8 @@ use super::super::tally::{Tallies, Tally};
 use super::super::{IommuInfo, IommuSummary};
 use super::registers::{self, window};
 use super::{
-    Described, Face, IommuContext, IommuDevice, IommuWindows, MadeIommus, Model, UnitState,
-    WrongIommu,
+    Described, Face, IommuContext, IommuDevice, IommuWindows, Listening, MadeIommus, Model,
+    UnitState, WrongIommu,
 };
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -190,6 +190,13 @@ impl IommuDevice for Unit {
     fn space(&self, port: Port) -> Option<DmaSpace> {
         let (instance, utlb) = self.instance(port)?;
         instance.space(utlb)
+    }
+
+    fn listen(&self, port: Port, listener: &mut Option<Box<dyn DmaListener>>) -> Listening {
+        let (instance, utlb) = self.instance(port)?;
+        let endpoint = instance.endpoint(utlb)?;
+        self.ipmmu.unit().add_listener(endpoint, listener.take()?);
+        Some(Ok(()))
     }
 
     /// Returns what prints the status of the context that the port is attached to, or else of the

@@ -11,11 +11,11 @@ mod virtio;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use viommu::CacheState;
 use viommu::inject::Faults;
 use viommu::ipmmu::IpmmuState;
 use viommu::rockchip::RockchipState;
 use viommu::smmu_v2::SmmuV2State;
+use viommu::{CacheState, DmaListener};
 use vm_device::DeviceMmio;
 use vm_fdt::FdtWriter;
 use vmm_base::{Clock, Interrupt};
@@ -160,6 +160,9 @@ pub struct SavedUnit<R> {
 /// What comes of describing a part of an IOMMU: an error is that of the device tree's writer.
 pub(crate) type Described = Result<(), vm_fdt::Error>;
 
+/// What comes of a listener, at an IOMMU that its port is one of.
+pub(crate) type Listening = Option<Result<(), Box<dyn std::error::Error + Send + Sync>>>;
+
 /// IOMMUs that were made, or a sentence for the user.
 pub(crate) type MadeIommus = Result<Vec<Box<dyn IommuDevice>>, Error>;
 
@@ -202,6 +205,10 @@ pub(crate) trait IommuDevice: Send + Sync {
 
     /// Returns what a device at `port` sees of memory, if the port is one of this IOMMU's.
     fn space(&self, port: Port) -> Option<DmaSpace>;
+
+    /// Takes the listener and has it told of what the device at `port` meets, if the port is one of
+    /// this IOMMU's.
+    fn listen(&self, port: Port, listener: &mut Option<Box<dyn DmaListener>>) -> Listening;
 
     /// Returns a way to have a status shown that `port` might be the cause of, if a guest can be
     /// shown one out of nowhere. It answers with the name of the board entry whose interrupt that

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use viommu::{
-    Counters, Event, InterruptLine, NoInterrupt, Observer, Observers, RegisterEvent,
-    RegisterObserver, TranslationUnit,
+    Counters, DmaListener, EndpointId, Event, InterruptLine, NoInterrupt, Observer, Observers,
+    RegisterEvent, RegisterObserver, TranslationUnit,
 };
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
@@ -12,7 +12,9 @@ use vmm_devices::ram::{DmaSpace, GuestRam};
 
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary};
-use super::{Face, IommuContext, IommuDevice, MadeIommus, SavedUnit, UnitState, WrongIommu};
+use super::{
+    Face, IommuContext, IommuDevice, Listening, MadeIommus, SavedUnit, UnitState, WrongIommu,
+};
 use crate::config::{IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
 use crate::error::Error;
@@ -121,6 +123,11 @@ pub(super) trait RegisterIommu: Clone + Send + Sync + 'static {
     /// Returns what a device at a port sees of memory.
     fn space(&self, port: u32) -> DmaSpace;
 
+    /// Has a listener told of what a device at a port meets.
+    fn add_listener(&self, port: u32, listener: Box<dyn DmaListener>) {
+        self.unit().add_listener(EndpointId(port), listener);
+    }
+
     /// Shows pending interrupts, or faults, without a cause, as if a port had to do with them.
     fn show_status(&self, port: u32, status: u32);
 
@@ -185,6 +192,12 @@ impl<I: RegisterIommu> IommuDevice for Unit<I> {
     fn space(&self, port: Port) -> Option<DmaSpace> {
         // A configuration with ports that there are not is refused.
         (port.iommu == self.index).then(|| self.iommu.space(port.utlb))
+    }
+
+    fn listen(&self, port: Port, listener: &mut Option<Box<dyn DmaListener>>) -> Listening {
+        let listener = listener.take_if(|_| port.iommu == self.index)?;
+        self.iommu.add_listener(port.utlb, listener);
+        Some(Ok(()))
     }
 
     fn show_status(&self, port: Port) -> Option<Box<dyn Fn(u32) -> String + Send + Sync>> {

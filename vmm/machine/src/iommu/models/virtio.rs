@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use viommu::virtio::spec::Status;
 use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
-use viommu::{Attachment, EndpointId, Event, Fault, Observer, Scope};
+use viommu::{Attachment, DmaListener, EndpointId, Event, Fault, Observer, Scope};
 use vmm_devices::ram::{DmaSpace, GuestRam};
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
@@ -13,8 +13,8 @@ use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
 use super::super::tally::Tally;
 use super::super::{IommuInfo, IommuSummary, RequestCounts, VirtioEvent, VirtioIommuSummary};
 use super::{
-    Face, IommuContext, IommuDevice, IommuWindows, MadeIommus, Model, UnitState, WrongIommu,
-    registers,
+    Face, IommuContext, IommuDevice, IommuWindows, Listening, MadeIommus, Model, UnitState,
+    WrongIommu, registers,
 };
 use crate::config::{ConfigError, IommuModel, Port};
 use crate::entry::{Entry, IommuPart, Role};
@@ -137,6 +137,12 @@ impl IommuDevice for VirtioUnit {
         // it.
         let iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
         iommu.space(port.utlb)
+    }
+
+    fn listen(&self, port: Port, listener: &mut Option<Box<dyn DmaListener>>) -> Listening {
+        let listener = listener.take_if(|_| port.iommu == self.index)?;
+        let mut iommu = self.iommu.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(iommu.add_listener(port.utlb, listener).map_err(Into::into))
     }
 
     fn save(&self) -> UnitState {

@@ -2,6 +2,7 @@
 
 mod disk;
 mod rng;
+mod vhost_user;
 
 use std::sync::Arc;
 
@@ -31,7 +32,8 @@ fn describe(node: &mut FdtWriter, besides: Option<&str>) -> Result<(), vm_fdt::E
 fn devices(config: &Config, disks_are: Option<&'static str>) -> Vec<Device> {
     let disks = (0..config.disks.len()).map(|index| disk::device(index, disks_are));
     let rng = config.rng.then(rng::device);
-    disks.chain(rng).collect()
+    let others = (0..config.vhost_user.len()).map(vhost_user::device);
+    disks.chain(others).chain(rng).collect()
 }
 
 /// Returns the virtio devices of the valid `config` in the slots that there are: their windows and

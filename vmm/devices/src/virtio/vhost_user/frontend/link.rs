@@ -1,0 +1,342 @@
+//! The connection: requests that wait for their replies, and invalidations that do not.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vhost::vhost_user::message::FrontendReq;
+
+use super::{FrontendError, Patience};
+use viommu_vhost_user::wire::{Connection, IotlbKind, IotlbMessage, Message, WireError};
+
+/// How long a wait sleeps before it looks again: another thread may have taken in its reply.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What acknowledgements end, when the last one has dropped it.
+pub(super) type Held = Arc<dyn Any + Send + Sync>;
+
+/// What the back end has yet to send, in the order of the requests.
+enum Owed {
+    /// The acknowledgement of a message about the IOTLB, which was posted then.
+    Acknowledgement(Option<Held>, Instant),
+    /// The reply to the request that somebody waits for.
+    Reply(u32),
+}
+
+struct State {
+    connection: Connection,
+    owed: VecDeque<Owed>,
+    /// Acknowledgements among those.
+    acknowledgements: usize,
+    /// The reply that came for who waits.
+    reply: Option<Message>,
+    /// Counts what has made older translations worthless.
+    generation: u64,
+    ended: bool,
+}
+
+/// A connection to a back end.
+pub(super) struct Link {
+    /// Held by who waits for a reply: one request at a time. Nobody else waits for it.
+    turn: Mutex<()>,
+    /// Held for moments only.
+    state: Mutex<State>,
+    /// The same socket as the connection's, to be polled without a lock.
+    stream: UnixStream,
+    patience: Patience,
+    /// Whether requests without a reply of their own get one (REPLY_ACK).
+    replies: AtomicBool,
+}
+
+/// Nothing panics while it holds one of these locks, so what they guard is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Link {
+    pub fn new(stream: UnixStream, patience: Patience) -> Result<Self, FrontendError> {
+        let other = stream.try_clone().map_err(WireError::Io)?;
+        Ok(Self {
+            turn: Mutex::default(),
+            state: Mutex::new(State {
+                connection: Connection::new(stream),
+                owed: VecDeque::new(),
+                acknowledgements: 0,
+                reply: None,
+                generation: 0,
+                ended: false,
+            }),
+            stream: other,
+            patience,
+            replies: AtomicBool::new(false),
+        })
+    }
+
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
+    /// Sets whether every request may be answered.
+    pub fn set_replies(&self, replies: bool) {
+        self.replies.store(replies, Ordering::Relaxed);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        lock(&self.state).ended
+    }
+
+    pub fn unacknowledged(&self) -> usize {
+        lock(&self.state).acknowledgements
+    }
+
+    pub fn generation(&self) -> u64 {
+        lock(&self.state).generation
+    }
+
+    /// Ends the connection: nobody waits for it any more.
+    pub fn end(&self) {
+        let released = lock(&self.state).end();
+        // A socket that is gone already is as good.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        // Not under the lock: what is released may call others.
+        drop(released);
+    }
+
+    /// Takes in what has arrived.
+    pub fn receive(&self) -> Result<(), FrontendError> {
+        let mut released = Vec::new();
+        let result = lock(&self.state).receive(&mut released);
+        drop(released);
+        result.inspect_err(|_| self.end())
+    }
+
+    /// Posts messages about the IOTLB, in this order. Invalidations are to be acknowledged, and
+    /// `held` is dropped when all of them are. Translations from before are worthless from now on.
+    /// Returns whether all is sent.
+    pub fn post(
+        &self,
+        messages: &[IotlbMessage],
+        held: Option<&Held>,
+    ) -> Result<bool, FrontendError> {
+        let mut state = lock(&self.state);
+        if state.ended {
+            return Err(FrontendError::Ended);
+        }
+        state.generation = state.generation.wrapping_add(1);
+        let posted = state.post(messages, held);
+        let sent = state.connection.is_flushed();
+        drop(state);
+        posted.inspect_err(|_| self.end())?;
+        Ok(sent)
+    }
+
+    /// Ends the connection if an acknowledgement is later than a reply may be.
+    pub fn end_if_late(&self) {
+        let first = lock(&self.state).owed.front().map(|owed| match owed {
+            Owed::Acknowledgement(_, posted) => posted.elapsed() > self.patience.limit,
+            // Whoever waits for it looks at the time.
+            Owed::Reply(_) => false,
+        });
+        if first == Some(true) {
+            tracing::warn!("a vhost-user device does not acknowledge an invalidation in time");
+            self.end();
+        }
+    }
+
+    /// Returns whether everything that was posted is sent.
+    pub fn is_flushed(&self) -> bool {
+        lock(&self.state).connection.is_flushed()
+    }
+
+    /// Posts an update that was found out at `generation`. Returns false if that is over: it has to
+    /// be found out anew.
+    pub fn update(&self, update: &IotlbMessage, generation: u64) -> Result<bool, FrontendError> {
+        let mut state = lock(&self.state);
+        if state.ended {
+            return Err(FrontendError::Ended);
+        }
+        if state.generation != generation {
+            return Ok(false);
+        }
+        let posted = state.connection.post(&update.to_backend());
+        drop(state);
+        posted.inspect_err(|_| self.end())?;
+        Ok(true)
+    }
+
+    /// Sends a request without a reply.
+    pub fn tell(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> Result<(), FrontendError> {
+        let _turn = lock(&self.turn);
+        self.send(message, fds, None)
+    }
+
+    /// Sends a request, and waits for its reply.
+    pub fn ask(&self, message: &Message) -> Result<Message, FrontendError> {
+        let _turn = lock(&self.turn);
+        self.send(message, &[], Some(message.request))?;
+        self.wait()
+    }
+
+    /// Sends a request, and waits until it is done if the back end can say so.
+    pub fn set(&self, message: Message, fds: &[BorrowedFd<'_>]) -> Result<(), FrontendError> {
+        if !self.replies.load(Ordering::Relaxed) {
+            return self.tell(&message, fds);
+        }
+        let message = message.with_reply_wanted();
+        let _turn = lock(&self.turn);
+        self.send(&message, fds, Some(message.request))?;
+        let done = self.wait()?.number().map_err(FrontendError::from);
+        match done.inspect_err(|_| self.end())? {
+            0 => Ok(()),
+            _ => Err(refused(message.request)),
+        }
+    }
+
+    /// Sends a request. Waits for room, with moments between in which others have the connection.
+    fn send(
+        &self,
+        message: &Message,
+        fds: &[BorrowedFd<'_>],
+        reply: Option<u32>,
+    ) -> Result<(), FrontendError> {
+        let deadline = self.deadline();
+        loop {
+            let mut state = lock(&self.state);
+            if state.ended {
+                return Err(FrontendError::Ended);
+            }
+            let flushed = state.connection.flush();
+            match flushed {
+                Ok(true) => {
+                    // Requests are far shorter than a socket's buffer, which is empty or being
+                    // emptied; a back end that takes a part only is given up soon.
+                    let soon = Instant::now() + LOOK;
+                    let sent = state.connection.send(message, fds, Some(soon));
+                    if sent.is_ok() {
+                        state.owed.extend(reply.map(Owed::Reply));
+                        state.reply = None;
+                    }
+                    drop(state);
+                    return Ok(sent.inspect_err(|_| self.end())?);
+                }
+                Ok(false) => drop(state),
+                Err(error) => {
+                    drop(state);
+                    self.end();
+                    return Err(error.into());
+                }
+            }
+            self.sleep(PollFlags::OUT, deadline)?;
+        }
+    }
+
+    /// Waits for the reply to the request of this turn.
+    fn wait(&self) -> Result<Message, FrontendError> {
+        let deadline = self.deadline();
+        loop {
+            self.receive()?;
+            if let Some(reply) = lock(&self.state).reply.take() {
+                return Ok(reply);
+            }
+            self.sleep(PollFlags::IN, deadline)?;
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.patience.limit
+    }
+
+    /// Sleeps until the socket may be ready, for a short time; ends the connection when the wait is
+    /// to end.
+    fn sleep(&self, events: PollFlags, deadline: Instant) -> Result<(), FrontendError> {
+        if Instant::now() >= deadline || (self.patience.give_up)() {
+            self.end();
+            return Err(FrontendError::GaveUp);
+        }
+        let look = Timespec {
+            tv_sec: 0,
+            tv_nsec: LOOK.subsec_nanos().into(),
+        };
+        // What goes wrong with the socket is found when it is used.
+        let _ = poll(
+            &mut [PollFd::from_borrowed_fd(self.stream.as_fd(), events)],
+            Some(&look),
+        );
+        Ok(())
+    }
+}
+
+impl State {
+    /// Returns what is to be dropped outside the lock.
+    fn end(&mut self) -> Vec<Owed> {
+        self.ended = true;
+        self.acknowledgements = 0;
+        self.owed.drain(..).collect()
+    }
+
+    fn post(
+        &mut self,
+        messages: &[IotlbMessage],
+        held: Option<&Held>,
+    ) -> Result<(), FrontendError> {
+        for message in messages {
+            let request = message.to_backend();
+            if message.kind != IotlbKind::Invalidate {
+                self.connection.post(&request)?;
+                continue;
+            }
+            // Each: a back end may acknowledge what comes later before it is done with this.
+            self.connection.post(&request.with_reply_wanted())?;
+            let owed = Owed::Acknowledgement(held.cloned(), Instant::now());
+            self.owed.push_back(owed);
+            self.acknowledgements += 1;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, released: &mut Vec<Held>) -> Result<(), FrontendError> {
+        if self.ended {
+            return Err(FrontendError::Ended);
+        }
+        self.connection.flush()?;
+        while let Some(message) = self.connection.try_receive()? {
+            // Replies come in the order of the requests, as the back end serves one at a time.
+            let owed = self.owed.pop_front().ok_or(FrontendError::Unasked)?;
+            let expected = match owed {
+                Owed::Acknowledgement(..) => FrontendReq::IOTLB_MSG.into(),
+                Owed::Reply(request) => request,
+            };
+            if !message.is_reply || message.request != expected {
+                return Err(FrontendError::Wire(WireError::Unexpected {
+                    expected,
+                    got: message.request,
+                }));
+            }
+            match owed {
+                Owed::Acknowledgement(held, _) => {
+                    self.acknowledgements -= 1;
+                    released.extend(held);
+                    // It still uses what is not mapped any more.
+                    if message.number()? != 0 {
+                        return Err(FrontendError::Refused(FrontendReq::IOTLB_MSG));
+                    }
+                }
+                Owed::Reply(_) => self.reply = Some(message),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the error that a request was refused.
+fn refused(request: u32) -> FrontendError {
+    match FrontendReq::try_from(request) {
+        Ok(request) => FrontendError::Refused(request),
+        Err(_) => FrontendError::Unasked,
+    }
+}
