@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use tempfile::TempDir;
 use vhost::vhost_user::message::{FrontendReq, VhostUserU64, VhostUserVringState};
 use viommu_vhost_user::wire::{Connection as Wire, Message};
 use virtio_queue::QueueT;
@@ -46,9 +47,12 @@ fn answer(message: &Message) -> Option<Message> {
 }
 
 /// Serves so many connections, one after the other, and tells what it is told.
-fn backend(listener: UnixListener, connections: usize) -> Receiver<Told> {
+fn backend(directory: TempDir, connections: usize) -> Receiver<Told> {
+    let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
     let (tell, told) = channel();
     thread::spawn(move || {
+        // With it the socket would go.
+        let _directory = directory;
         for stream in listener.incoming().take(connections) {
             let Ok(stream) = stream else { return };
             let mut wire = Wire::new(stream);
@@ -75,7 +79,7 @@ fn backend(listener: UnixListener, connections: usize) -> Receiver<Told> {
 fn device(in_order: bool, connections: usize) -> (VhostUser, Arc<GuestRam>, Receiver<Told>) {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");
-    let told = backend(UnixListener::bind(&socket).unwrap(), connections);
+    let told = backend(directory, connections);
     let file = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());
     ftruncate(&file, SIZE as u64).unwrap();
     let part = (
