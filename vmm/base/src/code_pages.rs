@@ -364,9 +364,12 @@ mod tests {
         assert!(pages.written(1000, 0, 4));
     }
 
+    /// Whether pages were written, and what is in them.
+    type Ram = (bool, HashMap<u32, [u8; PAGE]>);
+
     /// RAM that somebody writes who does not say so.
     #[derive(Clone, Default)]
-    struct Elsewhere(Arc<Mutex<(bool, HashMap<u32, [u8; PAGE]>)>>);
+    struct Elsewhere(Arc<Mutex<Ram>>);
 
     impl Elsewhere {
         fn write(&self, number: u32, at: usize, byte: u8) {

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use tempfile::TempDir;
 use vhost::vhost_user::message::{FrontendReq, VhostUserU64, VhostUserVringState};
 use viommu_vhost_user::wire::{Connection as Wire, Message};
 use virtio_queue::QueueT;
@@ -11,10 +12,10 @@ use vm_memory::{Bytes, FileOffset, GuestAddress};
 
 use super::*;
 
-const RAM: u64 = 0x4000_0000;
-const SIZE: u64 = 0x1_0000;
+const RAM: u32 = 0x4000_0000;
+const SIZE: usize = 0x1_0000;
 /// Where the rings are: descriptors, available and used.
-const RINGS: [u64; 3] = [RAM, RAM + 0x1000, RAM + 0x2000];
+const RINGS: [u32; 3] = [RAM, RAM + 0x1000, RAM + 0x2000];
 
 /// What a back end was told: requests, and the bases of rings.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,9 +47,12 @@ fn answer(message: &Message) -> Option<Message> {
 }
 
 /// Serves so many connections, one after the other, and tells what it is told.
-fn backend(listener: UnixListener, connections: usize) -> Receiver<Told> {
+fn backend(directory: TempDir, connections: usize) -> Receiver<Told> {
+    let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
     let (tell, told) = channel();
     thread::spawn(move || {
+        // With it the socket would go.
+        let _directory = directory;
         for stream in listener.incoming().take(connections) {
             let Ok(stream) = stream else { return };
             let mut wire = Wire::new(stream);
@@ -75,12 +79,12 @@ fn backend(listener: UnixListener, connections: usize) -> Receiver<Told> {
 fn device(in_order: bool, connections: usize) -> (VhostUser, Arc<GuestRam>, Receiver<Told>) {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");
-    let told = backend(UnixListener::bind(&socket).unwrap(), connections);
+    let told = backend(directory, connections);
     let file = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());
-    ftruncate(&file, SIZE).unwrap();
+    ftruncate(&file, SIZE as u64).unwrap();
     let part = (
-        GuestAddress(RAM),
-        SIZE as usize,
+        GuestAddress(RAM.into()),
+        SIZE,
         Some(FileOffset::new(file, 0)),
     );
     let memory = Arc::new(GuestRam::from_ranges_with_files([part]).unwrap());
@@ -104,7 +108,7 @@ fn device(in_order: bool, connections: usize) -> (VhostUser, Arc<GuestRam>, Rece
 
 fn queue() -> Queue {
     let mut queue = Queue::new(16).unwrap();
-    let [descriptors, available, used] = RINGS.map(|ring| Some(ring as u32));
+    let [descriptors, available, used] = RINGS.map(Some);
     queue.set_desc_table_address(descriptors, None);
     queue.set_avail_ring_address(available, None);
     queue.set_used_ring_address(used, None);
@@ -115,7 +119,9 @@ fn queue() -> Queue {
 /// Sets the indices of the available and the used ring.
 fn indices(memory: &GuestRam, available: u16, used: u16) {
     for (ring, index) in [(RINGS[1], available), (RINGS[2], used)] {
-        memory.write_obj(index, GuestAddress(ring + 2)).unwrap();
+        memory
+            .write_obj(index, GuestAddress(u64::from(ring) + 2))
+            .unwrap();
     }
 }
 
