@@ -10,11 +10,10 @@
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use arm32::bus::Size;
-use arm32::{cp15, mem};
+use arm32::cp15;
 use arm32_isa::{Class, ENCODINGS, Encoding, Set};
 
-use super::common::{FlatBus, RAM};
+use super::image::Image;
 use crate::targets::rest::Rest;
 
 use super::setting::{CODE, CODE_SIZE, FIRST, Pointer};
@@ -217,9 +216,10 @@ const VECTORS: [u32; 8] = [
 ];
 
 impl Program {
-    /// Writes the vectors and the program, again and again, to where code is.
-    pub fn place(&self, bus: &FlatBus, thumb: bool) {
-        bus.write_words(RAM + CODE, &VECTORS);
+    /// Writes the vectors and the program, again and again, to where code is. Returns how many
+    /// words the program has, which is about as many instructions.
+    pub fn place(&self, image: &mut Image, thumb: bool) -> u64 {
+        image.words(CODE, &VECTORS);
         let mut code = Code {
             thumb,
             halves: Vec::new(),
@@ -246,9 +246,7 @@ impl Program {
             let back = -(code.halves.len() as i32 / 2 + 2);
             code.wide(0xea00_0000 | back as u32 & 0xff_ffff);
         }
-        for (i, half) in code.halves.iter().enumerate() {
-            let at = RAM + CODE + FIRST + 2 * i as u64;
-            mem::write_phys(bus, at, Size::Half, (*half).into()).expect("it is RAM");
-        }
+        image.halves(CODE + FIRST, &code.halves);
+        code.halves.len() as u64 / 2
     }
 }

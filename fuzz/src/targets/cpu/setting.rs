@@ -1,8 +1,8 @@
 //! What a program finds: page tables, modes, registers.
 //!
-//! Physical memory is RAM of which the first [`PAGES`] pages matter: tables, code and data. Page
-//! tables, where they are on, repeat them all over the address space, so that nearly any address is
-//! mapped; code is read-only and data is not executable.
+//! Physical memory is [`PAGES`] pages of RAM: tables, code and data. Page tables, where they are on,
+//! repeat them all over the address space, so that nearly any address is mapped; code is read-only
+//! and data is not executable.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -10,18 +10,21 @@
     reason = "the machine's memory lies below 4 GiB, and words are cut out of wider ones"
 )]
 
+use std::sync::LazyLock;
+
 use arbitrary::Arbitrary;
 use arm32::state::CpuState;
 
-use super::common::{DEVICE, FlatBus, RAM};
+use super::common::{DEVICE, RAM};
+use super::image::Image;
 
-/// Pages of RAM that are mapped.
+/// Pages of RAM.
 pub const PAGES: u64 = 32;
 /// Where code is in RAM, how much, and the first instruction behind the vectors.
 pub const CODE: u64 = 0x8000;
 pub const CODE_SIZE: u64 = 0x4000;
 pub const FIRST: u64 = 0x100;
-/// Where data is in RAM: up to the end of the mapped pages.
+/// Where data is in RAM: up to its end.
 pub const DATA: u64 = 0x1_0000;
 /// Second-level tables: of short descriptors, of long ones, and third-level.
 const SHORT_SECOND: u64 = 0x4000;
@@ -121,6 +124,30 @@ fn long(page: u64) -> u64 {
     to | 3 | 0x700 | access | u64::from(device) << 2
 }
 
+/// RAM with nothing but page tables, for each of [`Tables`].
+static TABLES: LazyLock<[Image; 5]> = LazyLock::new(|| {
+    let mut short_tables = Image::new();
+    let first = (RAM + SHORT_SECOND) as u32 | 1;
+    short_tables.words(0, &[first; 4096]);
+    short_tables.words(SHORT_SECOND, &(0..256).map(short).collect::<Vec<_>>());
+    let mut long_tables = Image::new();
+    let table = |at: u64| [(RAM + at) as u32 | 3, 0];
+    long_tables.words(0, &table(LONG_SECOND).repeat(4));
+    long_tables.words(LONG_SECOND, &table(LONG_THIRD).repeat(512));
+    let pages = (0..512).map(long);
+    let words: Vec<u32> = pages
+        .flat_map(|page| [page as u32, (page >> 32) as u32])
+        .collect();
+    long_tables.words(LONG_THIRD, &words);
+    [
+        Image::new(),
+        short_tables.clone(),
+        long_tables.clone(),
+        short_tables,
+        long_tables,
+    ]
+});
+
 impl Setting {
     /// Returns whether the program is T32 code.
     pub fn thumb(&self) -> bool {
@@ -133,38 +160,26 @@ impl Setting {
     }
 
     /// Writes the page tables, and data.
-    pub fn memory(&self, bus: &FlatBus) {
-        match self.tables {
-            Tables::None => {}
-            Tables::Short | Tables::Split => {
-                let first = (RAM + SHORT_SECOND) as u32 | 1;
-                bus.write_words(RAM, &[first; 4096]);
-                let mut pages: Vec<u32> = (0..256).map(short).collect();
-                for (page, bits) in self.changes {
-                    pages[usize::from(page)] ^= u32::from(bits & 0xfff);
+    pub fn memory(&self, image: &mut Image) {
+        image.copy(&TABLES[self.tables as usize]);
+        for (page, bits) in self.changes {
+            let (page, attributes) = (u64::from(page), u64::from(bits & 0xfff));
+            match self.tables {
+                Tables::None => {}
+                Tables::Short | Tables::Split => {
+                    image.turn::<4>(SHORT_SECOND + 4 * page, attributes);
                 }
-                bus.write_words(RAM + SHORT_SECOND, &pages);
-            }
-            Tables::Long | Tables::LongSplit => {
-                let table = |at: u64| [(RAM + at) as u32 | 3, 0];
-                bus.write_words(RAM, &table(LONG_SECOND).repeat(4));
-                bus.write_words(RAM + LONG_SECOND, &table(LONG_THIRD).repeat(512));
-                let mut pages: Vec<u64> = (0..512).map(long).collect();
-                for (page, bits) in self.changes {
-                    pages[usize::from(page)] ^=
-                        u64::from(bits & 0xfff) | u64::from(bits >> 12) << 52;
+                Tables::Long | Tables::LongSplit => {
+                    let upper = u64::from(bits >> 12) << 52;
+                    image.turn::<8>(LONG_THIRD + 8 * page, attributes | upper);
                 }
-                let words: Vec<u32> = pages
-                    .iter()
-                    .flat_map(|p| [*p as u32, (*p >> 32) as u32])
-                    .collect();
-                bus.write_words(RAM + LONG_THIRD, &words);
             }
         }
-        let data: Vec<u32> = (0..64u32)
-            .map(|i| self.registers[i as usize % 15].value().rotate_left(i))
-            .collect();
-        bus.write_words(RAM + DATA, &data);
+        let data: [u32; 64] = std::array::from_fn(|i| {
+            let pointer = self.registers[i % 15];
+            pointer.value().rotate_left(i as u32)
+        });
+        image.words(DATA, &data);
     }
 
     /// Sets up a core.

@@ -24,14 +24,15 @@ use vmm_base::Clock;
 pub const BASE: u32 = 0x4000_0000;
 /// Physical address of the first byte of RAM.
 pub const RAM: u64 = BASE as u64;
-/// Bytes of RAM.
+/// Bytes of RAM, unless a bus has a size of its own.
 pub const RAM_SIZE: usize = 1 << 20;
 /// A device register: reads give the number of accesses so far.
 pub const DEVICE: u64 = 0x1000_0000;
 
-/// 1 MiB of RAM at [`RAM`] and a counting device at [`DEVICE`].
+/// RAM at [`RAM`] and a counting device at [`DEVICE`].
 pub struct FlatBus {
     memory: NonNull<u8>,
+    size: usize,
     accesses: AtomicU64,
     code: CodePages,
 }
@@ -41,19 +42,48 @@ unsafe impl Send for FlatBus {}
 // SAFETY: as above; nothing ever holds a reference into it.
 unsafe impl Sync for FlatBus {}
 
-fn layout() -> Layout {
-    Layout::from_size_align(RAM_SIZE, 4096).expect("a constant layout")
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, 4096).expect("a layout of some pages")
 }
 
 impl FlatBus {
     pub fn new() -> Arc<Self> {
+        Self::with_size(RAM_SIZE)
+    }
+
+    /// Returns a bus with `size` bytes of RAM, which are some pages.
+    pub fn with_size(size: usize) -> Arc<Self> {
+        assert!(size > 0 && size.is_multiple_of(4096), "it is some pages");
         // SAFETY: the layout has a size that is not 0.
-        let memory = NonNull::new(unsafe { alloc_zeroed(layout()) }).expect("1 MiB of memory");
+        let memory = NonNull::new(unsafe { alloc_zeroed(layout(size)) }).expect("some memory");
         Arc::new(Self {
             memory,
+            size,
             accesses: AtomicU64::new(0),
-            code: CodePages::new(RAM_SIZE),
+            code: CodePages::new(size),
         })
+    }
+
+    /// Makes `image` the contents of RAM, as a device would write it, and counts accesses anew.
+    pub fn load(&self, image: &[u8]) {
+        assert_eq!(image.len(), self.size, "it is all of RAM");
+        // SAFETY: the bus has as many bytes, and no core runs, as they have no threads of their
+        // own.
+        unsafe {
+            image
+                .as_ptr()
+                .copy_to_nonoverlapping(self.memory.as_ptr(), self.size);
+        }
+        self.code.written_elsewhere(0, self.size);
+        self.accesses.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns whether RAM has the same contents as that of `other`.
+    pub fn has_contents_of(&self, other: &Self) -> bool {
+        // SAFETY: each bus has as many bytes, and nobody writes them meanwhile, as no core runs.
+        let [mine, its] = [self, other]
+            .map(|bus| unsafe { std::slice::from_raw_parts(bus.memory.as_ptr(), bus.size) });
+        mine == its
     }
 
     pub fn write_words(&self, pa: u64, words: &[u32]) {
@@ -82,7 +112,7 @@ impl FlatBus {
 
     pub fn bytes(&self) -> Vec<u8> {
         let words =
-            (0..RAM_SIZE as u64 / 8).map(|i| mem::read_phys(self, RAM + 8 * i, Size::Double));
+            (0..self.size as u64 / 8).map(|i| mem::read_phys(self, RAM + 8 * i, Size::Double));
         words
             .flat_map(|word| word.expect("RAM").to_le_bytes())
             .collect()
@@ -92,7 +122,7 @@ impl FlatBus {
 impl Drop for FlatBus {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with the same layout, and no core holds the bus any more.
-        unsafe { dealloc(self.memory.as_ptr(), layout()) }
+        unsafe { dealloc(self.memory.as_ptr(), layout(self.size)) }
     }
 }
 
@@ -113,7 +143,7 @@ unsafe impl Bus for FlatBus {
     fn ram(&self, pa: u64) -> Option<RamPage> {
         let offset = usize::try_from(pa.checked_sub(RAM)?)
             .ok()
-            .filter(|o| *o < RAM_SIZE)?;
+            .filter(|o| *o < self.size)?;
         // SAFETY: `offset` is inside the allocation.
         let host = unsafe { self.memory.add(offset & !0xfff) };
         Some(RamPage {
@@ -133,7 +163,7 @@ unsafe impl Bus for FlatBus {
 
     fn physical(&self, host: usize) -> Option<u64> {
         let offset = host.checked_sub(self.memory.as_ptr().addr())?;
-        (offset < RAM_SIZE).then_some(RAM + offset as u64)
+        (offset < self.size).then_some(RAM + offset as u64)
     }
 }
 
