@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use benches::statistics::{median, median_or_nan, range};
@@ -10,6 +9,7 @@ use guest_images::{Cache, Terminal};
 use serde::Serialize;
 use vmm::ByteSize;
 
+use crate::qemu::Peer;
 use crate::userland::login;
 use crate::{guest, qemu};
 
@@ -19,6 +19,9 @@ use crate::{guest, qemu};
 /// core, the same memory, the same kernel command line but for the console's name, and write the
 /// console to a file. Here the clock is virtual. The runs take turns, so that whatever else the
 /// host does hits both alike.
+///
+/// The other side is the host's QEMU and the newest that Debian has, each as it runs by default,
+/// with another size of its code cache, and counting instructions (`-icount`), as is done here.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The guest image
@@ -44,7 +47,8 @@ pub struct Args {
     json: bool,
 }
 
-/// The result, as JSON has it: times in seconds, `ratio` is ours by QEMU's.
+/// The result, as JSON has it: times in seconds, `ratio` is ours by the other's; `qemu_s` is of the
+/// host's QEMU as it runs by default.
 #[derive(Debug, Serialize)]
 struct Comparison {
     image: String,
@@ -54,6 +58,16 @@ struct Comparison {
     qemu_s: f64,
     ratio: f64,
     mips: f64,
+    peers: Vec<Compared>,
+}
+
+/// A QEMU in one of its manners.
+#[derive(Debug, Serialize)]
+struct Compared {
+    name: String,
+    version: String,
+    seconds: f64,
+    ratio: f64,
 }
 
 /// Kernel command lines; the consoles have other names.
@@ -70,7 +84,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let image = cache.obtain(&args.image, &mut Terminal::new())?;
     // Before the first run: QEMU may have to be installed.
-    let peer = qemu::version()?;
+    let peers = qemu::peers(&cache)?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let side = |console: &str, name: &str| guest::Args {
         kernel: image.kernel.clone(),
@@ -87,7 +101,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         interpreted: true,
         ..ours.clone()
     });
-    let mut times = Times::default();
+    let mut times = Times {
+        peers: vec![Vec::new(); peers.len()],
+        ..Times::default()
+    };
     for n in 1..=args.runs {
         let (time, cost) = guest::measure(&ours)?;
         came_up(&ours.console)?;
@@ -103,22 +120,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             }
             times.interpreted.push(time.as_secs_f64());
         }
-        let their_time = qemu::measure(&theirs)?;
-        came_up(&theirs.console)?;
-        eprintln!(
-            "run {n} of {}: here {}, QEMU {}, {:.0} MIPS",
-            args.runs,
-            shown(time),
-            shown(their_time),
-            cost.mips
-        );
+        let mut shown = format!("here {:.2} s", time.as_secs_f64());
+        for (peer, times) in peers.iter().zip(&mut times.peers) {
+            let seconds = qemu::measure(peer, &theirs)?.as_secs_f64();
+            came_up(&theirs.console)?;
+            shown += &format!(", {} {seconds:.2} s", peer.name);
+            times.push(seconds);
+        }
+        eprintln!("run {n} of {}: {shown}, {:.0} MIPS", args.runs, cost.mips);
         times.here.push(time.as_secs_f64());
-        times.qemu.push(their_time.as_secs_f64());
         times.mips.push(cost.mips);
         // The same in every run, as the clock is virtual.
         times.instructions = cost.instructions;
     }
-    let result = times.compare(image.spec.name);
+    let result = times.compare(image.spec.name, &peers);
     if args.json {
         println!("{}", serde_json::to_string(&result)?);
         return Ok(());
@@ -127,8 +142,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         "{}: Linux {}, {} instructions, {} of memory",
         result.image, image.version, times.instructions, args.memory
     );
-    times.print();
-    println!("  ratio {:7.2}    ({peer})", result.ratio);
+    times.print(&result);
     println!("  speed {:7.0} MIPS", result.mips);
     Ok(())
 }
@@ -138,42 +152,56 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 struct Times {
     here: Vec<f64>,
     interpreted: Vec<f64>,
-    qemu: Vec<f64>,
+    /// Of each peer.
+    peers: Vec<Vec<f64>>,
     mips: Vec<f64>,
     instructions: u64,
 }
 
 impl Times {
-    fn compare(&self, image: &str) -> Comparison {
-        let (viommu_s, qemu_s) = (median_or_nan(&self.here), median_or_nan(&self.qemu));
+    fn compare(&self, image: &str, peers: &[Peer]) -> Comparison {
+        let viommu_s = median_or_nan(&self.here);
+        let compared = |(peer, times): (&Peer, &Vec<f64>)| {
+            let seconds = median_or_nan(times);
+            Compared {
+                name: peer.name.clone(),
+                version: peer.version.clone(),
+                seconds,
+                ratio: viommu_s / seconds,
+            }
+        };
+        let peers: Vec<_> = peers.iter().zip(&self.peers).map(compared).collect();
+        // The host's is the first.
+        let (qemu_s, ratio) = peers
+            .first()
+            .map_or((f64::NAN, f64::NAN), |peer| (peer.seconds, peer.ratio));
         Comparison {
             image: image.to_owned(),
             viommu_s,
             interpreted_s: median(&self.interpreted),
             qemu_s,
-            ratio: viommu_s / qemu_s,
+            ratio,
             mips: median_or_nan(&self.mips),
+            peers,
         }
     }
 
-    fn print(&self) {
-        let all = [
-            ("here", &self.here),
-            ("interpreted", &self.interpreted),
-            ("QEMU", &self.qemu),
-        ];
-        for (name, values) in all {
-            let (Some(middle), Some((least, most))) = (median(values), range(values)) else {
-                continue;
-            };
-            let count = values.len();
-            println!("  {name:11} {middle:8.3} s  (median of {count}; {least:.3} to {most:.3})");
+    fn print(&self, result: &Comparison) {
+        print_row("here", &self.here, "");
+        print_row("interpreted", &self.interpreted, "");
+        for (peer, times) in result.peers.iter().zip(&self.peers) {
+            let more = format!("  ratio {:.2}  ({})", peer.ratio, peer.version);
+            print_row(&peer.name, times, &more);
         }
     }
 }
 
-fn shown(time: Duration) -> String {
-    format!("{:.2} s", time.as_secs_f64())
+/// Prints times, if there are any.
+fn print_row(name: &str, values: &[f64], more: &str) {
+    if let (Some(middle), Some((least, most))) = (median(values), range(values)) {
+        let count = values.len();
+        println!("  {name:14} {middle:8.3} s  (median of {count}; {least:.3} to {most:.3}){more}");
+    }
 }
 
 /// Checks that a guest's userspace came up; a quick failure must not pass for a quick boot.

@@ -1,40 +1,122 @@
-//! The same guest under Debian's qemu-system-arm.
+//! The same guest under QEMU: Debian's `qemu-system-arm` of the host's release, and the newest that
+//! Debian has.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use guest_images::{Terminal, host};
+use guest_images::{Cache, Terminal, host};
 use vmm::ByteSize;
 
 use crate::guest;
 
 const PROGRAM: &str = "qemu-system-arm";
+
+/// How a QEMU runs.
+struct Manner {
+    /// What a table calls it.
+    name: &'static str,
+    /// `-accel`.
+    accelerator: &'static str,
+    /// Further options.
+    options: &'static [&'static str],
+}
+
+/// In the manners of a host's time and of instructions: the latter as the machine here counts it,
+/// with a nanosecond for each, and without sleeping where the guest waits.
+const MANNERS: [Manner; 3] = [
+    Manner {
+        name: "",
+        accelerator: "tcg",
+        options: &[],
+    },
+    Manner {
+        name: " tb-size",
+        accelerator: "tcg,tb-size=64",
+        options: &[],
+    },
+    Manner {
+        name: " icount",
+        accelerator: "tcg",
+        options: &["-icount", "shift=0,sleep=off"],
+    },
+];
+
+/// A QEMU, and how it runs.
+pub struct Peer {
+    /// What a table calls it.
+    pub name: String,
+    /// What it says of its version.
+    pub version: String,
+    program: PathBuf,
+    manner: &'static Manner,
+}
+
+/// Returns all that there are to compare with, that of the host in its default manner first. Why
+/// the newest is not among them, if it is not, is printed.
+///
+/// # Errors
+/// The host has no QEMU and none can be installed.
+pub fn peers(cache: &Cache) -> anyhow::Result<Vec<Peer>> {
+    let mut found = vec![("QEMU", PathBuf::from(PROGRAM), version()?)];
+    match newest(cache) {
+        // The host's may be as new.
+        Ok((_, version)) if version == found[0].2 => {}
+        Ok((program, version)) => found.push(("newest", program, version)),
+        Err(error) => eprintln!("the newest QEMU is left out: {error:#}"),
+    }
+    let mut peers = Vec::new();
+    for (which, program, version) in found {
+        peers.extend(MANNERS.iter().map(|manner| Peer {
+            name: format!("{which}{}", manner.name),
+            version: version.clone(),
+            program: program.clone(),
+            manner,
+        }));
+    }
+    Ok(peers)
+}
+
+/// Returns the newest QEMU and what it says of its version.
+fn newest(cache: &Cache) -> anyhow::Result<(PathBuf, String)> {
+    let program = cache.newest_qemu_system_arm(&mut Terminal::new())?;
+    let program = program.context("Debian has none for this host's processor")?;
+    let version = ask(&program).context("it does not run on this host")?;
+    Ok((program, version))
+}
+
 /// Returns QEMU's version; it is installed first where it is missing and that is allowed.
 ///
 /// # Errors
 /// QEMU cannot be installed, or does not say its version.
 pub fn version() -> anyhow::Result<String> {
-    if let Some(version) = ask() {
+    if let Some(version) = ask(Path::new(PROGRAM)) {
         return Ok(version);
     }
     host::ensure(&host::packages("qemu"), &mut Terminal::new())?;
-    ask().with_context(|| format!("{PROGRAM} does not say its version"))
+    ask(Path::new(PROGRAM)).with_context(|| format!("{PROGRAM} does not say its version"))
 }
 
-fn ask() -> Option<String> {
-    let output = Command::new(PROGRAM)
+fn ask(program: &Path) -> Option<String> {
+    let output = Command::new(program)
         .arg("--version")
         .stdin(Stdio::null())
         .output()
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
+    // The loader of a program that does not run here prints something else, or nothing.
     text.lines().next().map(str::to_owned)
 }
 
-/// Returns QEMU's command for a machine like ours, which is still to get a console and a kernel.
+/// Returns the command of the host's QEMU for a machine like ours, which is still to get a console
+/// and a kernel.
 pub fn machine(cores: u8, memory: ByteSize) -> Command {
-    let mut command = Command::new(PROGRAM);
+    machine_by(Path::new(PROGRAM), &MANNERS[0], cores, memory)
+}
+
+fn machine_by(program: &Path, manner: &Manner, cores: u8, memory: ByteSize) -> Command {
+    let mut command = Command::new(program);
     command.args([
         "-machine",
         // A 32-bit kernel without LPAE does not reach devices above 4 GiB.
@@ -42,8 +124,9 @@ pub fn machine(cores: u8, memory: ByteSize) -> Command {
         "-cpu",
         "cortex-a15",
         "-accel",
-        "tcg",
+        manner.accelerator,
     ]);
+    command.args(manner.options);
     command.args(["-smp", &cores.to_string()]);
     command.args([
         "-m",
@@ -63,8 +146,8 @@ pub fn machine(cores: u8, memory: ByteSize) -> Command {
 ///
 /// # Errors
 /// QEMU cannot be started, or the guest does not power itself off.
-pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
-    let mut command = machine(1, args.memory);
+pub fn measure(peer: &Peer, args: &guest::Args) -> anyhow::Result<Duration> {
+    let mut command = machine_by(&peer.program, peer.manner, 1, args.memory);
     command
         .arg("-serial")
         .arg(format!("file:{}", args.console.display()));
@@ -82,21 +165,22 @@ pub fn measure(args: &guest::Args) -> anyhow::Result<Duration> {
     let start = Instant::now();
     let mut child = command
         .spawn()
-        .with_context(|| format!("cannot start {PROGRAM}"))?;
+        .with_context(|| format!("cannot start {}", peer.name))?;
     loop {
         if let Some(status) = child.try_wait()? {
             let time = start.elapsed();
             return if status.success() {
                 Ok(time)
             } else {
-                Err(anyhow!("{PROGRAM} ended with {status}"))
+                Err(anyhow!("{} ended with {status}", peer.name))
             };
         }
         if start.elapsed() > guest::LIMIT {
             // It may have ended meanwhile.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(anyhow!("the guest did not power off under {PROGRAM}"));
+            let name = &peer.name;
+            return Err(anyhow!("the guest did not power off under {name}"));
         }
         // Adds 5 ms at most to what is measured.
         std::thread::sleep(Duration::from_millis(5));
