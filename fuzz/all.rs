@@ -181,7 +181,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         ("self-test", []) => self_test()?,
         ("list", []) => {
             for (name, facts) in list::all()? {
-                println!("{name} {}", facts.max_len);
+                let options = facts.options.join(" ");
+                println!("{name} -max_len={} {options}", facts.max_len);
             }
         }
         _ => return Err("run, cover, seeds, list or self-test?".into()),

@@ -13,6 +13,9 @@ use serde::Deserialize;
 pub struct Target {
     /// Longest input in bytes.
     pub max_len: usize,
+    /// Further options of libFuzzer.
+    #[serde(default)]
+    pub options: Vec<String>,
     /// Directories and files of the workspace: the functions in them are what the target is about.
     pub subject: Vec<String>,
     /// Directories and files below those that the target is not about.

@@ -142,13 +142,13 @@ impl Places {
     }
 }
 
-/// Returns the targets to run, with the length of their inputs.
+/// Returns the targets to run, with their options for libFuzzer.
 fn chosen(places: &Places, wanted: &[String]) -> Result<BTreeMap<String, String>, Error> {
     let list = output(&mut places.command(&["list"]))?;
     let known: BTreeMap<String, String> = list
         .lines()
         .filter_map(|line| line.split_once(' '))
-        .map(|(name, length)| (name.to_owned(), length.to_owned()))
+        .map(|(name, options)| (name.to_owned(), options.to_owned()))
         .collect();
     if let Some(unknown) = wanted.iter().find(|name| !known.contains_key(*name)) {
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
@@ -249,7 +249,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     clippy::cast_possible_truncation,
     reason = "64 bits of milliseconds are enough for any process"
 )]
-fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Result<(), Error>) {
+fn slice(places: &Places, name: &str, options: &str, seconds: u64) -> (Run, Result<(), Error>) {
     let log = places.work.join(format!("{name}.log"));
     let mut taken = Duration::ZERO;
     let mut run = || -> Result<bool, Error> {
@@ -258,7 +258,7 @@ fn slice(places: &Places, name: &str, length: &str, seconds: u64) -> (Run, Resul
         let seeds = places.corpus_of_seeds(name)?;
         let mut command = places.command(&["run", name, "-len_control=0", "-print_final_stats=1"]);
         command
-            .arg(format!("-max_len={length}"))
+            .args(options.split_whitespace())
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-timeout={HANG_SECONDS}"))
             .arg("-rss_limit_mb=4096")
