@@ -223,6 +223,16 @@ fn compare_from(
     assert!(plain_bus.bytes() == bus.bytes(), "{code:04x?}");
 }
 
+/// Compares a program of A32 that goes round.
+fn compare_words(random: &mut impl RngCore, words: impl IntoIterator<Item = u32>) {
+    let words = words.into_iter();
+    let mut code: Vec<u16> = words
+        .flat_map(|word| [word as u16, (word >> 16) as u16])
+        .collect();
+    go_round(&mut code, false);
+    compare(random, &code, false);
+}
+
 #[test]
 fn random_programs_of_every_encoding() {
     random_programs(1, |_, _| ());
@@ -274,6 +284,17 @@ fn translations_that_the_tables_have_no_more() {
     random_programs(3, keep_what_the_tables_lose);
 }
 
+/// LSL, LSR, ASR and ROR, each by every amount that a register can hold for them, and C behind it.
+#[test]
+fn shifts_by_registers_and_what_they_shift_out() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(6);
+    for (kind, amount) in (0..4).flat_map(|kind| (0..256).map(move |amount| (kind, amount))) {
+        // mov r1, #amount; movs r0, r2, KIND r1; adc r3, r3, r4
+        let words = [0xe3a0_1000 | amount, 0xe1b0_0112 | kind << 5, 0xe0a3_3004];
+        compare_words(&mut random, words);
+    }
+}
+
 /// The flags that an instruction leaves alone are the guest's, whatever the host's are by then.
 #[test]
 fn every_condition_after_every_instruction() {
@@ -288,12 +309,8 @@ fn every_condition_after_every_instruction() {
             // Right behind it, as the host's flags live no longer: an addition to a register of its
             // own, if the condition holds.
             let add = |cond: u32| cond << 28 | 0x0280_0001 | (cond % 13) << 16 | (cond % 13) << 12;
-            let mut code: Vec<u16> = (0..14)
-                .flat_map(|cond| [word, add(cond)])
-                .flat_map(|word| [word as u16, (word >> 16) as u16])
-                .collect();
-            go_round(&mut code, false);
-            compare(&mut random, &code, false);
+            let words = (0..14).flat_map(|cond| [word, add(cond)]);
+            compare_words(&mut random, words);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Instructions to micro-operations.
 
-use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp};
+use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp, ParKind, ParOp};
 
 use super::operands::{alu, copy, dest, reg, shifted};
 use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, ThreadRegister, Value};
@@ -203,12 +203,39 @@ fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             d: dest(rd)?,
             x: reg(op, rm),
         }),
+        // What libraries compare and search strings by.
+        Insn::ParAddSub {
+            op: kind @ (ParOp::Add8 | ParOp::Sub8),
+            kind: ParKind::Unsigned,
+            rd,
+            rn,
+            rm,
+        } => out.push(Mop::AddBytes {
+            d: dest(rd)?,
+            x: reg(op, rn),
+            y: reg(op, rm),
+            subtract: kind == ParOp::Sub8,
+        }),
+        Insn::Sel { rd, rn, rm } => out.push(Mop::SelectBytes {
+            d: dest(rd)?,
+            x: reg(op, rn),
+            y: reg(op, rm),
+        }),
         _ => return multiply(op, out).or_else(|| system(op, out)),
     }
     Some(())
 }
 
-/// System registers that are read often.
+/// Returns whether a kernel's write of this register of c7 does nothing: it maintains caches, of
+/// which there are none (ARM ARM DDI 0406C B4.2.1).
+const fn maintains_caches(crm: u8, opc2: u8) -> bool {
+    matches!(
+        (crm, opc2),
+        (1, 0 | 6) | (5, 0 | 1 | 6 | 7) | (6 | 10 | 14, 1 | 2) | (11, 1)
+    )
+}
+
+/// System registers that are read often, and writes that do nothing.
 fn system(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     out.push(match op.insn {
         Insn::Mrc {
@@ -226,6 +253,18 @@ fn system(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
                 4 => ThreadRegister::Kernel,
                 _ => return None,
             },
+        },
+        Insn::Mcr {
+            cp: 15,
+            opc1: 0,
+            crn: 7,
+            crm,
+            opc2,
+            ..
+        } if maintains_caches(crm, opc2) => Mop::ReadThread {
+            // Only a program may not do either.
+            d: Dest::None,
+            register: ThreadRegister::Kernel,
         },
         // CNTPCT and CNTVCT: the virtual offset is 0.
         Insn::Mrrc {

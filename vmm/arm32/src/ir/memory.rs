@@ -168,10 +168,10 @@ fn pair(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     };
     let loaded = |n: u8| load && (n == rt || n == rt2);
     let writes_back = index != Index::Offset;
-    // Lists go upwards, so that what is stored the other way round is left to the handler. One
-    // register twice, and R15 but as the base of a literal, are UNPREDICTABLE.
+    // Lists go upwards. One register twice, and R15 but as the base of a literal, are
+    // UNPREDICTABLE.
     let upwards = rt < rt2;
-    if rt == rt2 || (!load && !upwards) || rt == 15 || rt2 == 15 || (rn == 15 && writes_back) {
+    if rt == rt2 || rt == 15 || rt2 == 15 || (rn == 15 && writes_back) {
         return None;
     }
     // The base and the offset are wanted after the access then, when one of them is gone.
@@ -192,12 +192,16 @@ fn pair(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         }
     };
     let list = 1 << rt | 1 << rt2;
-    out.push(if load {
-        Mop::LoadList { list, at }
-    } else {
-        Mop::StoreList { list, at }
+    out.push(match (load, upwards) {
+        (true, _) => Mop::LoadList { list, at },
+        (false, true) => Mop::StoreList { list, at },
+        (false, false) => Mop::StorePair {
+            first: rt,
+            second: rt2,
+            at,
+        },
     });
-    if !upwards {
+    if load && !upwards {
         // They change places, without a temporary.
         for (d, y) in [(rt, rt2), (rt2, rt), (rt, rt2)] {
             let (d, x, y) = (Dest::Reg(d), Value::Reg(d), Value::Reg(y));

@@ -255,6 +255,27 @@ pub enum Mop {
         /// The operand.
         x: Value,
     },
+    /// The bytes of `d` = those of `x` plus, or less, those of `y`; GE says which sums carry, or
+    /// which differences do not borrow.
+    AddBytes {
+        /// The result.
+        d: Dest,
+        /// The first operand.
+        x: Value,
+        /// The second.
+        y: Value,
+        /// Whether it is subtracted.
+        subtract: bool,
+    },
+    /// The bytes of `d` = those of `x` where GE is set, else those of `y`.
+    SelectBytes {
+        /// The result.
+        d: Dest,
+        /// Where GE is set.
+        x: Value,
+        /// Where it is not.
+        y: Value,
+    },
     /// `d` = `size` bytes at `at`, extended.
     Load {
         /// The result.
@@ -326,6 +347,15 @@ pub enum Mop {
     StoreList {
         /// A bit a register.
         list: u16,
+        /// The address of the first.
+        at: Value,
+    },
+    /// Stores two registers to the words at `at` and behind, a multiple of four.
+    StorePair {
+        /// The first register, which is not R15.
+        first: u8,
+        /// The second, which is not R15 either.
+        second: u8,
         /// The address of the first.
         at: Value,
     },
@@ -407,6 +437,8 @@ impl Mop {
             | Self::Extract { d, .. }
             | Self::Reverse { d, .. }
             | Self::LeadingZeros { d, .. }
+            | Self::AddBytes { d, .. }
+            | Self::SelectBytes { d, .. }
             | Self::ReadThread { d, .. }
             | Self::Load { d, .. } => match d {
                 Dest::Temp(n) => Some(n),
@@ -438,6 +470,7 @@ impl Mop {
                 | Self::Store { .. }
                 | Self::LoadList { .. }
                 | Self::StoreList { .. }
+                | Self::StorePair { .. }
                 | Self::Goto { .. }
                 | Self::Jump { .. }
                 | Self::Call

@@ -140,7 +140,7 @@ impl Bench {
         shake_bank(&mut self.state, random);
         let cpsr = self.state.cpsr();
         self.state
-            .set_cpsr(cpsr & 0x07ff_ffff | random.next_u32() & 0xf800_0000);
+            .set_cpsr(cpsr & 0x07f0_ffff | random.next_u32() & 0xf80f_0000);
     }
 
     fn attempt(&mut self, thumb: bool, run: impl FnOnce(&mut Cpu) -> Flow) -> Outcome {
@@ -241,6 +241,40 @@ fn every_encoding_does_what_its_handler_does() {
         }
     }
     assert!(inlined.len() > 100, "{inlined:?}");
+}
+
+#[test]
+fn cache_maintenance_by_kernels_does_nothing_and_by_programs_is_undefined() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(3);
+    let mut bench = Bench::new(&mut random);
+    let mut inlined = 0;
+    for (crm, opc2) in (0..16).flat_map(|crm| (0..8).map(move |opc2| (crm, opc2))) {
+        // MCR p15, 0, R0, c7, crm, opc2
+        let context = InsnContext {
+            pc: PC,
+            idx: 0,
+            it: 0,
+            thumb: false,
+            big_endian: false,
+        };
+        let op = decode::lower(0xee07_0f10 | opc2 << 5 | crm, context).op;
+        let mut mops = Vec::new();
+        lower(&op, &mut mops);
+        if mops == [Mop::Call] {
+            continue;
+        }
+        inlined += 1;
+        for mode in [0x10, 0x13] {
+            bench.shake(&mut random);
+            bench.state.set_cpsr(bench.state.cpsr() & !0x1f | mode);
+            let wanted = bench.attempt(false, |cpu| (op.f)(cpu, &op));
+            let found = bench.attempt(false, |cpu| eval::run(cpu, &op, &mops));
+            assert!(found == wanted, "c{crm}, {opc2}, mode {mode:#x}");
+            let flow = [Flow::Exception, Flow::Next][usize::from(mode == 0x13)];
+            assert_eq!(found.flow, flow, "c{crm}, {opc2}, mode {mode:#x}");
+        }
+    }
+    assert_eq!(inlined, 13);
 }
 
 #[test]

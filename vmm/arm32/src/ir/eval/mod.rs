@@ -64,7 +64,8 @@ fn step(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
         Mop::Load { at, .. }
         | Mop::Store { at, .. }
         | Mop::LoadList { at, .. }
-        | Mop::StoreList { at, .. } => Some(value(cpu, temps, at)),
+        | Mop::StoreList { at, .. }
+        | Mop::StorePair { at, .. } => Some(value(cpu, temps, at)),
         Mop::Bank(BankMop::Load(moved) | BankMop::Store(moved)) => {
             Some(value(cpu, temps, moved.at))
         }
@@ -271,6 +272,24 @@ fn bits(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) {
             (d, result)
         }
         Mop::LeadingZeros { d, x } => (d, of(cpu, x).leading_zeros()),
+        Mop::AddBytes { d, x, y, subtract } => {
+            let (x, y) = (of(cpu, x).to_le_bytes(), of(cpu, y).to_le_bytes());
+            let sums: [(u8, bool); 4] = std::array::from_fn(|i| {
+                if subtract {
+                    (x[i].wrapping_sub(y[i]), x[i] >= y[i])
+                } else {
+                    x[i].overflowing_add(y[i])
+                }
+            });
+            let bits = (0..).zip(sums).map(|(i, (_, set))| u8::from(set) << i);
+            cpu.s.psr.ge = bits.sum();
+            (d, u32::from_le_bytes(sums.map(|(sum, _)| sum)))
+        }
+        Mop::SelectBytes { d, x, y } => {
+            let (x, y) = (of(cpu, x).to_le_bytes(), of(cpu, y).to_le_bytes());
+            let chosen = |i| if cpu.s.psr.ge >> i & 1 != 0 { x } else { y }[i];
+            (d, u32::from_le_bytes(std::array::from_fn(chosen)))
+        }
         _ => return,
     };
     put(cpu, temps, d, result);
@@ -317,6 +336,13 @@ fn access(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
                 let loaded = read_cached(host, 4) as u32;
                 let d = if n == 15 { Dest::Temp(0) } else { Dest::Reg(n) };
                 put(cpu, temps, d, loaded);
+            }
+        }
+        Mop::StorePair { first, second, at } => {
+            // Any two registers: which of them come first is not asked here.
+            let words = words(cpu, 0b11, value(cpu, temps, at), Access::Write)?;
+            for ((_, host), n) in words.into_iter().zip([first, second]) {
+                write_cached(host, 4, cpu.s.r[usize::from(n)].into());
             }
         }
         Mop::StoreList { list, at } => {

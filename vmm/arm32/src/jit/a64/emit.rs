@@ -56,6 +56,8 @@ impl Target for Asm {
             | Mop::SkipUnlessZero { x, .. } => !constant(x),
             // VFP and Advanced SIMD are left to their handlers here.
             Mop::Bank(_) => false,
+            // So are the parallel additions of media instructions, and stores of pairs downwards.
+            Mop::AddBytes { .. } | Mop::SelectBytes { .. } | Mop::StorePair { .. } => false,
             _ => true,
         }
     }

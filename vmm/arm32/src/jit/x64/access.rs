@@ -31,7 +31,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             store(e, Mem::Sum(THIRD, WORK, 0), value, size);
         }
         Mop::LoadList { list, at } => {
-            words(e, list, at, false, slow);
+            words(e, list.count_ones(), at, false, slow);
             for (n, at) in places(list) {
                 match (n, frame::operand(n)) {
                     (15, _) => e.asm.load(Width::Long, WORK, Rm::Mem(at)),
@@ -44,10 +44,17 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             }
         }
         Mop::StoreList { list, at } => {
-            words(e, list, at, true, slow);
+            words(e, list.count_ones(), at, true, slow);
             for (n, at) in places(list) {
                 let value = e.in_register(Value::Reg(n), SECOND);
                 e.asm.store(Width::Long, at, value);
+            }
+        }
+        Mop::StorePair { first, second, at } => {
+            words(e, 2, at, true, slow);
+            for (n, distance) in [(first, 0), (second, 4)] {
+                let value = e.in_register(Value::Reg(n), SECOND);
+                e.asm.store(Width::Long, Mem::Base(THIRD, distance), value);
             }
         }
         _ => {}
@@ -144,10 +151,10 @@ pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup
     e.asm.load(Width::Quad, THIRD, Rm::Mem(host));
 }
 
-/// Has RDX be the host address of the words of `list` at `at`, which are in one page.
-fn words(e: &mut Emitter<'_>, list: u16, at: Value, write: bool, slow: &mut Vec<Fixup>) {
+/// Has RDX be the host address of `count` words at `at`, which are in one page.
+fn words(e: &mut Emitter<'_>, count: u32, at: Value, write: bool, slow: &mut Vec<Fixup>) {
     e.load(WORK, at);
-    let others = list.count_ones().cast_signed() - 1;
+    let others = count.cast_signed() - 1;
     if others > 0 {
         e.asm.lea(Width::Long, SECOND, Mem::Base(WORK, 4 * others));
         e.asm.alu(Width::Long, Alu::Xor, SECOND, Rm::Reg(WORK));

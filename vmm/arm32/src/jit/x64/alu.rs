@@ -2,7 +2,7 @@
 
 use arm32_isa::Shift;
 
-use super::asm::{Alu, Cc, Extend, Rm, ShiftOp, Width};
+use super::asm::{Alu, Cc, Extend, Gpr, Rm, ShiftOp, Width};
 use super::conditions::{HostFlags, Known};
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::Emitter;
@@ -203,10 +203,15 @@ impl Emitter<'_> {
     }
 
     /// Shifts by the low byte of `amount`, which the host takes modulo 32 only.
-    pub fn shift_by(&mut self, kind: Shift, d: Dest, x: Value, amount: Value) {
+    pub fn shift_by(&mut self, kind: Shift, d: Dest, x: Value, amount: Value, carry: bool) {
         self.load(WORK, x);
         self.load(SECOND, amount);
         self.asm.extend(Extend::Zero8, SECOND, Rm::Reg(SECOND));
+        if carry {
+            self.shift_out(kind);
+            self.put(d, WORK);
+            return;
+        }
         match kind {
             Shift::Lsl | Shift::Lsr => {
                 let left = kind == Shift::Lsl;
@@ -227,5 +232,47 @@ impl Emitter<'_> {
             _ => self.asm.shift_cl(Width::Long, ShiftOp::Ror, WORK),
         }
         self.put(d, WORK);
+    }
+
+    /// Shifts EAX by ECX, which is below 256; C becomes the last bit that was shifted out, if any
+    /// was.
+    fn shift_out(&mut self, kind: Shift) {
+        let (op, upper) = match kind {
+            Shift::Lsl => (ShiftOp::Shl, false),
+            Shift::Lsr => (ShiftOp::Shr, true),
+            Shift::Asr => (ShiftOp::Sar, true),
+            _ => {
+                self.asm.shift_cl(Width::Long, ShiftOp::Ror, WORK);
+                self.set_carry_if_shifted(WORK, 31);
+                return;
+            }
+        };
+        // In 64 bits, where the bits that are shifted out stay beside the word. All amounts from 33
+        // on do the same, so that those which the host cannot have may be 63.
+        self.asm.alu_imm(Width::Long, Alu::Cmp, Rm::Reg(SECOND), 63);
+        let within = self.asm.jump_if(Cc::Be);
+        self.asm.set(SECOND, 63);
+        self.asm.bind_here(within);
+        if upper {
+            self.asm.shift(Width::Quad, ShiftOp::Shl, WORK, 32);
+        }
+        self.asm.shift_cl(Width::Quad, op, WORK);
+        if upper {
+            self.set_carry_if_shifted(WORK, 31);
+            self.asm.shift(Width::Quad, ShiftOp::Shr, WORK, 32);
+        } else {
+            self.asm.load(Width::Quad, THIRD, Rm::Reg(WORK));
+            self.asm.shift(Width::Quad, ShiftOp::Shr, THIRD, 32);
+            self.set_carry_if_shifted(THIRD, 0);
+        }
+    }
+
+    /// Has C be a bit of `r`, unless ECX is 0.
+    fn set_carry_if_shifted(&mut self, r: Gpr, bit: u8) {
+        self.asm.test(SECOND, SECOND);
+        let by_none = self.asm.jump_if(Cc::E);
+        self.asm.bit_test(Rm::Reg(r), bit);
+        self.asm.set_if(Cc::B, frame::C);
+        self.asm.bind_here(by_none);
     }
 }

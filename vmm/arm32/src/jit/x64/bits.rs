@@ -2,7 +2,7 @@
 
 use arm32_isa::{ExtendOp, RevOp};
 
-use super::asm::{Alu, Cc, Extend, Rm, ShiftOp, Width};
+use super::asm::{Alu, Cc, Extend, Packed, Rm, ShiftOp, Width, Xmm};
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::Emitter;
 use crate::ir::{Dest, FlagSet, Mop, MultiplyLong, Value};
@@ -73,6 +73,8 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop) {
             e.asm.leading_zeros(WORK, from);
             e.put(d, WORK);
         }
+        Mop::AddBytes { d, x, y, subtract } => add_bytes(e, d, (x, y), subtract),
+        Mop::SelectBytes { d, x, y } => select_bytes(e, d, x, y),
         _ => {}
     }
 }
@@ -102,6 +104,53 @@ fn divide(e: &mut Emitter<'_>, d: Dest, (x, y): (Value, Value), signed: bool) {
     e.asm.load(Width::Long, THIRD, Rm::Reg(WORK));
     e.asm.bind_here(by_zero);
     e.put(d, THIRD);
+}
+
+/// Adds or subtracts four bytes; GE says which sums carry, or which differences do not borrow.
+fn add_bytes(e: &mut Emitter<'_>, d: Dest, (x, y): (Value, Value), subtract: bool) {
+    for (vector, value) in [(Xmm::X0, x), (Xmm::X1, y)] {
+        let from = e.in_register(value, WORK);
+        e.asm.set_vector(Width::Long, vector, from);
+    }
+    if subtract {
+        // The larger one is the first.
+        e.asm.copy_vector(Xmm::X2, Xmm::X1);
+        e.asm.packed(Packed::MaxU8, Xmm::X2, Xmm::X0);
+        e.asm.packed(Packed::Equal8, Xmm::X2, Xmm::X0);
+        e.asm.packed(Packed::Sub8, Xmm::X0, Xmm::X1);
+    } else {
+        // The sum is less than either of them.
+        e.asm.packed(Packed::Add8, Xmm::X0, Xmm::X1);
+        e.asm.packed(Packed::MaxU8, Xmm::X1, Xmm::X0);
+        e.asm.copy_vector(Xmm::X2, Xmm::X0);
+        e.asm.packed(Packed::Equal8, Xmm::X2, Xmm::X1);
+    }
+    e.asm.high_bits(WORK, Xmm::X2);
+    if !subtract {
+        e.asm.not(WORK);
+    }
+    e.asm.alu_imm(Width::Long, Alu::And, Rm::Reg(WORK), 0xf);
+    e.asm.store8(frame::GE, WORK);
+    e.asm.get_vector(Width::Long, WORK, Xmm::X0);
+    e.put(d, WORK);
+}
+
+/// Takes each byte from `x` where its bit of GE is set, and else from `y`.
+fn select_bytes(e: &mut Emitter<'_>, d: Dest, x: Value, y: Value) {
+    // Each of the four bits to the lowest of a byte, and from there to all of it.
+    e.asm.extend(Extend::Zero8, WORK, Rm::Mem(frame::GE));
+    e.asm.set(SECOND, 0x20_4081);
+    e.asm.multiply(Width::Long, WORK, Rm::Reg(SECOND));
+    e.asm
+        .alu_imm(Width::Long, Alu::And, Rm::Reg(WORK), 0x0101_0101);
+    e.asm.set(SECOND, 0xff);
+    e.asm.multiply(Width::Long, WORK, Rm::Reg(SECOND));
+    e.load(SECOND, x);
+    e.load(THIRD, y);
+    e.asm.alu(Width::Long, Alu::Xor, SECOND, Rm::Reg(THIRD));
+    e.asm.alu(Width::Long, Alu::And, SECOND, Rm::Reg(WORK));
+    e.asm.alu(Width::Long, Alu::Xor, SECOND, Rm::Reg(THIRD));
+    e.put(d, SECOND);
 }
 
 fn multiply_long(e: &mut Emitter<'_>, m: MultiplyLong) {

@@ -44,11 +44,10 @@ impl Target for Asm {
     fn is_emitted(mop: &Mop) -> bool {
         let constant = |v: &Value| matches!(v, Value::Imm(_));
         match mop {
-            // A carry that depends on the amount is rare.
-            Mop::Shift {
-                x, amount, carry, ..
-            } => !constant(x) && (constant(amount) || !carry),
+            Mop::Shift { x, .. } => !constant(x),
             Mop::Multiply { x, y, .. }
+            | Mop::AddBytes { x, y, .. }
+            | Mop::SelectBytes { x, y, .. }
             | Mop::MultiplyLong(MultiplyLong { x, y, .. })
             | Mop::Divide { x, y, .. } => !constant(x) && !constant(y),
             Mop::Extend { x, .. } | Mop::Extract { x, .. } => !constant(x),
@@ -92,8 +91,12 @@ impl Target for Asm {
                 carry,
             } => e.shift(kind, d, x, amount, carry),
             Mop::Shift {
-                kind, d, x, amount, ..
-            } => e.shift_by(kind, d, x, amount),
+                kind,
+                d,
+                x,
+                amount,
+                carry,
+            } => e.shift_by(kind, d, x, amount, carry),
             Mop::SetCarry { to } => e.asm.store_imm8(frame::C, to.into()),
             Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => exclusive::emit(e, mop, slow),
             Mop::Bank(mop) => bank::emit(e, mop, slow),
@@ -102,7 +105,8 @@ impl Target for Asm {
             | Mop::Load { .. }
             | Mop::Store { .. }
             | Mop::LoadList { .. }
-            | Mop::StoreList { .. } => access::emit(e, mop, slow),
+            | Mop::StoreList { .. }
+            | Mop::StorePair { .. } => access::emit(e, mop, slow),
             _ => bits::emit(e, mop),
         }
     }

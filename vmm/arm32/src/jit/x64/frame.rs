@@ -55,6 +55,8 @@ places!(at);
 pub const CPACR: Mem = at(offset_of!(Cpu, s.cp15.cpacr));
 /// FPEXC.
 pub const FPEXC: Mem = at(offset_of!(Cpu, s.fpexc));
+/// GE, a byte.
+pub const GE: Mem = at(offset_of!(Cpu, s.psr.ge));
 /// The FPSCR.
 pub const FPSCR: Mem = at(offset_of!(Cpu, s.fp.fpscr));
 

@@ -248,6 +248,11 @@ impl Asm {
         self.xmm(Some(0x66), &[0x0f, 0x7e], width, (s as u8, Rm::Reg(d)));
     }
 
+    /// PMOVMSKB `d`, `s`: the highest bit of each byte.
+    pub fn high_bits(&mut self, d: Gpr, s: Xmm) {
+        self.xmm(Some(0x66), &[0x0f, 0xd7], Width::Long, (d as u8, s.rm()));
+    }
+
     /// `op` `d`, `s`.
     pub fn packed(&mut self, op: Packed, d: Xmm, s: Xmm) {
         let [opcode, map] = (op as u16).to_le_bytes();

@@ -36,6 +36,12 @@ fn moves_of_vectors() {
             }
         }
         for r in Gpr::ALL {
+            check.add(
+                format!("pmovmskb {}, {name_x}", name(r, Width::Long)),
+                |a| {
+                    a.high_bits(r, x);
+                },
+            );
             for (width, mnemonic) in [(Width::Long, "movd"), (Width::Quad, "movq")] {
                 let r_name = name(r, width);
                 check.add(format!("{mnemonic} {name_x}, {r_name}"), |a| {
