@@ -33,7 +33,7 @@ const MANNERS: [Manner; 3] = [
     },
     Manner {
         name: " tb-size",
-        accelerator: "tcg,tb-size=64",
+        accelerator: "tcg,tb-size=512",
         options: &[],
     },
     Manner {
