@@ -97,6 +97,28 @@ impl Format {
         slow.push(a.jump_if(Cc::Ae));
     }
 
+    /// Leaves them to the handler as [`safe`](Self::safe) does, but for products with a zero: these
+    /// are exact.
+    fn safe_product(self, a: &mut Asm, x: Xmm, factors: (u8, u8), slow: &mut Vec<Fixup>) {
+        self.exponent(a, x);
+        a.alu_imm(Width::Long, Alu::Sub, Rm::Reg(WORK), 2);
+        let beyond = self.largest_exponent() - 2;
+        a.alu_imm(Width::Long, Alu::Cmp, Rm::Reg(WORK), beyond);
+        let safe = a.jump_if(Cc::B);
+        // Without their signs. What became zero by rounding has no factor that is.
+        a.get_vector(self.width(), WORK, x);
+        a.shift(self.width(), ShiftOp::Shl, WORK, 1);
+        slow.push(a.jump_if(Cc::Ne));
+        a.load(self.width(), WORK, Rm::Mem(self.place(factors.0)));
+        a.shift(self.width(), ShiftOp::Shl, WORK, 1);
+        let zero = a.jump_if(Cc::E);
+        a.load(self.width(), WORK, Rm::Mem(self.place(factors.1)));
+        a.shift(self.width(), ShiftOp::Shl, WORK, 1);
+        slow.push(a.jump_if(Cc::Ne));
+        a.bind_here(zero);
+        a.bind_here(safe);
+    }
+
     /// Changes the sign of `x`; XMM3 changes.
     fn negate(self, a: &mut Asm, x: Xmm) {
         a.packed(Packed::Equal32, X3, X3);
@@ -222,7 +244,11 @@ fn arithmetic(
         format.finite(a, X0, slow);
         return Some(X0);
     }
-    format.safe(a, X0, slow);
+    if op == VfpOp::Vdiv {
+        format.safe(a, X0, slow);
+        return Some(X0);
+    }
+    format.safe_product(a, X0, (vn, vm), slow);
     // Numbers that are no NaNs: to subtract is to add what is negated, zeros included.
     let (kind, to, from) = match op {
         VfpOp::Vnmul => {
