@@ -39,6 +39,9 @@ pub struct Args {
     /// Size of RAM
     #[arg(long, default_value = "256M")]
     memory: ByteSize,
+    /// Size of QEMU's code cache in MiB, where it is not the default
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2047))]
+    tb_size: u32,
     /// Measure the interpreter, too
     #[arg(long)]
     interpreter: bool,
@@ -84,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let image = cache.obtain(&args.image, &mut Terminal::new())?;
     // Before the first run: QEMU may have to be installed.
-    let peers = qemu::peers(&cache)?;
+    let peers = qemu::peers(&cache, args.tb_size)?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let side = |console: &str, name: &str| guest::Args {
         kernel: image.kernel.clone(),

@@ -12,33 +12,35 @@ use vmm::ByteSize;
 use crate::guest;
 
 const PROGRAM: &str = "qemu-system-arm";
+/// `-accel`, as it is by default without KVM.
+const TCG: &str = "tcg";
 
 /// How a QEMU runs.
 struct Manner {
     /// What a table calls it.
     name: &'static str,
-    /// `-accel`.
-    accelerator: &'static str,
+    /// Whether its code cache gets another size.
+    resized: bool,
     /// Further options.
     options: &'static [&'static str],
 }
 
-/// In the manners of a host's time and of instructions: the latter as the machine here counts it,
-/// with a nanosecond for each, and without sleeping where the guest waits.
+/// As it runs by default, with another code cache, and counting instructions: as the machine here
+/// does it, with a nanosecond for each, and without sleeping where the guest waits.
 const MANNERS: [Manner; 3] = [
     Manner {
         name: "",
-        accelerator: "tcg",
+        resized: false,
         options: &[],
     },
     Manner {
         name: " tb-size",
-        accelerator: "tcg,tb-size=512",
+        resized: true,
         options: &[],
     },
     Manner {
         name: " icount",
-        accelerator: "tcg",
+        resized: false,
         options: &["-icount", "shift=0,sleep=off"],
     },
 ];
@@ -50,15 +52,19 @@ pub struct Peer {
     /// What it says of its version.
     pub version: String,
     program: PathBuf,
-    manner: &'static Manner,
+    /// `-accel`.
+    accelerator: String,
+    /// Further options.
+    options: &'static [&'static str],
 }
 
-/// Returns all that there are to compare with, that of the host in its default manner first. Why
-/// the newest is not among them, if it is not, is printed.
+/// Returns all that there are to compare with, that of the host in its default manner first, and
+/// one of each with a code cache of `tb_size` MiB. Why the newest is not among them, if it is not,
+/// is printed.
 ///
 /// # Errors
 /// The host has no QEMU and none can be installed.
-pub fn peers(cache: &Cache) -> anyhow::Result<Vec<Peer>> {
+pub fn peers(cache: &Cache, tb_size: u32) -> anyhow::Result<Vec<Peer>> {
     let mut found = vec![("QEMU", PathBuf::from(PROGRAM), version()?)];
     match newest(cache) {
         // The host's may be as new.
@@ -72,7 +78,12 @@ pub fn peers(cache: &Cache) -> anyhow::Result<Vec<Peer>> {
             name: format!("{which}{}", manner.name),
             version: version.clone(),
             program: program.clone(),
-            manner,
+            accelerator: if manner.resized {
+                format!("tcg,tb-size={tb_size}")
+            } else {
+                TCG.to_owned()
+            },
+            options: manner.options,
         }));
     }
     Ok(peers)
@@ -112,10 +123,10 @@ fn ask(program: &Path) -> Option<String> {
 /// Returns the command of the host's QEMU for a machine like ours, which is still to get a console
 /// and a kernel.
 pub fn machine(cores: u8, memory: ByteSize) -> Command {
-    machine_by(Path::new(PROGRAM), &MANNERS[0], cores, memory)
+    machine_by(Path::new(PROGRAM), TCG, cores, memory)
 }
 
-fn machine_by(program: &Path, manner: &Manner, cores: u8, memory: ByteSize) -> Command {
+fn machine_by(program: &Path, accelerator: &str, cores: u8, memory: ByteSize) -> Command {
     let mut command = Command::new(program);
     command.args([
         "-machine",
@@ -124,9 +135,8 @@ fn machine_by(program: &Path, manner: &Manner, cores: u8, memory: ByteSize) -> C
         "-cpu",
         "cortex-a15",
         "-accel",
-        manner.accelerator,
+        accelerator,
     ]);
-    command.args(manner.options);
     command.args(["-smp", &cores.to_string()]);
     command.args([
         "-m",
@@ -147,7 +157,8 @@ fn machine_by(program: &Path, manner: &Manner, cores: u8, memory: ByteSize) -> C
 /// # Errors
 /// QEMU cannot be started, or the guest does not power itself off.
 pub fn measure(peer: &Peer, args: &guest::Args) -> anyhow::Result<Duration> {
-    let mut command = machine_by(&peer.program, peer.manner, 1, args.memory);
+    let mut command = machine_by(&peer.program, &peer.accelerator, 1, args.memory);
+    command.args(peer.options);
     command
         .arg("-serial")
         .arg(format!("file:{}", args.console.display()));
