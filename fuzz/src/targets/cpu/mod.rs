@@ -9,7 +9,7 @@
 //!
 //! Machines are kept from input to input, as they take long to make, and begin each from the same
 //! saved state. Some inputs, chosen by their bytes, also run on machines that have run nothing
-//! before; so do all with a difference. What an input before left behind would be a difference, too.
+//! before; so do all with a difference. What an input before left behind would be one, too.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -95,8 +95,8 @@ impl Rigs {
         }
     }
 
-    /// Runs `case` by interpreter and translator, as much of it as `draw` says; returns the machines
-    /// as they were left, and the outcomes.
+    /// Runs `case` by interpreter and translator, as much of it as `draw` says; returns the
+    /// machines as they were left, and the outcomes.
     fn both(&mut self, case: &Case, draw: Draw) -> [(&Rig, EndState); 2] {
         case.setting.memory(&mut self.image);
         let instructions = case.program.place(&mut self.image, case.setting.thumb());
@@ -157,8 +157,8 @@ fn second_run(mut run: Run<'_>, case: &Case) -> EndState {
     }
 }
 
-/// What is drawn for an input. It depends on nothing but its bytes, so that a finding is repeated by
-/// its input.
+/// What is drawn for an input. It depends on nothing but its bytes, so that a finding is repeated
+/// by its input.
 #[derive(Clone, Copy)]
 struct Draw(u32);
 

@@ -1,8 +1,8 @@
 //! What a program finds: page tables, modes, registers.
 //!
-//! Physical memory is [`PAGES`] pages of RAM: tables, code and data. Page tables, where they are on,
-//! repeat them all over the address space, so that nearly any address is mapped; code is read-only
-//! and data is not executable.
+//! Physical memory is [`PAGES`] pages of RAM: tables, code and data. Page tables, where they are
+//! on, repeat them all over the address space, so that nearly any address is mapped; code is
+//! read-only and data is not executable.
 
 #![expect(
     clippy::cast_possible_truncation,
