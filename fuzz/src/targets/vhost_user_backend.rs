@@ -163,6 +163,12 @@ impl FrontEnd {
         let deadline = Some(Instant::now() + HANG);
         let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         let message = message.with_reply_wanted();
+        if self.model.is_none() {
+            // It may be taken for the rest of a message that was broken off, which has no answer.
+            let _ = self.connection.send(&message, &fds, deadline);
+            while let Ok(Some(_)) = self.connection.try_receive() {}
+            return None;
+        }
         let sent = self.connection.send(&message, &fds, deadline);
         let answer = sent.and_then(|()| self.connection.receive(deadline));
         let timed_out = matches!(answer, Err(viommu_vhost_user::wire::WireError::TimedOut));

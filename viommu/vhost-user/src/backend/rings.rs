@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use vhost::vhost_user::message::VhostUserVringAddr;
@@ -14,7 +14,7 @@ use virtio_queue::QueueT;
 use vmm_sys_util::epoll::EventSet;
 
 use super::VhostUserBackend;
-use super::workers::{Served, VringEpollHandler, Worker};
+use super::workers::{NO_KICK, Served, VringEpollHandler, Worker};
 
 /// A queue.
 struct Ring<V> {
@@ -57,6 +57,7 @@ impl<T: VhostUserBackend + 'static> Rings<T> {
                 served: Served {
                     vring,
                     is_fresh: Arc::new(AtomicBool::new(true)),
+                    waited: Arc::new(AtomicI32::new(NO_KICK)),
                 },
                 worker,
                 kick: None,
@@ -201,8 +202,16 @@ impl<T: VhostUserBackend + 'static> Rings<T> {
             return Ok(());
         };
         if runs && !ring.is_waited_for {
-            wait_for(&handler, kick, number)?;
+            // Before it is waited for: the thread may find at once that it is of no use.
+            ring.served
+                .waited
+                .store(kick.as_raw_fd(), Ordering::Release);
             ring.is_waited_for = true;
+            if let Err(refused) = wait_for(&handler, kick, number) {
+                ring.served.waited.store(NO_KICK, Ordering::Release);
+                ring.is_waited_for = false;
+                return Err(refused);
+            }
         }
         Ok(())
     }
@@ -213,12 +222,9 @@ impl<T: VhostUserBackend + 'static> Rings<T> {
             .thread(index)
             .map(|(worker, _)| Arc::clone(&worker.handler));
         let ring = self.ring(index)?;
-        if std::mem::take(&mut ring.is_waited_for)
-            && let (Some(handler), Some(kick)) = (handler, &ring.kick)
-        {
-            let (fd, none) = (kick.as_raw_fd(), EventSet::empty());
-            // It is waited for.
-            let _ = handler.unregister_listener(fd, none, 0);
+        ring.is_waited_for = false;
+        if let Some(handler) = handler {
+            handler.forget(&ring.served.waited);
         }
         if let Some((worker, _)) = self.thread(index) {
             worker.wait_idle();

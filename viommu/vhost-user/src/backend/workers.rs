@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -66,6 +66,15 @@ impl VringEpollHandler {
         self.epoll.ctl(ControlOperation::Delete, fd, event)
     }
 
+    /// Has a queue's kick not waited for any more.
+    pub(super) fn forget(&self, waited: &AtomicI32) {
+        let fd = waited.swap(NO_KICK, Ordering::AcqRel);
+        if fd != NO_KICK {
+            // It is waited for, and open: it is closed only after this.
+            let _ = self.unregister_listener(fd, EventSet::empty(), 0);
+        }
+    }
+
     pub(super) fn add(&self, fd: RawFd, events: EventSet, data: u64) -> io::Result<()> {
         let event = EpollEvent::new(events, data);
         self.epoll.ctl(ControlOperation::Add, fd, event)
@@ -79,7 +88,12 @@ pub(super) struct Served<V> {
     /// It was started, and its place in the used ring is not known yet: it is in the guest's
     /// memory, which may have to be asked for.
     pub is_fresh: Arc<AtomicBool>,
+    /// The descriptor by which its kick is waited for, or [`NO_KICK`].
+    pub waited: Arc<AtomicI32>,
 }
+
+/// In the place of a descriptor: the kick is not waited for.
+pub(super) const NO_KICK: RawFd = -1;
 
 impl<V: VringT<DmaSpace>> Served<V> {
     /// Finds out where the used ring goes on; returns whether that is known.
@@ -102,14 +116,39 @@ impl<V: VringT<DmaSpace>> Served<V> {
 /// A thread that serves queues.
 pub(super) struct Worker {
     pub handler: Arc<VringEpollHandler>,
-    /// Held while an event is handled.
-    work: Arc<Mutex<()>>,
+    work: Arc<Work>,
     thread: Option<JoinHandle<()>>,
 }
 
-fn lock(work: &Mutex<()>) -> MutexGuard<'_, ()> {
-    // A device that panicked has ended its thread.
-    work.lock().unwrap_or_else(PoisonError::into_inner)
+/// The work of a thread.
+#[derive(Default)]
+struct Work {
+    /// Held while an event is handled.
+    event: Mutex<()>,
+    /// How many wait until it is not. They go first: a thread with events without an end would
+    /// have the lock again before they wake up.
+    waiting: AtomicUsize,
+}
+
+impl Work {
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        // A device that panicked has ended its thread.
+        self.event.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to handle an event.
+    fn begin(&self) -> MutexGuard<'_, ()> {
+        while self.waiting.load(Ordering::Acquire) > 0 {
+            thread::yield_now();
+        }
+        self.lock()
+    }
+
+    fn wait_idle(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        drop(self.lock());
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Worker {
@@ -120,7 +159,7 @@ impl Worker {
         served: Vec<Served<T::Vring>>,
     ) -> io::Result<Self> {
         let handler = Arc::new(VringEpollHandler::new(backend.num_queues())?);
-        let work = Arc::new(Mutex::new(()));
+        let work = Arc::<Work>::default();
         let serving = Serving {
             backend: Arc::clone(backend),
             handler: Arc::clone(&handler),
@@ -140,7 +179,7 @@ impl Worker {
 
     /// Waits until the event that is being handled, if there is one, is.
     pub fn wait_idle(&self) {
-        drop(lock(&self.work));
+        self.work.wait_idle();
     }
 }
 
@@ -163,7 +202,7 @@ struct Serving<T: VhostUserBackend> {
     handler: Arc<VringEpollHandler>,
     vrings: Vec<T::Vring>,
     served: Vec<Served<T::Vring>>,
-    work: Arc<Mutex<()>>,
+    work: Arc<Work>,
     number: usize,
 }
 
@@ -189,11 +228,11 @@ impl<T: VhostUserBackend> Serving<T> {
     }
 
     fn handle(&self, data: u64, events: EventSet) {
-        let work = lock(&self.work);
+        let work = self.work.begin();
         let queue = usize::try_from(data)
             .ok()
             .and_then(|data| self.served.get(data));
-        if queue.is_some_and(|queue| !Self::take_kick(queue)) {
+        if queue.is_some_and(|queue| !self.take_kick(queue)) {
             return;
         }
         let Ok(event) = u16::try_from(data) else {
@@ -210,7 +249,7 @@ impl<T: VhostUserBackend> Serving<T> {
     }
 
     /// Takes a queue's kick; returns whether there is work.
-    fn take_kick(queue: &Served<T::Vring>) -> bool {
+    fn take_kick(&self, queue: &Served<T::Vring>) -> bool {
         {
             // Looked at first: the kick of a queue that is not enabled stays where it is.
             let state = queue.vring.get_ref();
@@ -224,6 +263,8 @@ impl<T: VhostUserBackend> Serving<T> {
             Err(error) => {
                 tracing::warn!("a queue's kick cannot be read: {error}");
                 queue.vring.set_queue_ready(false);
+                // It would be there again at once, and for ever.
+                self.handler.forget(&queue.waited);
                 false
             }
         }

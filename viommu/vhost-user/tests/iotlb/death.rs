@@ -174,3 +174,23 @@ fn a_front_end_that_breaks_the_protocol_is_left() {
         assert!(expected, "{words:?}: {ended:?}");
     }
 }
+
+/// A kick that is always there, and cannot be read, neither keeps the device busy nor its front end
+/// waiting.
+#[test]
+fn a_kick_that_is_none_is_given_up() {
+    use std::os::fd::AsFd;
+    let machine = Machine::new(TRANSLATED, Translations::Told);
+    let frontend = &machine.frontend;
+    for _ in 0..20 {
+        let (kick, peer) = UnixStream::pair().unwrap();
+        drop(peer);
+        frontend.set_queue(0, 16, (0, 0, 0), 0).unwrap();
+        let given = frontend.set_queue_events(0, kick.as_fd(), kick.as_fd());
+        given.unwrap();
+        frontend.enable_queue(0, true).unwrap();
+        frontend.enable_queue(0, false).unwrap();
+        frontend.enable_queue(0, true).unwrap();
+        frontend.stop_queue(0).unwrap();
+    }
+}
