@@ -2,6 +2,11 @@
 //! descriptors of all kinds. As long as it keeps to the protocol, what the device reaches is
 //! compared with an array of pages.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of pages are small"
+)]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -363,6 +368,12 @@ impl FrontEnd {
                 self.unknown_if(*size == 0 || more % 2 != 0);
                 self.ask(message, &[]);
             }
+            _ => self.event_or_any(step),
+        }
+    }
+
+    fn event_or_any(&mut self, step: &Step) {
+        match step {
             Step::Channel(bytes) => {
                 let Ok((mut ours, theirs)) = UnixStream::pair() else {
                     return;

@@ -1,6 +1,11 @@
-//! A hostile back end of a vhost-user device, and a VMM in front of it: the VMM comes to no harm and
-//! to an end, and as long as the back end keeps to the protocol, what it was told is what the
+//! A hostile back end of a vhost-user device, and a VMM in front of it: the VMM comes to no harm
+//! and to an end, and as long as the back end keeps to the protocol, what it was told is what the
 //! device's endpoint meets.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers of pages are small"
+)]
 
 use std::fs::File;
 use std::io::Write;
@@ -190,7 +195,7 @@ impl Vmm {
 
     fn share(&mut self) {
         self.back_end.answer(5, 0);
-        let shared = self.frontend.set_memory(&[self.region.clone()]);
+        let shared = self.frontend.set_memory(std::slice::from_ref(&self.region));
         assert!(shared.is_ok() || !self.back_end.honest);
         self.back_end.listen();
     }

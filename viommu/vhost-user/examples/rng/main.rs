@@ -1,8 +1,9 @@
 //! An entropy device in a process of its own, behind a virtual IOMMU.
 //!
-//! `cargo run -p viommu-vhost-user --example rng -- SOCKET` serves front ends on a socket, one after
-//! the other. Without an argument it serves a front end of its own, which shows what the device
-//! reaches; with `drive SOCKET` it is only that front end, for an entropy device of any make.
+//! `cargo run -p viommu-vhost-user --example rng -- SOCKET` serves front ends on a socket, one
+//! after the other. Without an argument it serves a front end of its own, which shows what the
+//! device reaches; with `drive SOCKET` it is only that front end, for an entropy device of any
+//! make.
 
 mod device;
 

@@ -85,8 +85,8 @@ pub trait VhostUserBackend: Send + Sync {
         Ok(())
     }
 
-    /// Handles an event of thread `thread_id`: of the queue with this position among `vrings`, which
-    /// are the thread's, or one that was registered by the device.
+    /// Handles an event of thread `thread_id`: of the queue with this position among `vrings`,
+    /// which are the thread's, or one that was registered by the device.
     ///
     /// # Errors
     /// They are logged, and end nothing.
@@ -175,8 +175,8 @@ pub trait VhostUserBackendMut: Send + Sync {
         Ok(())
     }
 
-    /// Handles an event of thread `thread_id`: of the queue with this position among `vrings`, which
-    /// are the thread's, or one that was registered by the device.
+    /// Handles an event of thread `thread_id`: of the queue with this position among `vrings`,
+    /// which are the thread's, or one that was registered by the device.
     ///
     /// # Errors
     /// They are logged, and end nothing.

@@ -70,7 +70,8 @@ pub enum Translations {
     /// with a multiple of 4 KiB and what is wanted there, from the thread that serves the
     /// [`BackendChannel`]; it reports a fault to the guest, if it wants. Such models do not poll a
     /// listener ([`TranslationUnit::add_listener`](viommu::TranslationUnit::add_listener)), so it
-    /// waits, with the timeout as its bound.
+    /// waits, with the timeout as its bound. A function that needs what the model has locked while
+    /// it invalidates answers after that, so that an access that misses at the time may fail.
     Asked(Box<dyn Fn(u64, Permissions) -> Option<Translation> + Send + Sync>),
 }
 
