@@ -26,7 +26,8 @@ pub struct Current {
 
 impl Current {
     /// Creates a device without a connection. `unsent` is called, under any lock, when there is
-    /// more to be sent than a socket takes: [`Frontend::receive`] sends the rest when it takes more.
+    /// more to be sent than a socket takes: [`Frontend::receive`] sends the rest when it takes
+    /// more.
     pub fn new(unsent: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             link: Arc::default(),
