@@ -4,7 +4,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use vmm::machine::board::Board;
-use vmm::{ByteSize, Config, DiskConfig, IommuConfig, PortConfig};
+use vmm::{ByteSize, Config, DiskConfig, IommuConfig, PortConfig, VhostUserConfig};
 use vmm_files::toml_file;
 
 use super::text::Input;
@@ -14,6 +14,7 @@ const GOOD: &[&str] = &[
     include_str!("machine/plain.toml"),
     include_str!("machine/full.toml"),
     include_str!("machine/virtio.toml"),
+    include_str!("machine/host.toml"),
 ];
 const WORDS: &[&str] = &[
     "true",
@@ -45,6 +46,9 @@ const WORDS: &[&str] = &[
     "ro",
     "overlay",
     "\\u0000",
+    "blk",
+    "net",
+    "console",
     "pages",
     "1K",
     "16E",
@@ -62,6 +66,7 @@ const LINES: &[&str] = &[
     "[[iommus]]\nmodel = \"virtio\"",
     "accel = \"kvm\"",
     "time = \"host\"",
+    "vhost-user = \"a.sock,type=rng\"",
 ];
 
 /// An input.
@@ -96,6 +101,10 @@ const PIECES: &[&str] = &[
     "ro",
     "overlay",
     "queues",
+    "queue-size",
+    "type",
+    "blk",
+    "iommu",
     "id",
     ".img",
     "/",
@@ -113,14 +122,18 @@ const PIECES: &[&str] = &[
 fn word(which: u8, text: &str) {
     // Each is a sentence.
     let sentence = |error: String| assert!(!error.is_empty() && !error.contains('\n'), "{error:?}");
-    match which % 4 {
+    match which % 5 {
         0 => drop(
             text.parse::<ByteSize>()
                 .map_err(|e| sentence(e.to_string())),
         ),
         1 => drop(text.parse::<DiskConfig>().map_err(|e| drop(e.to_string()))),
         2 => drop(text.parse::<IommuConfig>().map_err(|e| drop(e.to_string()))),
-        _ => drop(text.parse::<PortConfig>().map_err(|e| drop(e.to_string()))),
+        3 => drop(text.parse::<PortConfig>().map_err(|e| drop(e.to_string()))),
+        _ => drop(
+            text.parse::<VhostUserConfig>()
+                .map_err(|e| sentence(e.to_string())),
+        ),
     }
 }
 
