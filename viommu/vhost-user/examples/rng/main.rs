@@ -6,6 +6,7 @@
 //! make.
 
 mod device;
+mod iommu;
 
 use std::error::Error;
 use std::fs::File;
@@ -17,12 +18,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, SealFlags};
-use viommu::{Attachment, DmaListener, Mapping};
+use viommu::Mapping;
 use viommu_vhost_user::backend::{DaemonConfig, VhostUserDaemon};
-use viommu_vhost_user::frontend::{DEFAULT_TIMEOUT, Frontend, MemoryRegion, Translations};
+use viommu_vhost_user::frontend::{Frontend, MemoryRegion, Patience, Ring};
 use virtio_queue::desc::{RawDescriptor, split::Descriptor};
 use virtio_queue::mock::MockSplitQueue;
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap, Permissions};
+
+use iommu::Iommu;
 
 /// Where the guest's memory is, and where the device sees it.
 const RAM: u64 = 0x4000_0000;
@@ -31,6 +34,8 @@ const IOVA: u64 = 0x10_0000;
 /// The page of the buffer, among the guest's pages.
 const BUFFER: u64 = 0x8000;
 const PAGE: u64 = 0x1000;
+/// How long a back end has for a reply.
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a device has for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// `VIRTIO_F_VERSION_1` and `VIRTIO_F_ACCESS_PLATFORM`.
@@ -64,49 +69,51 @@ fn show(stream: UnixStream) -> Result<(), Box<dyn Error>> {
         SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
     )?;
     let file = Arc::new(File::from(memfd));
+    let at = |address| -> Result<GuestMemoryMmap<()>, Box<dyn Error>> {
+        let offset = FileOffset::from_arc(Arc::clone(&file), 0);
+        let part = (GuestAddress(address), usize::try_from(SIZE)?, Some(offset));
+        Ok(GuestMemoryMmap::from_ranges_with_files([part])?)
+    };
     // The guest, which uses the device's addresses here.
-    let part = (
-        GuestAddress(IOVA),
-        usize::try_from(SIZE)?,
-        Some(FileOffset::from_arc(Arc::clone(&file), 0)),
-    );
-    let guest = GuestMemoryMmap::<()>::from_ranges_with_files([part])?;
+    let guest = at(IOVA)?;
+    let mut iommu = Iommu::new(at(RAM)?);
+    let space = iommu.space();
 
-    let frontend = Frontend::new(stream, DEFAULT_TIMEOUT, Translations::Told);
+    let frontend = Frontend::new(stream, Patience::new(TIMEOUT))?;
     let offer = frontend.begin()?;
-    let mut misses = frontend.open_backend_channel()?;
-    frontend.set_features(offer.features & FEATURES)?;
-    frontend.set_memory(&[MemoryRegion {
-        guest_address: RAM,
+    let mut misses = frontend.open_channel()?;
+    let region = MemoryRegion {
+        address: RAM,
         size: SIZE,
-        file,
         offset: 0,
-    }])?;
+    };
+    frontend.set_up(&offer, offer.features & FEATURES, &[(region, &file)])?;
+    iommu.backend.set(Some(&frontend));
 
-    // The IOMMU, whose driver maps the queue and the buffer.
-    let mut listener = frontend.listener();
-    listener.attach(Attachment::Domain(viommu::DomainId(0)))?;
+    // The driver of the IOMMU maps the queue and the buffer.
     for (offset, permissions) in [(0, Permissions::ReadWrite), (BUFFER, Permissions::Write)] {
         let first = IOVA + offset;
-        listener.map(&Mapping {
+        iommu.map(Mapping {
             first,
             last: first + PAGE - 1,
             address: RAM + offset,
             permissions,
-        })?;
+        });
     }
 
     let queue = MockSplitQueue::create(&guest, GuestAddress(IOVA), 16);
     let kick = eventfd(0, EventfdFlags::CLOEXEC)?;
     let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let places = (
-        queue.desc_table_addr().0,
-        queue.avail_addr().0,
-        queue.used_addr().0,
-    );
-    frontend.set_queue(0, 16, places, 0)?;
-    frontend.set_queue_events(0, kick.as_fd(), call.as_fd())?;
-    frontend.enable_queue(0, true)?;
+    let ring = Ring {
+        size: 16,
+        base: 0,
+        descriptors: queue.desc_table_addr().0,
+        available: queue.avail_addr().0,
+        used: queue.used_addr().0,
+        kick: kick.as_fd(),
+        call: call.as_fd(),
+    };
+    frontend.start_ring(&offer, 0, &ring)?;
     for (round, name) in ["mapped", "unmapped"].into_iter().enumerate() {
         let written = 2; // VIRTQ_DESC_F_WRITE
         let buffer = RawDescriptor::from(Descriptor::new(IOVA + BUFFER, 16, written, 0));
@@ -116,7 +123,7 @@ fn show(stream: UnixStream) -> Result<(), Box<dyn Error>> {
         let end = Instant::now() + PATIENCE;
         while rustix::io::read(&call, &mut [0u8; 8]).is_err() && Instant::now() < end {
             // A VMM polls both.
-            misses.serve()?;
+            misses.serve(Some(&space))?;
         }
         let answers = usize::from(queue.used().idx().load());
         let bytes: [u8; 16] = guest.read_obj(GuestAddress(IOVA + BUFFER))?;
@@ -129,10 +136,9 @@ fn show(stream: UnixStream) -> Result<(), Box<dyn Error>> {
             false => println!("{name}: no answer, {found}"),
         }
         guest.write_obj([0u8; 16], GuestAddress(IOVA + BUFFER))?;
-        listener.unmap(IOVA + BUFFER, IOVA + BUFFER + PAGE - 1);
-        listener.commit();
-        while !listener.is_settled() {}
+        iommu.unmap(IOVA + BUFFER, IOVA + BUFFER + PAGE - 1);
+        while !iommu.is_settled() {}
     }
-    frontend.shut_down();
+    frontend.end();
     Ok(())
 }

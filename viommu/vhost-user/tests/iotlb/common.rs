@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use vhost_user_backend::VringRwLock;
-use viommu::{Attachment, DmaListener, DmaSpace, DomainId, Mapping};
+use viommu::{DmaSpace, Mapping};
 use viommu_vhost_user::backend::{DaemonConfig, DaemonError, VhostUserBackend, VhostUserDaemon};
-use viommu_vhost_user::frontend::{Frontend, Listener, MemoryRegion, Translations};
+use viommu_vhost_user::frontend::{Frontend, MemoryRegion, Offer, Patience};
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, Permissions};
 use vmm_sys_util::epoll::EventSet;
 
@@ -24,6 +24,10 @@ pub const PLAIN: u64 = 1 << 32;
 pub const TRANSLATED: u64 = PLAIN | 1 << 33;
 /// Longer than anything takes; a test that waits so long has failed.
 pub const HANG: Duration = Duration::from_secs(60);
+
+#[path = "../../examples/rng/iommu.rs"]
+mod iommu;
+pub use iommu::Iommu;
 
 /// A device that gives its space to the test.
 struct Probe(Mutex<Sender<DmaSpace>>);
@@ -86,6 +90,7 @@ impl BackEnd {
 pub struct Guest {
     pub memory: GuestMemoryMmap<()>,
     pub region: MemoryRegion,
+    pub file: Arc<File>,
 }
 
 impl Guest {
@@ -100,12 +105,22 @@ impl Guest {
         Self {
             memory: GuestMemoryMmap::from_ranges_with_files([range]).unwrap(),
             region: MemoryRegion {
-                guest_address: RAM,
+                address: RAM,
                 size: SIZE,
-                file,
                 offset: 0,
             },
+            file,
         }
+    }
+
+    /// Agrees on what a back end offers, and tells it of memory and of mappings.
+    pub fn set_up(&self, frontend: &Frontend, iommu: &Iommu, features: u64) -> Offer {
+        let offer = frontend.begin().unwrap();
+        assert_eq!(offer.features & TRANSLATED, TRANSLATED);
+        let memory = [(self.region, &*self.file)];
+        frontend.set_up(&offer, features, &memory).unwrap();
+        iommu.backend.set(Some(frontend));
+        offer
     }
 }
 
@@ -113,75 +128,65 @@ impl Guest {
 pub struct Machine {
     pub guest: Guest,
     pub frontend: Frontend,
-    pub listener: Box<Listener>,
+    pub offer: Offer,
+    pub iommu: Iommu,
     pub space: DmaSpace,
     pub back_end: BackEnd,
     pub served: JoinHandle<Result<(), DaemonError>>,
 }
 
 impl Machine {
-    pub fn new(features: u64, translations: Translations) -> Self {
-        Self::with_timeouts(features, translations, HANG, HANG)
+    pub fn new(features: u64) -> Self {
+        Self::with_timeouts(features, HANG, HANG)
     }
 
-    pub fn with_timeouts(
-        features: u64,
-        translations: Translations,
-        miss: Duration,
-        answer: Duration,
-    ) -> Self {
+    pub fn with_timeouts(features: u64, miss: Duration, answer: Duration) -> Self {
         let (guest, back_end) = (Guest::new(), BackEnd::new(miss));
         let (stream, space, served) = back_end.connect();
-        let frontend = Frontend::new(stream, answer, translations);
-        let mut listener = frontend.listener();
-        listener.attach(Attachment::Domain(DomainId(0))).unwrap();
-        let machine = Self {
+        let frontend = Frontend::new(stream, Patience::new(answer)).unwrap();
+        let iommu = Iommu::new(guest.memory.clone());
+        Self {
+            offer: guest.set_up(&frontend, &iommu, features),
             guest,
             frontend,
-            listener,
+            iommu,
             space,
             back_end,
             served,
-        };
-        machine.set_up(features);
-        machine
-    }
-
-    /// Does what follows a connection.
-    pub fn set_up(&self, features: u64) {
-        let offer = self.frontend.begin().unwrap();
-        assert_eq!(offer.features & TRANSLATED, TRANSLATED);
-        self.frontend.set_features(features).unwrap();
-        let region = self.guest.region.clone();
-        self.frontend.set_memory(&[region]).unwrap();
+        }
     }
 
     /// Maps a page.
     pub fn map(&mut self, iova: u64, address: u64, permissions: Permissions) {
-        let mapping = page(iova, address, permissions);
-        self.listener.map(&mapping).unwrap();
+        self.iommu.map(page(iova, address, permissions));
         self.settle();
     }
 
     /// Unmaps a page, and returns when that is acknowledged.
     pub fn unmap(&mut self, iova: u64) {
-        self.listener.unmap(iova, iova + PAGE - 1);
+        self.iommu.unmap(iova, iova + PAGE - 1);
         self.settle();
     }
 
+    /// Waits until all that the back end was told is acknowledged.
     pub fn settle(&mut self) {
-        self.listener.commit();
-        wait_until(|| self.listener.is_settled());
+        settle(&mut self.iommu, &self.frontend);
     }
 
-    /// Answers misses until `done`.
-    pub fn serve_misses(&self, done: impl Fn() -> bool) {
-        let mut channel = self.frontend.open_backend_channel().unwrap();
+    /// Answers misses of a device that sees `space`, and takes in acknowledgements, until `done`.
+    pub fn serve_misses(&self, space: &DmaSpace, done: impl Fn() -> bool) {
+        let mut channel = self.frontend.open_channel().unwrap();
         wait_until(|| {
-            while channel.serve().unwrap().is_some() {}
+            while channel.serve(Some(space)).unwrap().is_some() {}
+            self.frontend.receive().unwrap();
             done()
         });
     }
+}
+
+/// Waits until all that a back end was told is acknowledged.
+pub fn settle(iommu: &mut Iommu, frontend: &Frontend) {
+    wait_until(|| iommu.is_settled() && frontend.replies_due() == 0);
 }
 
 pub fn page(iova: u64, address: u64, permissions: Permissions) -> Mapping {

@@ -7,55 +7,63 @@ use std::time::Duration;
 
 use vm_memory::{Bytes, GuestAddress, Permissions};
 
-use crate::common::{BackEnd, HANG, Machine, RAM, TRANSLATED, wait_until};
-use viommu::DmaListener;
+use crate::common::{BackEnd, Guest, HANG, Iommu, Machine, RAM, TRANSLATED, settle, wait_until};
 use viommu_vhost_user::backend::DaemonError;
-use viommu_vhost_user::frontend::{Frontend, FrontendError, Translations};
-use viommu_vhost_user::wire::{Connection, Message, WireError};
+use viommu_vhost_user::frontend::{Frontend, FrontendError, Offer, Patience, Ring};
+use viommu_vhost_user::wire::{Connection, Message};
 
 const IOVA: u64 = 0x10_0000;
 const SOON: Duration = Duration::from_millis(50);
 
 #[test]
 fn a_front_end_that_goes_takes_its_memory_along() {
-    let mut machine = Machine::new(TRANSLATED, Translations::Told);
+    let mut machine = Machine::new(TRANSLATED);
     machine.map(IOVA, RAM, Permissions::ReadWrite);
     assert!(machine.space.read_obj::<u8>(GuestAddress(IOVA)).is_ok());
-    machine.frontend.shut_down();
+    machine.frontend.end();
     let Machine { space, served, .. } = machine;
     assert!(served.join().unwrap().is_ok());
     assert!(space.read_obj::<u8>(GuestAddress(IOVA)).is_err());
     assert!(space.read_obj::<u8>(GuestAddress(RAM)).is_err());
 }
 
+/// Sets a back end up for translation.
+fn set_up(frontend: &Frontend, offer: &Offer, guest: &Guest) -> Result<(), FrontendError> {
+    frontend.set_up(offer, TRANSLATED, &[(guest.region, &guest.file)])
+}
+
 #[test]
 fn a_back_end_that_goes_settles_everything_and_can_come_back() {
-    let mut machine = Machine::new(TRANSLATED, Translations::Told);
+    let mut machine = Machine::new(TRANSLATED);
     machine.map(IOVA, RAM, Permissions::ReadWrite);
     assert!(machine.frontend.is_alive());
     // What the death of a process does.
-    machine.frontend.shut_down();
+    machine.frontend.end();
     assert!(!machine.frontend.is_alive());
-    assert!(matches!(
-        machine.frontend.set_features(TRANSLATED),
-        Err(FrontendError::Dead(_))
-    ));
+    let set_up = set_up(&machine.frontend, &machine.offer, &machine.guest);
+    assert!(matches!(set_up, Err(FrontendError::Ended)));
     // Meanwhile the guest goes on.
     machine.map(IOVA + 0x1000, RAM + 0x1000, Permissions::Read);
     machine.unmap(IOVA);
     let (stream, space, served) = machine.back_end.connect();
-    machine.frontend.reconnect(stream);
-    machine.set_up(TRANSLATED);
+    machine.frontend = Frontend::new(stream, Patience::new(HANG)).unwrap();
+    let Machine {
+        guest,
+        frontend,
+        iommu,
+        ..
+    } = &machine;
+    guest.set_up(frontend, iommu, TRANSLATED);
     machine.settle();
     assert!(space.read_obj::<u8>(GuestAddress(IOVA)).is_err());
     assert!(space.read_obj::<u8>(GuestAddress(IOVA + 0x1000)).is_ok());
-    machine.frontend.shut_down();
+    machine.frontend.end();
     assert!(served.join().unwrap().is_ok());
 }
 
 #[test]
 fn a_back_end_that_acknowledges_nothing_is_given_up() {
-    let mut machine = Machine::with_timeouts(TRANSLATED, Translations::Told, HANG, SOON);
+    let mut machine = Machine::with_timeouts(TRANSLATED, HANG, SOON);
     machine.map(IOVA, RAM, Permissions::ReadWrite);
     let space = machine.space.clone();
     // A device that never comes to an end.
@@ -69,12 +77,9 @@ fn a_back_end_that_acknowledges_nothing_is_given_up() {
 #[test]
 fn a_back_end_that_says_nothing_is_given_up() {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let frontend = Frontend::new(ours, SOON, Translations::Told);
+    let frontend = Frontend::new(ours, Patience::new(SOON)).unwrap();
     let begun = frontend.begin();
-    assert!(matches!(
-        begun,
-        Err(FrontendError::Dead(WireError::TimedOut))
-    ));
+    assert!(matches!(begun, Err(FrontendError::GaveUp)));
     assert!(!frontend.is_alive());
     drop(theirs);
 }
@@ -94,7 +99,7 @@ fn liar(answer: fn(&Message) -> Message) -> Frontend {
             }
         }
     });
-    Frontend::new(ours, HANG, Translations::Told)
+    Frontend::new(ours, Patience::new(HANG)).unwrap()
 }
 
 #[test]
@@ -107,13 +112,17 @@ fn a_back_end_that_lies_is_dead() {
     ];
     for lie in lies {
         let frontend = liar(lie);
-        assert!(matches!(frontend.begin(), Err(FrontendError::Dead(_))));
+        let begun = frontend.begin();
+        assert!(matches!(begun, Err(FrontendError::Wire(_))), "{begun:?}");
+        assert!(matches!(frontend.begin(), Err(FrontendError::Ended)));
     }
+    let guest = Guest::new();
+    let try_out = |frontend: &Frontend| set_up(frontend, &frontend.begin()?, &guest);
     // All features there are, and refusals of all else.
     let frontend = liar(|asked| Message::reply(asked.request).with(&u64::MAX));
-    assert!(matches!(frontend.begin(), Err(FrontendError::Refused(_))));
+    assert!(matches!(try_out(&frontend), Err(FrontendError::Refused(_))));
     let frontend = liar(|asked| Message::reply(asked.request).with(&0u64));
-    assert!(matches!(frontend.begin(), Err(FrontendError::Lacks(_))));
+    assert!(matches!(try_out(&frontend), Err(FrontendError::Lacks(_))));
 }
 
 #[test]
@@ -128,29 +137,24 @@ fn a_back_end_that_refuses_an_invalidation_is_dead() {
         };
         Message::reply(asked.request).with(&number)
     });
-    frontend.begin().unwrap();
-    frontend.set_features(TRANSLATED).unwrap();
-    let guest = crate::common::Guest::new();
-    let mut listener = frontend.listener();
-    listener
-        .attach(viommu::Attachment::Domain(viommu::DomainId(0)))
-        .unwrap();
-    frontend.set_memory(&[guest.region]).unwrap();
+    let guest = Guest::new();
+    let mut iommu = Iommu::new(guest.memory.clone());
+    guest.set_up(&frontend, &iommu, TRANSLATED);
     let mapping = crate::page(IOVA, RAM, Permissions::Read);
-    listener.map(&mapping).unwrap();
-    wait_until(|| listener.is_settled());
+    iommu.map(mapping);
+    settle(&mut iommu, &frontend);
     assert!(frontend.is_alive(), "what is not mapped does no harm");
-    listener.unmap(mapping.first, mapping.last);
-    wait_until(|| listener.is_settled());
+    iommu.unmap(mapping.first, mapping.last);
+    wait_until(|| iommu.is_settled());
     assert!(!frontend.is_alive());
 }
 
 #[test]
 fn memory_that_could_be_taken_away_is_not_shared() {
-    let machine = Machine::new(TRANSLATED, Translations::Told);
-    let mut region = machine.guest.region.clone();
-    region.file = std::sync::Arc::new(tempfile::tempfile().unwrap());
-    let shared = machine.frontend.set_memory(&[region]);
+    let machine = Machine::new(TRANSLATED);
+    let file = tempfile::tempfile().unwrap();
+    let memory = [(machine.guest.region, &file)];
+    let shared = machine.frontend.set_up(&machine.offer, TRANSLATED, &memory);
     assert!(matches!(shared, Err(FrontendError::Invalid(_))));
 }
 
@@ -180,17 +184,23 @@ fn a_front_end_that_breaks_the_protocol_is_left() {
 #[test]
 fn a_kick_that_is_none_is_given_up() {
     use std::os::fd::AsFd;
-    let machine = Machine::new(TRANSLATED, Translations::Told);
-    let frontend = &machine.frontend;
+    let machine = Machine::new(TRANSLATED);
+    let (frontend, offer) = (&machine.frontend, &machine.offer);
     for _ in 0..20 {
         let (kick, peer) = UnixStream::pair().unwrap();
         drop(peer);
-        frontend.set_queue(0, 16, (0, 0, 0), 0).unwrap();
-        let given = frontend.set_queue_events(0, kick.as_fd(), kick.as_fd());
-        given.unwrap();
-        frontend.enable_queue(0, true).unwrap();
-        frontend.enable_queue(0, false).unwrap();
-        frontend.enable_queue(0, true).unwrap();
-        frontend.stop_queue(0).unwrap();
+        let ring = Ring {
+            size: 16,
+            base: 0,
+            descriptors: 0,
+            available: 0,
+            used: 0,
+            kick: kick.as_fd(),
+            call: kick.as_fd(),
+        };
+        frontend.start_ring(offer, 0, &ring).unwrap();
+        frontend.enable_ring(offer, 0, false).unwrap();
+        frontend.enable_ring(offer, 0, true).unwrap();
+        frontend.stop_ring(offer, 0).unwrap();
     }
 }

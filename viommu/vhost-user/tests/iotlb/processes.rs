@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use vm_memory::{Bytes, GuestAddress, Permissions};
 
-use crate::common::{Guest, HANG, PAGE, RAM, wait_until};
+use crate::common::{Guest, HANG, Iommu, PAGE, RAM, settle, wait_until};
 use crate::driver::{BUFFER, Driver};
-use viommu::{Attachment, DmaListener, DomainId};
 use viommu_vhost_user::backend::{DaemonConfig, VhostUserDaemon};
-use viommu_vhost_user::frontend::{BackendEvent, Frontend, Translations};
+use viommu_vhost_user::frontend::{Frontend, Notice, Patience};
 
 #[path = "../../examples/rng/device.rs"]
 mod device;
@@ -65,14 +64,12 @@ fn a_device_in_another_process_serves_a_queue_and_may_be_killed() {
     let socket = directory.path().join("rng");
     let guest = Guest::new();
     let (process, stream) = start(&socket);
-    let frontend = Frontend::new(stream, HANG, Translations::Told);
-    let mut listener = frontend.listener();
-    listener.attach(Attachment::Domain(DomainId(0))).unwrap();
+    let frontend = Frontend::new(stream, Patience::new(HANG)).unwrap();
+    let mut iommu = Iommu::new(guest.memory.clone());
     for address in [RAM, BUFFER] {
-        let mapping = crate::page(address, address, Permissions::ReadWrite);
-        listener.map(&mapping).unwrap();
+        iommu.map(crate::page(address, address, Permissions::ReadWrite));
     }
-    let mut driver = Driver::new(&frontend, &guest, 0);
+    let mut driver = Driver::new(&frontend, &guest, &iommu, 0);
     let bytes = || guest.memory.read_obj::<[u8; 16]>(GuestAddress(BUFFER));
     guest
         .memory
@@ -81,9 +78,8 @@ fn a_device_in_another_process_serves_a_queue_and_may_be_killed() {
     assert_eq!(driver.request(BUFFER), (16, vec![]));
     assert_eq!(bytes().unwrap(), [BYTE; 16]);
 
-    listener.unmap(BUFFER, BUFFER + PAGE - 1);
-    listener.commit();
-    wait_until(|| listener.is_settled());
+    iommu.unmap(BUFFER, BUFFER + PAGE - 1);
+    settle(&mut iommu, &frontend);
     guest
         .memory
         .write_obj([0xffu8; 16], GuestAddress(BUFFER))
@@ -94,26 +90,24 @@ fn a_device_in_another_process_serves_a_queue_and_may_be_killed() {
         (length, events),
         (
             0,
-            vec![BackendEvent::Fault {
+            vec![Notice::Fault {
                 iova: BUFFER,
                 wanted
             }]
         )
     );
     assert_eq!(bytes().unwrap(), [0xff; 16]);
-    assert_eq!(driver.frontend.stop_queue(0).unwrap(), 2);
+    assert_eq!(driver.stop(), 2);
 
     drop(process);
     wait_until(|| !frontend.is_alive());
-    wait_until(|| driver.channel.serve().is_err());
-    listener
-        .map(&crate::page(BUFFER, BUFFER, Permissions::ReadWrite))
-        .unwrap();
-    wait_until(|| listener.is_settled());
+    wait_until(|| driver.channel.serve(Some(&iommu.space())).is_err());
+    iommu.map(crate::page(BUFFER, BUFFER, Permissions::ReadWrite));
+    wait_until(|| iommu.is_settled());
 
     let (_process, stream) = start(&socket);
-    frontend.reconnect(stream);
-    let mut driver = Driver::new(&frontend, &guest, 0);
+    let frontend = Frontend::new(stream, Patience::new(HANG)).unwrap();
+    let mut driver = Driver::new(&frontend, &guest, &iommu, 0);
     assert_eq!(driver.request(BUFFER), (16, vec![]));
     assert_eq!(bytes().unwrap(), [BYTE; 16]);
 }

@@ -15,10 +15,9 @@ use vmm_sys_util::event::{
     EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier,
 };
 
-use crate::common::{Guest, HANG, PAGE, PLAIN, RAM, wait_until};
+use crate::common::{Guest, HANG, Iommu, PAGE, PLAIN, RAM, TRANSLATED, settle};
 use crate::driver::{BUFFER, Driver};
-use viommu::{Attachment, DmaListener, DomainId};
-use viommu_vhost_user::frontend::{Frontend, Translations};
+use viommu_vhost_user::frontend::{Frontend, Patience};
 use viommu_vhost_user::relay::relay;
 
 const BYTE: u8 = 0x77;
@@ -108,12 +107,11 @@ fn an_unmodified_device_reaches_what_is_mapped_and_nothing_else() {
     let relayed = thread::spawn(move || relay(theirs, daemon, HANG));
 
     let guest = Guest::new();
-    let frontend = Frontend::new(ours, HANG, Translations::Told);
-    let mut listener = frontend.listener();
-    listener.attach(Attachment::Domain(DomainId(0))).unwrap();
+    let frontend = Frontend::new(ours, Patience::new(HANG)).unwrap();
+    let mut iommu = Iommu::new(guest.memory.clone());
     let page = |address| crate::page(address, address, Permissions::ReadWrite);
-    listener.map(&page(RAM)).unwrap();
-    let mut driver = Driver::new(&frontend, &guest, 0);
+    iommu.map(page(RAM));
+    let mut driver = Driver::new(&frontend, &guest, &iommu, 0);
     let reaches = |address: u64| {
         let memory = device.lock().unwrap().memory.clone().unwrap().memory();
         memory.check_range(GuestAddress(address), 1, Permissions::Read)
@@ -128,21 +126,20 @@ fn an_unmodified_device_reaches_what_is_mapped_and_nothing_else() {
         assert!(reaches(RAM) && !reaches(BUFFER));
         assert_eq!(driver.request(BUFFER).0, 0);
         assert_eq!(bytes(), [0; 16]);
-        listener.map(&page(BUFFER)).unwrap();
-        wait_until(|| listener.is_settled());
+        iommu.map(page(BUFFER));
+        settle(&mut iommu, &frontend);
         assert!(reaches(BUFFER) && !reaches(BUFFER + PAGE));
         assert_eq!(driver.request(BUFFER).0, 16);
         assert_eq!(bytes(), [BYTE; 16]);
-        listener.unmap(BUFFER, BUFFER + PAGE - 1);
-        listener.commit();
-        wait_until(|| listener.is_settled());
+        iommu.unmap(BUFFER, BUFFER + PAGE - 1);
+        settle(&mut iommu, &frontend);
         guest
             .memory
             .write_obj([0u8; 16], GuestAddress(BUFFER))
             .unwrap();
     }
-    assert_eq!(driver.frontend.stop_queue(0).unwrap(), 6);
-    frontend.shut_down();
+    assert_eq!(driver.stop(), 6);
+    frontend.end();
     assert!(relayed.join().unwrap().is_ok());
     // Whether a hang-up is an error is the daemon's.
     let _ = served.join().unwrap();
@@ -168,23 +165,18 @@ fn ranges_beyond_what_a_daemon_takes_are_refused() {
         most
     });
     let guest = Guest::new();
-    let frontend = Frontend::new(ours, HANG, Translations::Told);
-    frontend.begin().unwrap();
-    let mut listener = frontend.listener();
-    listener.attach(Attachment::Domain(DomainId(0))).unwrap();
-    frontend.set_features(crate::TRANSLATED).unwrap();
-    frontend.set_memory(&[guest.region]).unwrap();
+    let frontend = Frontend::new(ours, Patience::new(HANG)).unwrap();
+    let mut iommu = Iommu::new(guest.memory.clone());
+    guest.set_up(&frontend, &iommu, TRANSLATED);
     for number in 0..2 * viommu_vhost_user::relay::MAX_REGIONS as u64 {
         // Two by two they are one range.
         let iova = number / 2 * 4 * PAGE + number % 2 * PAGE;
-        let mapping = crate::page(iova, RAM + iova, Permissions::ReadWrite);
-        listener.map(&mapping).unwrap();
+        iommu.map(crate::page(iova, RAM + iova, Permissions::ReadWrite));
     }
-    let mapping = crate::page(1 << 40, RAM, Permissions::ReadWrite);
-    listener.map(&mapping).unwrap();
-    wait_until(|| listener.is_settled());
+    iommu.map(crate::page(1 << 40, RAM, Permissions::ReadWrite));
+    settle(&mut iommu, &frontend);
     assert!(frontend.is_alive());
-    frontend.shut_down();
+    frontend.end();
     assert!(relayed.join().unwrap().is_ok());
     assert_eq!(told.join().unwrap(), viommu_vhost_user::relay::MAX_REGIONS);
 }

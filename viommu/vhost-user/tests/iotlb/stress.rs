@@ -7,8 +7,7 @@ use std::thread;
 use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 use crate::common::{Machine, PAGE, RAM, TRANSLATED, wait_until};
-use viommu::{DmaListener, DmaSpace};
-use viommu_vhost_user::frontend::Translations;
+use viommu::DmaSpace;
 
 const IOVA: u64 = 0x10_0000;
 const ROUNDS: u64 = 100;
@@ -34,7 +33,7 @@ fn device(space: &DmaSpace, stop: &AtomicBool, written: &AtomicU64) {
 
 #[test]
 fn nothing_lands_after_an_unmapping_is_acknowledged() {
-    let machine = Machine::new(TRANSLATED, Translations::Told);
+    let mut machine = Machine::new(TRANSLATED);
     let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -42,17 +41,13 @@ fn nothing_lands_after_an_unmapping_is_acknowledged() {
             scope.spawn(move || device(&space, stop, written));
         }
         let _stop = Stop(&stop);
-        let (memory, mut listener) = (&machine.guest.memory, machine.frontend.listener());
+        let memory = machine.guest.memory.clone();
         for round in 0..ROUNDS {
             let frame = GuestAddress(RAM + round % 2 * PAGE);
-            let mapping = crate::page(IOVA, frame.0, Permissions::ReadWrite);
-            listener.map(&mapping).unwrap();
-            wait_until(|| listener.is_settled());
+            machine.map(IOVA, frame.0, Permissions::ReadWrite);
             let before = written.load(Ordering::Relaxed);
             wait_until(|| written.load(Ordering::Relaxed) > before);
-            listener.unmap(IOVA, IOVA + PAGE - 1);
-            listener.commit();
-            wait_until(|| listener.is_settled());
+            machine.unmap(IOVA);
             memory.write_obj(0u64, frame).unwrap();
             for look in 0..LOOKS {
                 // Not each time: a busy host takes long to come back.

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::frontend::{BackendChannel, Frontend, Notice, Offer, Patience, ProtocolFeatures};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown,
     socket_with,
+};
+use viommu_vhost_user::frontend::{
+    BackendChannel, Frontend, Notice, Offer, Patience, ProtocolFeatures,
 };
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
 
@@ -72,7 +74,7 @@ impl Shared {
         let mut config = description.config.clone();
         let has = offer.protocol.contains(ProtocolFeatures::CONFIG);
         match description.asks {
-            Some(_) if has => frontend.read_config(&mut config)?,
+            Some(_) if has => frontend.read_config(0, &mut config)?,
             Some(Needs::Config) => {
                 return Err(ConnectError::Lacks("its configuration space (CONFIG)"));
             }
@@ -152,8 +154,9 @@ impl Shared {
 fn serve(mut channel: BackendChannel, space: Option<&DmaSpace>, notice: &Event) {
     loop {
         match channel.serve(space) {
-            Ok(Some(Notice::Nothing)) => {}
             Ok(Some(Notice::ConfigChanged)) => notice.tell(),
+            // A miss, which is answered, or what is refused.
+            Ok(Some(_)) => {}
             Ok(None) => {
                 let mut fds = [PollFd::from_borrowed_fd(channel.socket(), PollFlags::IN)];
                 // An error of the wait shows in the next look.

@@ -11,7 +11,6 @@
 
 mod connect;
 mod event;
-mod frontend;
 mod rings;
 #[cfg(test)]
 mod tests;
@@ -24,7 +23,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use frontend::{Current, Frontend, FrontendError, Offer};
+use viommu_vhost_user::frontend::{
+    CurrentBackend, Frontend, FrontendError, Listener, MemoryRegion, Offer,
+};
 use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::Queue;
@@ -35,7 +36,6 @@ use super::{DeviceState, Progress, QueueService, ServeError, VirtioDevice, Wrong
 use crate::ram::{DmaSpace, GuestRam};
 use connect::Connection;
 use event::Event;
-pub use frontend::{Listener, MemoryRegion};
 use rings::Active;
 pub use thread::VhostUserThread;
 use writes::Watched;
@@ -138,7 +138,7 @@ struct Shared {
     memory: Arc<GuestRam>,
     regions: Vec<MemoryRegion>,
     space: DmaSpace,
-    current: Current,
+    current: CurrentBackend,
     stop: Stop,
     /// The connection that there is. Locked after a slot's lock, never before.
     connection: Mutex<Option<Connection>>,
@@ -215,7 +215,7 @@ impl VhostUser {
             memory,
             regions,
             space,
-            current: Current::new(move || unsent.tell()),
+            current: CurrentBackend::new(move || unsent.tell()),
             stop,
             connection: Mutex::default(),
             kicks,
@@ -239,13 +239,8 @@ impl VhostUser {
 
     /// Returns the listener for its endpoint.
     pub fn listener(&self) -> Listener<GuestRam> {
-        let Shared {
-            current,
-            space,
-            regions,
-            ..
-        } = &*self.shared;
-        Listener::new(current.clone(), space.clone(), regions.clone())
+        let Shared { current, space, .. } = &*self.shared;
+        Listener::new(current.clone(), space.clone())
     }
 
     /// Returns what its thread needs, and who looks at what it writes.

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
-use super::frontend::{Frontend, FrontendError, Offer, Ring};
+use viommu_vhost_user::frontend::{Frontend, FrontendError, Offer, Ring};
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress, Permissions};
 use vmm_base::warn_guest;

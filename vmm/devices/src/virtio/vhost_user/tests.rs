@@ -3,7 +3,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use tempfile::TempDir;
 use vhost::vhost_user::message::{FrontendReq, VhostUserU64, VhostUserVringState};
 use viommu_vhost_user::wire::{Connection as Wire, Message};
@@ -80,8 +80,10 @@ fn device(in_order: bool, connections: usize) -> (VhostUser, Arc<GuestRam>, Rece
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("socket");
     let told = backend(directory, connections);
-    let file = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(memfd_create("ram", flags).unwrap());
     ftruncate(&file, SIZE as u64).unwrap();
+    fcntl_add_seals(&file, SealFlags::SHRINK).unwrap();
     let part = (
         GuestAddress(RAM.into()),
         SIZE,

@@ -148,7 +148,7 @@ impl Served {
         };
         let mut config = self.shared.description.config.clone();
         // No lock is held: the process may take its time.
-        if self.shared.description.asks.is_some() && frontend.read_config(&mut config).is_ok() {
+        if self.shared.description.asks.is_some() && frontend.read_config(0, &mut config).is_ok() {
             self.shared.patch(&mut config);
             self.slot().change_config(|device| {
                 if let Some(device) = device.as_vhost_user() {

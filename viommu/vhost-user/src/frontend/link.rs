@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,32 +12,41 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vhost::vhost_user::message::FrontendReq;
 
-use super::{FrontendError, Patience};
-use viommu_vhost_user::wire::{Connection, IotlbKind, IotlbMessage, Message, WireError};
+use super::{FrontendError, MemoryRegion, Patience};
+use crate::wire::{Connection, IotlbKind, IotlbMessage, Message, WireError};
 
 /// How long a wait sleeps before it looks again: another thread may have taken in its reply.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What acknowledgements end, when the last one has dropped it.
-pub(super) type Held = Arc<dyn Any + Send + Sync>;
+/// The most replies that may be due: of messages about the IOTLB, for which nobody waits.
+const MAX_DUE: usize = 1 << 17;
+
+/// A pin that acknowledgements end, when the last one has dropped it.
+pub(super) type SharedPin = Arc<dyn Any + Send + Sync>;
 
 /// What the back end has yet to send, in the order of the requests.
-enum Owed {
-    /// The acknowledgement of a message about the IOTLB, which was posted then.
-    Acknowledgement(Option<Held>, Instant),
+enum DueReply {
+    /// The acknowledgement of an invalidation, which was posted then.
+    Invalidation(Option<SharedPin>, Instant),
+    /// The acknowledgement of an update, which was posted then.
+    Update(Instant),
     /// The reply to the request that somebody waits for.
-    Reply(u32),
+    Request(u32),
 }
 
 struct State {
     connection: Connection,
-    owed: VecDeque<Owed>,
-    /// Acknowledgements among those.
-    acknowledgements: usize,
+    due: VecDeque<DueReply>,
+    /// Invalidations among those.
+    invalidations: usize,
     /// The reply that came for who waits.
     reply: Option<Message>,
     /// Counts what has made older translations worthless.
     generation: u64,
+    /// The memory that the back end has.
+    memory: Vec<MemoryRegion>,
+    /// Whether the device uses IOVAs, and is told what they lead to.
+    translated: bool,
     ended: bool,
 }
 
@@ -53,6 +63,12 @@ pub(super) struct Link {
     replies: AtomicBool,
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
 /// Nothing panics while it holds one of these locks, so what they guard is whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -65,10 +81,12 @@ impl Link {
             turn: Mutex::default(),
             state: Mutex::new(State {
                 connection: Connection::new(stream),
-                owed: VecDeque::new(),
-                acknowledgements: 0,
+                due: VecDeque::new(),
+                invalidations: 0,
                 reply: None,
                 generation: 0,
+                memory: Vec::new(),
+                translated: false,
                 ended: false,
             }),
             stream: other,
@@ -91,7 +109,40 @@ impl Link {
     }
 
     pub fn unacknowledged(&self) -> usize {
-        lock(&self.state).acknowledgements
+        lock(&self.state).invalidations
+    }
+
+    pub fn replies_due(&self) -> usize {
+        lock(&self.state).due.len()
+    }
+
+    /// Returns the memory that the back end has.
+    pub fn memory(&self) -> Vec<MemoryRegion> {
+        lock(&self.state).memory.clone()
+    }
+
+    /// Sets the memory that the back end has, and whether it is told of mappings from now on.
+    pub fn set_memory(&self, memory: Vec<MemoryRegion>, translated: bool) {
+        let mut state = lock(&self.state);
+        state.memory = memory;
+        state.translated = translated;
+    }
+
+    /// Notes that the back end has a region more.
+    pub fn add_region(&self, region: MemoryRegion) {
+        lock(&self.state).memory.push(region);
+    }
+
+    /// Notes that the back end is to lose a region; what was found out before may lead there.
+    pub fn remove_region(&self, region: MemoryRegion) {
+        let mut state = lock(&self.state);
+        state.memory.retain(|one| *one != region);
+        state.generation = state.generation.wrapping_add(1);
+    }
+
+    /// Sets whether the back end is told of mappings.
+    pub fn set_translated(&self, translated: bool) {
+        lock(&self.state).translated = translated;
     }
 
     pub fn generation(&self) -> u64 {
@@ -115,20 +166,25 @@ impl Link {
         result.inspect_err(|_| self.end())
     }
 
-    /// Posts messages about the IOTLB, in this order. Invalidations are to be acknowledged, and
-    /// `held` is dropped when all of them are. Translations from before are worthless from now on.
-    /// Returns whether all is sent.
+    /// Posts messages about the IOTLB, in this order, if the back end is told of mappings. `pin` is
+    /// dropped when all invalidations are acknowledged. Translations from before are worthless from
+    /// now on. Returns whether all is sent.
     pub fn post(
         &self,
         messages: &[IotlbMessage],
-        held: Option<&Held>,
+        pin: Option<&SharedPin>,
     ) -> Result<bool, FrontendError> {
         let mut state = lock(&self.state);
         if state.ended {
             return Err(FrontendError::Ended);
         }
         state.generation = state.generation.wrapping_add(1);
-        let posted = state.post(messages, held);
+        if !state.translated {
+            return Ok(true);
+        }
+        let posted = messages
+            .iter()
+            .try_for_each(|message| state.post(message, pin));
         let sent = state.connection.is_flushed();
         drop(state);
         posted.inspect_err(|_| self.end())?;
@@ -137,13 +193,15 @@ impl Link {
 
     /// Ends the connection if an acknowledgement is later than a reply may be.
     pub fn end_if_late(&self) {
-        let first = lock(&self.state).owed.front().map(|owed| match owed {
-            Owed::Acknowledgement(_, posted) => posted.elapsed() > self.patience.limit,
+        let first = lock(&self.state).due.front().map(|due| match due {
+            DueReply::Invalidation(_, posted) | DueReply::Update(posted) => {
+                posted.elapsed() > self.patience.limit
+            }
             // Whoever waits for it looks at the time.
-            Owed::Reply(_) => false,
+            DueReply::Request(_) => false,
         });
         if first == Some(true) {
-            tracing::warn!("a vhost-user device does not acknowledge an invalidation in time");
+            tracing::warn!("a vhost-user device acknowledges too late what it was told");
             self.end();
         }
     }
@@ -155,15 +213,15 @@ impl Link {
 
     /// Posts an update that was found out at `generation`. Returns false if that is over: it has to
     /// be found out anew.
-    pub fn update(&self, update: &IotlbMessage, generation: u64) -> Result<bool, FrontendError> {
+    pub fn update(&self, update: IotlbMessage, generation: u64) -> Result<bool, FrontendError> {
         let mut state = lock(&self.state);
         if state.ended {
             return Err(FrontendError::Ended);
         }
-        if state.generation != generation {
+        if !state.translated || state.generation != generation {
             return Ok(false);
         }
-        let posted = state.connection.post(&update.to_backend());
+        let posted = state.post(&update, None);
         drop(state);
         posted.inspect_err(|_| self.end())?;
         Ok(true)
@@ -218,7 +276,7 @@ impl Link {
                     let soon = Instant::now() + LOOK;
                     let sent = state.connection.send(message, fds, Some(soon));
                     if sent.is_ok() {
-                        state.owed.extend(reply.map(Owed::Reply));
+                        state.due.extend(reply.map(DueReply::Request));
                         state.reply = None;
                     }
                     drop(state);
@@ -273,43 +331,47 @@ impl Link {
 
 impl State {
     /// Returns what is to be dropped outside the lock.
-    fn end(&mut self) -> Vec<Owed> {
+    fn end(&mut self) -> Vec<DueReply> {
         self.ended = true;
-        self.acknowledgements = 0;
-        self.owed.drain(..).collect()
+        self.invalidations = 0;
+        self.due.drain(..).collect()
     }
 
+    /// Posts one message about the IOTLB.
     fn post(
         &mut self,
-        messages: &[IotlbMessage],
-        held: Option<&Held>,
+        message: &IotlbMessage,
+        pin: Option<&SharedPin>,
     ) -> Result<(), FrontendError> {
-        for message in messages {
-            let request = message.to_backend();
-            if message.kind != IotlbKind::Invalidate {
-                self.connection.post(&request)?;
-                continue;
-            }
-            // Each: a back end may acknowledge what comes later before it is done with this.
-            self.connection.post(&request.with_reply_wanted())?;
-            let owed = Owed::Acknowledgement(held.cloned(), Instant::now());
-            self.owed.push_back(owed);
-            self.acknowledgements += 1;
+        if self.due.len() >= MAX_DUE {
+            return Err(WireError::Congested.into());
         }
+        // Each is to be acknowledged: a back end may acknowledge what comes later before it is done
+        // with this, and could not refuse an update otherwise.
+        let request = message.to_backend().with_reply_wanted();
+        self.connection.post(&request)?;
+        let now = Instant::now();
+        self.due.push_back(match message.kind {
+            IotlbKind::Invalidate => {
+                self.invalidations += 1;
+                DueReply::Invalidation(pin.cloned(), now)
+            }
+            _ => DueReply::Update(now),
+        });
         Ok(())
     }
 
-    fn receive(&mut self, released: &mut Vec<Held>) -> Result<(), FrontendError> {
+    fn receive(&mut self, released: &mut Vec<SharedPin>) -> Result<(), FrontendError> {
         if self.ended {
             return Err(FrontendError::Ended);
         }
         self.connection.flush()?;
         while let Some(message) = self.connection.try_receive()? {
             // Replies come in the order of the requests, as the back end serves one at a time.
-            let owed = self.owed.pop_front().ok_or(FrontendError::Unasked)?;
-            let expected = match owed {
-                Owed::Acknowledgement(..) => FrontendReq::IOTLB_MSG.into(),
-                Owed::Reply(request) => request,
+            let due = self.due.pop_front().ok_or(FrontendError::Unasked)?;
+            let expected = match due {
+                DueReply::Request(request) => request,
+                _ => FrontendReq::IOTLB_MSG.into(),
             };
             if !message.is_reply || message.request != expected {
                 return Err(FrontendError::Wire(WireError::Unexpected {
@@ -317,16 +379,20 @@ impl State {
                     got: message.request,
                 }));
             }
-            match owed {
-                Owed::Acknowledgement(held, _) => {
-                    self.acknowledgements -= 1;
-                    released.extend(held);
+            match due {
+                DueReply::Invalidation(pin, _) => {
+                    self.invalidations -= 1;
+                    released.extend(pin);
                     // It still uses what is not mapped any more.
                     if message.number()? != 0 {
                         return Err(FrontendError::Refused(FrontendReq::IOTLB_MSG));
                     }
                 }
-                Owed::Reply(_) => self.reply = Some(message),
+                // Refused or not: without a translation the device faults, and asks.
+                DueReply::Update(_) => {
+                    message.number()?;
+                }
+                DueReply::Request(_) => self.reply = Some(message),
             }
         }
         Ok(())

@@ -10,19 +10,27 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::AsFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-use viommu::{Attachment, DmaListener, DomainId, Mapping};
-use viommu_vhost_user::frontend::{BackendChannel, Frontend, Listener, MemoryRegion, Translations};
-use viommu_vhost_user::wire::{Connection, IotlbKind, IotlbMessage, Message};
-use vm_memory::Permissions;
+use viommu::{Attachment, DmaSpace, DomainId, Mapping};
+use viommu_vhost_user::frontend::{
+    BackendChannel, Frontend, FrontendError, MemoryRegion, Notice, Offer, Patience, Ring,
+};
+use viommu_vhost_user::wire::{IotlbKind, IotlbMessage, Message};
+use vm_memory::{GuestAddress, GuestMemoryMmap, Permissions};
 
 use super::rest::Rest;
+use back_end::{BackEnd, Pages};
+use iommu::Iommu;
+
+mod back_end;
+#[path = "../../../../viommu/vhost-user/examples/rng/iommu.rs"]
+mod iommu;
 
 /// Steps of one case.
 const STEPS: usize = 96;
@@ -30,8 +38,8 @@ const PAGE: u64 = 0x1000;
 /// Pages of IOVAs, and of memory.
 const PAGES: u64 = 8;
 const MEMORY: u64 = 5;
-/// A back end that answers does so before it is asked, so this is how long silence takes.
-const TIMEOUT: Duration = Duration::from_millis(2);
+/// A back end that answers does so while it is waited for, and one that does not is given up then.
+const NEVER: Duration = Duration::from_secs(3600);
 /// `VIRTIO_F_VERSION_1` and `VIRTIO_F_ACCESS_PLATFORM`.
 const FEATURES: u64 = 1 << 32 | 1 << 33;
 
@@ -82,72 +90,32 @@ enum Step {
     Close,
 }
 
-/// What a page of IOVAs leads to.
-type Pages = [Option<(u64, Permissions)>; PAGES as usize];
-
-/// The back end.
-struct BackEnd {
-    connection: Connection,
-    /// Its own channel, once it has it.
-    upstream: Option<Connection>,
-    honest: bool,
-    told: Pages,
-}
-
-impl BackEnd {
-    /// Puts the answer to a request where it will be looked for.
-    fn answer(&mut self, request: u32, number: u64) {
-        if self.honest {
-            let reply = Message::reply(request).with(&number);
-            let _ = self.connection.send(&reply, &[], None);
-        }
-    }
-
-    /// Reads what it was sent, and acknowledges what is about the IOTLB.
-    fn listen(&mut self) {
-        while let Ok(Some(mut message)) = self.connection.try_receive() {
-            if message.request == 21
-                && let Ok(fd) = message.take_fd()
-            {
-                self.upstream = Some(Connection::new(UnixStream::from(fd)));
-            }
-            if message.request != 22 {
-                continue;
-            }
-            let about = IotlbMessage::from_frontend(&message).expect("it is one");
-            let update = about.kind == IotlbKind::Update;
-            let first = about.iova / PAGE;
-            let last = about.last().expect("it has a last") / PAGE;
-            for (page, number) in self.told.iter_mut().zip(0..) {
-                if (first..=last).contains(&number) {
-                    let to = about.user_address / PAGE + (number - first);
-                    *page = update.then_some((to, about.permissions));
-                }
-            }
-            assert!(message.needs_reply);
-            self.answer(22, 0);
-        }
-    }
-}
-
 struct Vmm {
     frontend: Frontend,
-    listener: Box<Listener>,
+    offer: Offer,
+    iommu: Iommu,
+    space: DmaSpace,
     channel: Option<BackendChannel>,
     region: MemoryRegion,
-    back_end: BackEnd,
-    /// What is mapped: first, last and page of memory.
+    file: File,
+    back_end: Arc<Mutex<BackEnd>>,
+    /// What is mapped.
     mapped: Vec<Mapping>,
     to: Attachment,
 }
 
-fn back_end(stream: UnixStream, honest: bool) -> BackEnd {
-    BackEnd {
-        connection: Connection::new(stream),
-        upstream: None,
-        honest,
-        told: Pages::default(),
-    }
+/// Returns a front end, and its back end, which is honest yet.
+fn connect() -> (Frontend, Arc<Mutex<BackEnd>>) {
+    let (ours, theirs) = UnixStream::pair().expect("there are sockets");
+    let back_end = Arc::new(Mutex::new(BackEnd::new(theirs, true)));
+    let waited_for = Arc::clone(&back_end);
+    let give_up = move || !waited_for.lock().expect("nothing panicked").listen();
+    let patience = Patience {
+        limit: NEVER,
+        give_up: Arc::new(give_up),
+    };
+    let frontend = Frontend::new(ours, patience);
+    (frontend.expect("there are descriptors"), back_end)
 }
 
 impl Vmm {
@@ -156,54 +124,78 @@ impl Vmm {
         let memfd = memfd_create("guest", flags).expect("there are memfds");
         ftruncate(&memfd, MEMORY * PAGE).expect("it grows");
         fcntl_add_seals(&memfd, SealFlags::SHRINK).expect("it is sealed");
-        let (ours, theirs) = UnixStream::pair().expect("there are sockets");
-        let frontend = Frontend::new(ours, TIMEOUT, Translations::Told);
+        let range = (GuestAddress(0), (MEMORY * PAGE) as usize);
+        let memory = GuestMemoryMmap::from_ranges(&[range]).expect("there is memory");
+        let iommu = Iommu::new(memory);
+        let (frontend, back_end) = connect();
         let mut this = Self {
-            listener: frontend.listener(),
+            offer: frontend.begin().expect("it is honest"),
             frontend,
+            space: iommu.space(),
+            iommu,
             channel: None,
             region: MemoryRegion {
-                guest_address: 0,
+                address: 0,
                 size: MEMORY * PAGE,
-                file: Arc::new(File::from(memfd)),
                 offset: 0,
             },
-            back_end: back_end(theirs, true),
+            file: File::from(memfd),
+            back_end,
             mapped: Vec::new(),
             to: Attachment::Blocked,
         };
+        this.iommu.attach(this.to);
         this.set_up();
         this
     }
 
-    /// Does what follows a connection.
+    /// Not to be held while the front end waits.
+    fn back_end(&self) -> MutexGuard<'_, BackEnd> {
+        self.back_end.lock().expect("nothing panicked")
+    }
+
+    fn is_honest(&self) -> bool {
+        self.back_end().honest
+    }
+
+    /// Does what follows the beginning of a connection.
     fn set_up(&mut self) {
-        let back_end = &mut self.back_end;
-        back_end.answer(1, FEATURES | 1 << 30);
-        // All features of the protocol that there are, and some that there are not.
-        back_end.answer(15, u64::MAX);
-        back_end.answer(3, 0);
-        back_end.answer(17, 1);
-        let begun = self.frontend.begin();
-        assert_eq!(begun.is_ok(), self.back_end.honest);
-        self.back_end.answer(21, 0);
-        self.channel = self.frontend.open_backend_channel().ok();
-        self.back_end.answer(2, 0);
-        let _ = self.frontend.set_features(FEATURES);
+        let channel = self.frontend.open_channel();
+        self.channel = Some(channel.expect("it is honest"));
         self.share();
     }
 
-    fn share(&mut self) {
-        self.back_end.answer(5, 0);
-        let shared = self.frontend.set_memory(std::slice::from_ref(&self.region));
-        assert!(shared.is_ok() || !self.back_end.honest);
-        self.back_end.listen();
+    fn share(&self) {
+        let memory = [(self.region, &self.file)];
+        let shared = self.frontend.set_up(&self.offer, FEATURES, &memory);
+        assert!(shared.is_ok() || !self.is_honest());
+        self.tell_all();
+    }
+
+    fn tell_all(&self) {
+        self.iommu.backend.set(Some(&self.frontend));
+        self.back_end().listen();
+    }
+
+    /// Adds memory that nothing leads to, and removes it, twice.
+    fn add_and_remove(&self) {
+        let mut region = self.region;
+        region.address = 2 * PAGES * PAGE;
+        let added = self.frontend.add_memory(&self.offer, region, &self.file);
+        self.tell_all();
+        let removed = self.frontend.remove_memory(&self.offer, region);
+        self.tell_all();
+        assert!(added.is_ok() && removed.is_ok() || !self.is_honest());
+        // It is not there any more, which is a refusal and no more.
+        let removed = self.frontend.remove_memory(&self.offer, region);
+        let refused = matches!(removed, Err(FrontendError::Refused(_)));
+        assert!(refused || !self.is_honest());
+        self.tell_all();
     }
 
     /// Asserts that the back end was told what there is.
     fn check(&mut self) {
-        self.back_end.listen();
-        if !self.back_end.honest {
+        if !self.back_end().listen() {
             return;
         }
         let mut expected = Pages::default();
@@ -218,17 +210,22 @@ impl Vmm {
                 expected[page as usize] = Some((page, Permissions::ReadWrite));
             }
         }
-        assert_eq!(self.back_end.told, expected);
+        assert_eq!(self.back_end().told, expected);
         self.settle();
+        assert!(self.frontend.is_flushed() && !self.frontend.has_ended());
         assert!(self.frontend.is_alive());
     }
 
-    /// Polls until all is settled, which has an end.
+    /// Polls until all is settled. Whoever says nothing is given up in the end.
     fn settle(&mut self) {
-        self.listener.commit();
-        while !self.listener.is_settled() {
-            self.back_end.listen();
+        while !self.iommu.is_settled() || self.frontend.replies_due() > 0 {
+            // As the VMM's thread does.
+            let _ = self.frontend.receive();
+            if !self.back_end().listen() {
+                self.frontend.end();
+            }
         }
+        assert_eq!(self.frontend.unacknowledged(), 0);
     }
 
     fn map(&mut self, iova: u8, page: u8, pages: u8, write: bool) {
@@ -247,7 +244,7 @@ impl Vmm {
         let apart = |one: &Mapping| one.last < mapping.first || mapping.last < one.first;
         let in_domain = matches!(self.to, Attachment::Domain(_));
         if in_domain && self.mapped.iter().all(apart) {
-            self.listener.map(&mapping).expect("it refuses nothing");
+            self.iommu.map(mapping);
             self.mapped.push(mapping);
         }
     }
@@ -259,30 +256,31 @@ impl Vmm {
         } else {
             Permissions::Read
         };
-        let page = self
-            .back_end
-            .told
-            .get((iova / PAGE) as usize)
-            .copied()
-            .flatten();
-        let known = page.is_some_and(|(_, allowed)| allowed & wanted == wanted);
+        let mut back_end = self.back_end.lock().expect("nothing panicked");
+        let told = back_end.told.get((iova / PAGE) as usize).copied();
+        let known = told
+            .flatten()
+            .is_some_and(|(_, allowed)| allowed & wanted == wanted);
         let miss = IotlbMessage::about_access(IotlbKind::Miss, iova, wanted);
         let mut message = miss.to_frontend();
         message.needs_reply = acknowledged;
-        let (Some(upstream), Some(channel)) = (&mut self.back_end.upstream, &mut self.channel)
-        else {
+        let honest = back_end.honest;
+        let (Some(upstream), Some(channel)) = (&mut back_end.upstream, &mut self.channel) else {
             return;
         };
         let _ = upstream.send(&message, &[], None);
-        let event = channel.serve();
-        if self.back_end.honest && acknowledged {
-            let reply = upstream
-                .try_receive()
-                .expect("it is there")
-                .expect("in full");
-            assert_eq!(reply.number().expect("a number") == 0, known);
-            assert!(event.is_ok());
+        let notice = channel.serve(Some(&self.space));
+        if !honest {
+            return;
         }
+        let expected = match known {
+            true => Notice::Answered { iova },
+            false => Notice::Fault { iova, wanted },
+        };
+        assert_eq!(notice.expect("it is honest"), Some(expected));
+        let reply = upstream.try_receive().expect("it is there");
+        let done = reply.map(|reply| reply.number().expect("a number") == 0);
+        assert_eq!(done, acknowledged.then_some(known));
     }
 
     fn step(&mut self, step: &Step) {
@@ -300,8 +298,9 @@ impl Vmm {
                     let inside = one.first >= first && one.last <= last;
                     !inside && one.first <= last && first <= one.last
                 };
-                if !self.mapped.iter().any(cut) {
-                    self.listener.unmap(first, last);
+                let in_domain = matches!(self.to, Attachment::Domain(_));
+                if in_domain && !self.mapped.iter().any(cut) {
+                    self.iommu.unmap(first, last);
                     self.mapped
                         .retain(|one| one.last < first || last < one.first);
                 }
@@ -310,7 +309,7 @@ impl Vmm {
                 let domain = Attachment::Domain(DomainId(0));
                 self.to = [domain, Attachment::Bypass, Attachment::Blocked][usize::from(to % 3)];
                 self.mapped.clear();
-                self.listener.attach(self.to).expect("it refuses nothing");
+                self.iommu.attach(self.to);
             }
             Step::Settle => self.settle(),
             Step::Miss {
@@ -318,7 +317,10 @@ impl Vmm {
                 write,
                 acknowledged,
             } => self.miss(*iova, *write, *acknowledged),
-            Step::Memory => self.share(),
+            Step::Memory => {
+                self.share();
+                self.add_and_remove();
+            }
             _ => self.other(step),
         }
         self.check();
@@ -332,7 +334,7 @@ impl Vmm {
                 let message = IotlbMessage::about_access(kind, iova, Permissions::Read);
                 self.upstream(&message.to_frontend());
             }
-            Step::Queue(index) => self.queue((*index).into()),
+            Step::Queue(index) => self.queue(*index),
             Step::Config {
                 offset,
                 size,
@@ -340,54 +342,52 @@ impl Vmm {
             } => {
                 let mut bytes = vec![0; usize::from(*size)];
                 let fits = *size > 0 && u32::from(*offset) + u32::from(*size) <= 0xf00;
-                if *writes {
-                    if fits {
-                        self.back_end.answer(25, 0);
-                    }
-                    let _ = self.frontend.write_config((*offset).into(), &bytes);
-                } else if fits && self.back_end.honest {
-                    let mut reply = Message::reply(24u32);
-                    reply.payload = vec![7; 12 + bytes.len()];
-                    let _ = self.back_end.connection.send(&reply, &[], None);
-                    let read = self.frontend.read_config((*offset).into(), &mut bytes);
-                    assert!(read.is_ok() && bytes.iter().all(|byte| *byte == 7));
+                let offset = (*offset).into();
+                let done = match writes {
+                    true => self.frontend.write_config(offset, &bytes),
+                    false => self.frontend.read_config(offset, &mut bytes),
+                };
+                if self.is_honest() {
+                    assert_eq!(done.is_ok(), fits);
+                    assert!(*writes || !fits || bytes.iter().all(|byte| *byte == 7));
                 }
             }
             Step::Reset => {
-                self.back_end.answer(34, 0);
-                let _ = self.frontend.reset_device();
+                let done = self.frontend.reset_device(&self.offer);
+                assert!(done.is_ok() || !self.is_honest());
                 self.share();
             }
             Step::Reconnect => {
-                let (ours, theirs) = UnixStream::pair().expect("there are sockets");
-                self.frontend.reconnect(ours);
-                self.back_end = back_end(theirs, true);
+                self.frontend.end();
+                (self.frontend, self.back_end) = connect();
+                self.offer = self.frontend.begin().expect("it is honest");
                 self.set_up();
             }
             _ => self.lie(step),
         }
     }
 
-    fn queue(&mut self, index: u32) {
-        for request in [8, 10, 9, 13, 12, 18] {
-            self.back_end.answer(request, 0);
-        }
+    fn queue(&self, index: u8) {
         let events = eventfd(0, EventfdFlags::CLOEXEC).expect("there are eventfds");
-        let set = self.frontend.set_queue(index, 16, (0, 0x100, 0x200), 0);
-        let number = (index & 0xff) as u8;
-        let given = self
-            .frontend
-            .set_queue_events(number, events.as_fd(), events.as_fd());
-        let enabled = self.frontend.enable_queue(index, true);
-        let all = set.is_ok() && given.is_ok() && enabled.is_ok();
-        assert!(all || !self.back_end.honest);
-        self.back_end.answer(11, u64::from(index) | 3 << 32);
-        let stopped = self.frontend.stop_queue(index);
-        assert!(stopped.is_ok_and(|next| next == 3) || !self.back_end.honest);
+        let ring = Ring {
+            size: 16,
+            base: 0,
+            descriptors: 0,
+            available: 0x100,
+            used: 0x200,
+            kick: events.as_fd(),
+            call: events.as_fd(),
+        };
+        let started = self.frontend.start_ring(&self.offer, index, &ring);
+        let stopped = self.frontend.stop_ring(&self.offer, index);
+        if self.is_honest() {
+            assert!(started.is_ok());
+            assert!(stopped.is_ok_and(|next| next == 3));
+        }
     }
 
     fn upstream(&mut self, message: &Message) {
-        if let Some(upstream) = &mut self.back_end.upstream {
+        if let Some(upstream) = &mut self.back_end().upstream {
             let _ = upstream.send(message, &[], None);
         }
         self.serve();
@@ -396,12 +396,12 @@ impl Vmm {
     /// Serves what the back end asks, as a VMM does.
     fn serve(&mut self) {
         if let Some(channel) = &mut self.channel {
-            while let Ok(Some(_)) = channel.serve() {}
+            while let Ok(Some(_)) = channel.serve(Some(&self.space)) {}
         }
     }
 
     fn lie(&mut self, step: &Step) {
-        self.back_end.honest = false;
+        self.back_end().honest = false;
         let lie = |request: u8, flags: u8, payload: &[u8]| Message {
             request: u32::from(request) % 50,
             is_reply: flags & 1 == 0,
@@ -416,10 +416,10 @@ impl Vmm {
                 payload,
             } => {
                 let message = lie(*request, *flags, payload);
-                let _ = self.back_end.connection.send(&message, &[], None);
+                let _ = self.back_end().connection.send(&message, &[], None);
             }
             Step::Bytes(bytes) => {
-                let _ = self.back_end.connection.stream().write_all(bytes);
+                let _ = self.back_end().connection.stream().write_all(bytes);
             }
             Step::Upstream {
                 request,
@@ -429,24 +429,17 @@ impl Vmm {
                 self.upstream(&lie(*request % 12, *flags ^ 1, payload));
             }
             Step::UpstreamBytes(bytes) => {
-                if let Some(upstream) = &self.back_end.upstream {
+                if let Some(upstream) = &self.back_end().upstream {
                     let _ = upstream.stream().write_all(bytes);
                 }
                 self.serve();
             }
-            Step::Close => self.back_end = back_end(self.back_end_stream(), false),
+            Step::Close => {
+                let (stream, _) = UnixStream::pair().expect("there are sockets");
+                *self.back_end() = BackEnd::new(stream, false);
+            }
             _ => {}
         }
-    }
-
-    /// Returns one end of a socket that nobody listens on.
-    fn back_end_stream(&self) -> UnixStream {
-        let _ = self
-            .back_end
-            .connection
-            .stream()
-            .shutdown(std::net::Shutdown::Both);
-        UnixStream::pair().expect("there are sockets").0
     }
 }
 
@@ -460,6 +453,6 @@ pub fn fuzz(data: &[u8]) {
         vmm.step(step);
     }
     vmm.settle();
-    vmm.frontend.shut_down();
-    assert!(!vmm.frontend.is_alive() && vmm.listener.is_settled());
+    vmm.frontend.end();
+    assert!(!vmm.frontend.is_alive() && vmm.iommu.is_settled());
 }
