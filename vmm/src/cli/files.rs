@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 23] = [
+    const READ: [&str; 24] = [
         "boot --config",
         "boot --kernel",
         "boot --initrd",
@@ -287,6 +287,7 @@ mod tests {
         "lab run names",
         "lab run --kernel",
         "lab run --module",
+        "inject merge journals",
         "lab run --vmlinux",
         "snapshot save --config",
         "snapshot save --kernel",
@@ -299,7 +300,7 @@ mod tests {
         "snapshot restore --vmlinux",
     ];
     /// Arguments that name files to be written.
-    const WRITTEN: [&str; 20] = [
+    const WRITTEN: [&str; 24] = [
         "boot --console",
         "boot --json",
         "boot --record",
@@ -310,6 +311,10 @@ mod tests {
         "inject --junit",
         "inject --report",
         "inject --timeline",
+        "inject merge --journal",
+        "inject merge --json",
+        "inject merge --junit",
+        "inject merge --report",
         "lab run --json",
         "lab run --junit",
         "lab run --report",

@@ -40,6 +40,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// `VIRTIO_F_VERSION_1` and `VIRTIO_F_ACCESS_PLATFORM`.
 const FEATURES: u64 = 1 << 32 | 1 << 33;
+const USAGE: &str = "rng [SOCKET | drive SOCKET]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let device = Arc::new(device::Rng::new(File::open("/dev/urandom")?));
@@ -47,11 +48,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match &arguments[..] {
         [] => {}
+        [.., help] if help == "--help" => {
+            println!("{USAGE}");
+            return Ok(());
+        }
         [socket] => loop {
             daemon.serve(socket)?;
         },
         [_, socket] => return show(UnixStream::connect(socket)?),
-        _ => return Err("rng [SOCKET | drive SOCKET]".into()),
+        _ => return Err(USAGE.into()),
     }
     let (ours, theirs) = UnixStream::pair()?;
     let served = thread::spawn(move || daemon.serve_stream(theirs));

@@ -226,12 +226,13 @@ fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     Some(())
 }
 
-/// Returns whether a kernel's write of this register of c7 does nothing: it maintains caches, of
-/// which there are none (ARM ARM DDI 0406C B4.2.1).
+/// Returns whether a kernel's write of this register of c7 does nothing: it maintains data caches
+/// or branch predictors, of which there are none (ARM ARM DDI 0406C B4.2.1). Those of instructions
+/// are left to their handler: after them the core sees what another process wrote.
 const fn maintains_caches(crm: u8, opc2: u8) -> bool {
     matches!(
         (crm, opc2),
-        (1, 0 | 6) | (5, 0 | 1 | 6 | 7) | (6 | 10 | 14, 1 | 2) | (11, 1)
+        (1, 6) | (5, 6 | 7) | (6 | 10 | 14, 1 | 2) | (11, 1)
     )
 }
 

@@ -274,7 +274,7 @@ fn cache_maintenance_by_kernels_does_nothing_and_by_programs_is_undefined() {
             assert_eq!(found.flow, flow, "c{crm}, {opc2}, mode {mode:#x}");
         }
     }
-    assert_eq!(inlined, 13);
+    assert_eq!(inlined, 10);
 }
 
 #[test]
