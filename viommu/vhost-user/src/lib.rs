@@ -13,7 +13,9 @@
 
 pub mod backend;
 pub mod frontend;
+mod regions;
 pub mod relay;
+mod sync;
 pub mod wire;
 
 /// The README's examples.

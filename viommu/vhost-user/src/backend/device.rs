@@ -1,7 +1,7 @@
 //! What a device is: the traits of `vhost-user-backend` 0.24, with another memory.
 
 use std::io::Result;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use vhost::vhost_user::VhostUserProtocolFeatures;
 use vhost_user_backend::VringT;
@@ -9,6 +9,7 @@ use viommu::DmaSpace;
 use vmm_sys_util::epoll::EventSet;
 
 use super::VringEpollHandler;
+use crate::sync::recover;
 
 /// A device that several threads may call at once.
 pub trait VhostUserBackend: Send + Sync {
@@ -196,81 +197,55 @@ macro_rules! locked {
             type Vring = T::Vring;
 
             fn num_queues(&self) -> usize {
-                self.$read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .num_queues()
+                recover(self.$read()).num_queues()
             }
 
             fn max_queue_size(&self) -> usize {
-                self.$read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .max_queue_size()
+                recover(self.$read()).max_queue_size()
             }
 
             fn features(&self) -> u64 {
-                self.$read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .features()
+                recover(self.$read()).features()
             }
 
             fn acked_features(&self, features: u64) {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .acked_features(features)
+                recover(self.$write()).acked_features(features)
             }
 
             fn protocol_features(&self) -> VhostUserProtocolFeatures {
-                self.$read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .protocol_features()
+                recover(self.$read()).protocol_features()
             }
 
             fn reset_device(&self) {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .reset_device()
+                recover(self.$write()).reset_device()
             }
 
             fn set_event_idx(&self, enabled: bool) {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .set_event_idx(enabled)
+                recover(self.$write()).set_event_idx(enabled)
             }
 
             fn get_config(&self, offset: u32, size: u32) -> Vec<u8> {
-                self.$read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_config(offset, size)
+                recover(self.$read()).get_config(offset, size)
             }
 
             fn set_config(&self, offset: u32, buf: &[u8]) -> Result<()> {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .set_config(offset, buf)
+                recover(self.$write()).set_config(offset, buf)
             }
 
             fn update_memory(&self, memory: DmaSpace) -> Result<()> {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .update_memory(memory)
+                recover(self.$write()).update_memory(memory)
             }
 
             fn queues_per_thread(&self) -> Vec<u64> {
-                self.$read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .queues_per_thread()
+                recover(self.$read()).queues_per_thread()
             }
 
             fn set_threads(&self, threads: &[Arc<VringEpollHandler>]) {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .set_threads(threads)
+                recover(self.$write()).set_threads(threads)
             }
 
             fn stop_vring(&self, queue_index: u32) -> Result<()> {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .stop_vring(queue_index)
+                recover(self.$write()).stop_vring(queue_index)
             }
 
             fn handle_event(
@@ -280,9 +255,7 @@ macro_rules! locked {
                 vrings: &[Self::Vring],
                 thread_id: usize,
             ) -> Result<()> {
-                self.$write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .handle_event(device_event, evset, vrings, thread_id)
+                recover(self.$write()).handle_event(device_event, evset, vrings, thread_id)
             }
         }
     };

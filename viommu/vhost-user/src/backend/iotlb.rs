@@ -1,13 +1,14 @@
 //! The IOTLB of a device: the [`Model`] behind its space.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use viommu::vm_memory::Permissions;
 use viommu::{DomainId, Fault, FaultReason, Mapping, Miss, Model, Requester};
 
 use super::misses::{Answer, Misses};
+use crate::sync::{lock, recover};
 
 /// The most entries: with more, all are forgotten, and asked for again.
 pub(super) const MAX_ENTRIES: usize = 1 << 16;
@@ -106,8 +107,7 @@ impl Iotlb {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        // Poisoned only by a panic that its own thread has reported.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 
     /// Adds an entry in place of what was there; returns whether anything was.
@@ -152,8 +152,7 @@ impl Iotlb {
                     // The answer may have come and gone.
                     break;
                 }
-                let waited = self.changed.wait_timeout(entries, left);
-                entries = waited.unwrap_or_else(PoisonError::into_inner).0;
+                entries = recover(self.changed.wait_timeout(entries, left)).0;
             }
         }
     }

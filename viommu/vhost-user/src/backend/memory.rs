@@ -7,47 +7,33 @@ use std::sync::Arc;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
 use viommu::vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
+use crate::regions::Extent;
+
 /// The most regions, as in `vhost-user-backend`.
 pub(super) const MAX_REGIONS: usize = 509;
 
 /// A region, and what the front end says of it.
 #[derive(Clone, Debug)]
 struct Region {
-    guest: u64,
-    size: u64,
-    user: u64,
+    extent: Extent,
     memory: Arc<GuestRegionMmap<()>>,
 }
 
 impl Region {
     /// Maps a region.
     fn new(message: &VhostUserMemoryRegion, fd: OwnedFd) -> Result<Self, &'static str> {
-        let (guest, size) = (message.guest_phys_addr, message.memory_size);
-        let (user, offset) = (message.user_addr, message.mmap_offset);
-        let ends = [guest, user, offset].map(|start| start.checked_add(size));
-        if size == 0 || ends.contains(&None) {
-            return Err("a region of memory goes on beyond the address space, or is empty");
-        }
-        let length = usize::try_from(size).map_err(|_| "a region of memory is too large")?;
-        let file = FileOffset::new(File::from(fd), offset);
+        let extent = Extent::new(message)?;
+        let length = usize::try_from(extent.size).map_err(|_| "a region of memory is too large")?;
+        let file = FileOffset::new(File::from(fd), extent.offset);
         // It refuses what is beyond the end of the file.
         let mapped = MmapRegion::from_file(file, length);
         let mapped = mapped.map_err(|_| "a region of memory cannot be mapped")?;
-        let memory = GuestRegionMmap::new(mapped, GuestAddress(guest));
+        let memory = GuestRegionMmap::new(mapped, GuestAddress(extent.guest));
         let memory = memory.ok_or("a region of memory goes on beyond the address space")?;
         Ok(Self {
-            guest,
-            size,
-            user,
+            extent,
             memory: Arc::new(memory),
         })
-    }
-
-    /// Returns the guest physical address of a range of the front end's addresses.
-    fn translate(&self, user: u64, size: u64) -> Option<u64> {
-        let offset = user.checked_sub(self.user)?;
-        let room = self.size.checked_sub(offset)?;
-        (size <= room && room > 0).then(|| self.guest + offset)
     }
 }
 
@@ -93,7 +79,9 @@ impl Regions {
     ) -> Result<Arc<GuestMemoryMmap<()>>, &'static str> {
         let (guest, size) = (message.guest_phys_addr, message.memory_size);
         let user = message.user_addr;
-        let is_it = |one: &Region| (one.guest, one.size, one.user) == (guest, size, user);
+        let is_it = |Region { extent: one, .. }: &Region| {
+            (one.guest, one.size, one.user) == (guest, size, user)
+        };
         let mut all = self.all.clone();
         let place = all.iter().position(is_it);
         all.remove(place.ok_or("there is no such region of memory")?);
@@ -101,7 +89,7 @@ impl Regions {
     }
 
     fn change(&mut self, mut all: Vec<Region>) -> Result<Arc<GuestMemoryMmap<()>>, &'static str> {
-        all.sort_by_key(|region| region.guest);
+        all.sort_by_key(|region| region.extent.guest);
         let regions: Vec<_> = all
             .iter()
             .map(|region| Arc::clone(&region.memory))
@@ -113,7 +101,7 @@ impl Regions {
         };
         let mut users: Vec<_> = all
             .iter()
-            .map(|one| (one.user, one.user + one.size))
+            .map(|Region { extent, .. }| (extent.user, extent.user + extent.size))
             .collect();
         users.sort_unstable();
         if users.windows(2).any(|pair| pair[0].1 > pair[1].0) {
@@ -126,6 +114,7 @@ impl Regions {
     /// Returns the guest physical address of a range of the front end's addresses, which lies in
     /// one region.
     pub fn translate(&self, user: u64, size: u64) -> Option<u64> {
-        self.all.iter().find_map(|one| one.translate(user, size))
+        let mut extents = self.all.iter().map(|region| region.extent);
+        extents.find_map(|extent| extent.translate(user, size))
     }
 }

@@ -1,11 +1,12 @@
 //! What the front end is asked: the back end's own channel.
 
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use viommu::vm_memory::Permissions;
 
+use crate::sync::lock;
 use crate::wire::{Connection, IotlbKind, IotlbMessage, WireError};
 
 /// What a front end says to a miss.
@@ -30,11 +31,6 @@ struct Channel {
     connection: Connection,
     /// Requests are acknowledged.
     acknowledged: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Poisoned only by a panic that its own thread has reported.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Misses {

@@ -1,10 +1,11 @@
 //! Replies: in the order of their requests, each when what it stands for has come to be.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use viommu::{GracePeriod, MemoryChange};
 
+use crate::sync::lock;
 use crate::wire::{Message, WireError};
 
 /// The most replies that may be due.
@@ -17,11 +18,11 @@ pub(super) struct Promise(Arc<Mutex<Option<Message>>>);
 impl Promise {
     /// Gives the reply.
     pub fn keep(&self, reply: Message) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
+        *lock(&self.0) = Some(reply);
     }
 
     fn take(&self) -> Option<Message> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 }
 

@@ -12,10 +12,10 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use vhost::vhost_user::message::{
-    FrontendReq, VhostUserMemory, VhostUserMemoryRegion, VhostUserProtocolFeatures as Protocol,
-    VhostUserSingleMemoryRegion, VhostUserU64, VhostUserVirtioFeatures, VhostUserVringAddr,
+    FrontendReq, VhostUserProtocolFeatures as Protocol, VhostUserSingleMemoryRegion, VhostUserU64,
+    VhostUserVirtioFeatures, VhostUserVringAddr,
 };
-use viommu::vm_memory::{ByteValued, GuestMemoryMmap};
+use viommu::vm_memory::GuestMemoryMmap;
 use viommu::{Attachment, CacheConfig, EndpointId, Mapping, TranslationUnit, UnitConfig};
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
 
@@ -23,7 +23,8 @@ use super::iotlb::{DOMAIN, Iotlb};
 use super::memory::{MAX_REGIONS, Regions};
 use super::replies::{Replies, Until};
 use super::{DaemonConfig, DaemonError, VhostUserBackend};
-use crate::wire::{Connection, IotlbKind, IotlbMessage, MAX_FDS, Message, WireError};
+use crate::regions::take_table;
+use crate::wire::{Connection, IotlbKind, IotlbMessage, Message, WireError};
 use commands::{Command, Commands};
 
 /// The device's endpoint.
@@ -260,19 +261,7 @@ impl Session {
     }
 
     fn set_memory(&mut self, message: &mut Message) -> Result<Outcome, DaemonError> {
-        let fds = std::mem::take(&mut message.fds);
-        let (header, bodies) = message.split_body::<VhostUserMemory>()?;
-        let count = usize::try_from(header.num_regions).unwrap_or(usize::MAX);
-        let size = size_of::<VhostUserMemoryRegion>();
-        if count > MAX_FDS || bodies.len() != count * size || fds.len() != count {
-            return Err(message.malformed().into());
-        }
-        let regions = bodies.chunks_exact(size).zip(fds).map(|(body, fd)| {
-            let mut region = VhostUserMemoryRegion::default();
-            region.as_mut_slice().copy_from_slice(body);
-            (region, fd)
-        });
-        let regions = regions.collect();
+        let regions = take_table(message)?;
         let memory = self
             .regions
             .replace(regions)

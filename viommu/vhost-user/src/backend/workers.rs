@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
 use vhost_user_backend::VringT;
@@ -13,6 +13,7 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
 
 use super::VhostUserBackend;
+use crate::sync::lock;
 
 /// Events that are taken in one go.
 const EVENTS: usize = 32;
@@ -133,7 +134,7 @@ struct Work {
 impl Work {
     fn lock(&self) -> MutexGuard<'_, ()> {
         // A device that panicked has ended its thread.
-        self.event.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.event)
     }
 
     /// Begins to handle an event.

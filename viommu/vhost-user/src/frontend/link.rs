@@ -6,13 +6,14 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vhost::vhost_user::message::FrontendReq;
 
 use super::{FrontendError, MemoryRegion, Patience};
+use crate::sync::lock;
 use crate::wire::{Connection, IotlbKind, IotlbMessage, Message, WireError};
 
 /// How long a wait sleeps before it looks again: another thread may have taken in its reply.
@@ -67,11 +68,6 @@ impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").finish_non_exhaustive()
     }
-}
-
-/// Nothing panics while it holds one of these locks, so what they guard is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Link {
@@ -189,6 +185,15 @@ impl Link {
         drop(state);
         posted.inspect_err(|_| self.end())?;
         Ok(sent)
+    }
+
+    /// Takes in what has arrived, and ends the connection if the back end is late; returns whether
+    /// it has not ended.
+    pub fn is_alive(&self) -> bool {
+        // An error is the end of the connection.
+        let _ = self.receive();
+        self.end_if_late();
+        !self.has_ended()
     }
 
     /// Ends the connection if an acknowledgement is later than a reply may be.

@@ -1,7 +1,7 @@
 //! What a back end is told of its endpoint's mappings.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use viommu::vm_memory::{GuestAddressSpace, Permissions};
 use viommu::{Attachment, DmaListener, DmaSpace, Mapping, Refusal, StableHostMemory};
@@ -9,6 +9,7 @@ use viommu::{Attachment, DmaListener, DmaSpace, Mapping, Refusal, StableHostMemo
 use super::Frontend;
 use super::link::{Link, SharedPin};
 use super::mappings::{Change, Mappings};
+use crate::sync::lock;
 use crate::wire::IotlbMessage;
 
 /// The most mappings of a batch, or of a back end that comes, that are told before anybody asks for
@@ -69,8 +70,7 @@ impl CurrentBackend {
     }
 
     fn lock(&self) -> MutexGuard<'_, Followed> {
-        // Nothing panics while it holds the lock.
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.followed)
     }
 
     fn link(&self) -> Option<Arc<Link>> {
@@ -184,11 +184,8 @@ impl<M: StableHostMemory + Send + Sync + 'static> DmaListener for Listener<M> {
 
     fn is_settled(&mut self) -> bool {
         // Without the other thread's help, for who polls; and so that who polls comes to an end.
-        self.backend.link().is_none_or(|link| {
-            // If it has ended, nothing is unacknowledged any more.
-            let _ = link.receive();
-            link.end_if_late();
-            link.unacknowledged() == 0
-        })
+        self.backend
+            .link()
+            .is_none_or(|link| !link.is_alive() || link.unacknowledged() == 0)
     }
 }

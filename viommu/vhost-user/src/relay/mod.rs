@@ -26,13 +26,12 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use vhost::vhost_user::message::{
-    FrontendReq, VhostUserMemory, VhostUserMemoryRegion, VhostUserProtocolFeatures as Protocol,
-    VhostUserU64,
+    FrontendReq, VhostUserMemory, VhostUserProtocolFeatures as Protocol, VhostUserU64,
 };
-use viommu::vm_memory::ByteValued;
 use virtio_bindings::virtio_config::VIRTIO_F_ACCESS_PLATFORM;
 
-use crate::wire::{Connection, IotlbKind, IotlbMessage, MAX_FDS, Message, WireError};
+use crate::regions::take_table;
+use crate::wire::{Connection, IotlbKind, IotlbMessage, Message, WireError};
 use table::Table;
 
 pub use table::MAX_REGIONS;
@@ -251,21 +250,8 @@ impl Relay {
     }
 
     fn set_memory(&mut self, message: &mut Message) -> Result<Outcome, RelayError> {
-        let fds = std::mem::take(&mut message.fds);
-        let malformed = || RelayError::FrontEnd(message.malformed());
-        let body = message.split_body::<VhostUserMemory>();
-        let (header, bodies) = body.map_err(RelayError::FrontEnd)?;
-        let count = usize::try_from(header.num_regions).unwrap_or(usize::MAX);
-        let size = size_of::<VhostUserMemoryRegion>();
-        if count > MAX_FDS || bodies.len() != count * size || fds.len() != count {
-            return Err(malformed());
-        }
-        let regions = bodies.chunks_exact(size).zip(fds).map(|(body, fd)| {
-            let mut region = VhostUserMemoryRegion::default();
-            region.as_mut_slice().copy_from_slice(body);
-            (region, fd)
-        });
-        let set = self.table.set_memory(regions.collect());
+        let regions = take_table(message).map_err(RelayError::FrontEnd)?;
+        let set = self.table.set_memory(regions);
         set.map_err(RelayError::Refused)?;
         self.tell_memory()
     }

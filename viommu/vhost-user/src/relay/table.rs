@@ -9,6 +9,7 @@ use vhost::vhost_user::message::VhostUserMemoryRegion;
 use viommu::Mapping;
 
 use crate::backend::Entries;
+use crate::regions::Extent;
 use crate::wire::{IotlbMessage, MAX_FDS};
 
 /// The most ranges that a daemon is told of: the most file descriptors in one message.
@@ -23,10 +24,7 @@ const PLACEHOLDER: u64 = 1 << 62;
 /// A region of the front end.
 #[derive(Clone, Debug)]
 struct Region {
-    guest: u64,
-    size: u64,
-    user: u64,
-    offset: u64,
+    extent: Extent,
     file: Arc<File>,
 }
 
@@ -49,25 +47,15 @@ impl Table {
     ) -> Result<(), &'static str> {
         let mut all = Vec::with_capacity(regions.len());
         for (body, fd) in regions {
-            let (guest, size) = (body.guest_phys_addr, body.memory_size);
-            let (user, offset) = (body.user_addr, body.mmap_offset);
-            let ends = [guest, user, offset].map(|start| start.checked_add(size));
-            if size == 0 || ends.contains(&None) {
-                return Err("a region of memory goes on beyond the address space, or is empty");
-            }
             all.push(Region {
-                guest,
-                size,
-                user,
-                offset,
+                extent: Extent::new(&body)?,
                 file: Arc::new(File::from(fd)),
             });
         }
-        all.sort_by_key(|one| one.guest);
-        if all
-            .windows(2)
-            .any(|two| two[1].guest - two[0].guest < two[0].size)
-        {
+        all.sort_by_key(|one| one.extent.guest);
+        let overlap = |(one, next): (Extent, Extent)| next.guest - one.guest < one.size;
+        let mut pairs = all.windows(2).map(|two| (two[0].extent, two[1].extent));
+        if pairs.any(overlap) {
             return Err("regions of memory overlap");
         }
         self.regions = all;
@@ -83,13 +71,8 @@ impl Table {
     /// Maps a range; returns whether anything changes.
     pub fn update(&mut self, about: &IotlbMessage) -> Result<bool, &'static str> {
         let last = about.last().ok_or("an empty range")?;
-        let (user, size) = (about.user_address, about.size);
-        let find = |one: &Region| {
-            let offset = user.checked_sub(one.user)?;
-            let room = one.size.checked_sub(offset)?;
-            (room >= size).then(|| one.guest + offset)
-        };
-        let address = self.regions.iter().find_map(find);
+        let mut extents = self.regions.iter().map(|region| region.extent);
+        let address = extents.find_map(|extent| extent.translate(about.user_address, about.size));
         let address = address.ok_or("a mapping to no memory")?;
         let entry = Mapping {
             first: about.iova,
@@ -124,21 +107,23 @@ impl Table {
         };
         if !translated {
             let all = self.regions.iter();
-            let all = all.map(|one| told(one.guest, one.size, one.user, one.offset, &one.file));
+            let all = all.map(|Region { extent: one, file }| {
+                told(one.guest, one.size, one.user, one.offset, file)
+            });
             return Ok(all.collect());
         }
         let mut all: Vec<Told> = Vec::new();
         for entry in self.entries.iter() {
             let holds = |one: &&Region| {
-                let offset = entry.address.checked_sub(one.guest);
-                offset.is_some_and(|offset| offset < one.size)
+                let offset = entry.address.checked_sub(one.extent.guest);
+                offset.is_some_and(|offset| offset < one.extent.size)
             };
             let region = self
                 .regions
                 .iter()
                 .find(holds)
                 .ok_or("a mapping to no memory")?;
-            let offset = region.offset + (entry.address - region.guest);
+            let offset = region.extent.offset + (entry.address - region.extent.guest);
             let size = entry.last - entry.first + 1;
             if (offset | entry.first | size) % PAGE != 0 {
                 return Err("a mapping of less than a page");

@@ -123,9 +123,8 @@ impl Served {
         let _ = shared.wake.take();
         if let Some((frontend, _)) = shared.frontend() {
             let before = frontend.unacknowledged();
-            // An error ends the connection, which is looked at next.
-            let _ = frontend.receive();
-            frontend.end_if_late();
+            // Whether it has ended is looked at next.
+            frontend.is_alive();
             if frontend.unacknowledged() < before {
                 // Requests of an IOMMU's driver may have waited for it.
                 self.deferred_work.run();
