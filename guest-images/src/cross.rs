@@ -7,15 +7,14 @@
 
 use crate::apt::Apt;
 use crate::blob::hash_texts;
-use crate::error::IoContext;
 use crate::image_spec::Architecture;
 use crate::maker::fetch;
 use crate::progress::Progress;
 use crate::source::{self, Source};
+use crate::unpacked::write_script;
 use crate::{Cache, Error, host, process};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The target's name.
@@ -96,10 +95,7 @@ impl Cache {
         self.unpacked(&home, ("cross", doing), progress, |tree, progress| {
             let names = self.unpack_rust(tree, progress)?;
             for program in ["rustc", "clippy-driver"] {
-                let script = home.join(program);
-                fs::write(&script, wrapper(tree, program)).at("written", &script)?;
-                let mode = fs::Permissions::from_mode(0o755);
-                fs::set_permissions(&script, mode).at("made executable", &script)?;
+                write_script(&home.join(program), &wrapper(tree, program))?;
             }
             Ok(names)
         })?;
@@ -141,8 +137,8 @@ impl Cache {
             unpack(&mut host, package)?;
         }
         unpack(&mut target, &library)?;
-        let name = |package: &source::Package| format!("{} {}", package.name, package.version);
-        Ok(packages.iter().chain([&library]).map(name).collect())
+        let all = packages.iter().chain([&library]);
+        Ok(all.map(source::Package::label).collect())
     }
 }
 
@@ -179,6 +175,7 @@ fn wrapper(tree: &Path, program: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_library_is_told_from_an_empty_directory() {

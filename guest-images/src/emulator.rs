@@ -3,14 +3,12 @@
 
 use crate::apt::Apt;
 use crate::blob::hash_texts;
-use crate::error::IoContext;
 use crate::image_spec::Architecture;
-use crate::maker::{fetch, fetch_all};
+use crate::maker::fetch;
 use crate::progress::Progress;
 use crate::source::{self, Source};
+use crate::unpacked::{HOST, unpack_all, write_script};
 use crate::{Cache, Error, process};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The program.
@@ -32,18 +30,6 @@ const NEWEST_SUITE: &str = "forky";
 /// Raised when the way in which it is unpacked changes.
 const MACHINES_FORMAT: &str = "1";
 
-/// What this host's programs are like: Debian's name of the architecture, the directory of its
-/// libraries, and the program that loads others.
-const HOST: Option<(Architecture, &str, &str)> = if cfg!(target_arch = "x86_64") {
-    let loader = "ld-linux-x86-64.so.2";
-    Some((Architecture::Amd64, "x86_64-linux-gnu", loader))
-} else if cfg!(target_arch = "aarch64") {
-    let loader = "ld-linux-aarch64.so.1";
-    Some((Architecture::Arm64, "aarch64-linux-gnu", loader))
-} else {
-    None
-};
-
 impl Cache {
     /// Returns an emulator of programs for 64-bit ARM Linux that write code: the host's, or else
     /// Debian's, fetched if it is not there, and unpacked, not installed.
@@ -62,7 +48,7 @@ impl Cache {
             let package = host.package(SUITE, PACKAGE, progress)?;
             let file = fetch(self.store(), &mut host, &package, progress)?;
             source::unpack(&file, tree)?;
-            Ok(vec![format!("{} {}", package.name, package.version)])
+            Ok(vec![package.label()])
         })?;
         Ok(tree.join("usr/bin").join(PROGRAM))
     }
@@ -79,9 +65,10 @@ impl Cache {
         &self,
         progress: &mut dyn Progress,
     ) -> Result<Option<PathBuf>, Error> {
-        let Some((architecture, libraries, loader)) = HOST else {
+        if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             return Ok(None);
-        };
+        }
+        let architecture = HOST.architecture;
         let recipe = [MACHINES_FORMAT, NEWEST_SUITE, MACHINES, architecture.name()];
         let home = self.cross_home(&hash_texts(recipe));
         let script = home.join(MACHINES);
@@ -89,16 +76,9 @@ impl Cache {
         self.unpacked(&home, doing, progress, |tree, progress| {
             let mut host = Apt::new(self.store().root(), architecture);
             let packages = host.plan(NEWEST_SUITE, &[MACHINES], progress)?;
-            fetch_all(self.store(), &mut host, &packages, progress)?;
-            for package in &packages {
-                let file = fetch(self.store(), &mut host, package, progress)?;
-                source::unpack(&file, tree)?;
-            }
-            fs::write(&script, starter(tree, libraries, loader)).at("written", &script)?;
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(&script, mode).at("made executable", &script)?;
-            let name = |package: &source::Package| format!("{} {}", package.name, package.version);
-            Ok(packages.iter().map(name).collect())
+            let names = unpack_all(self.store(), &mut host, &packages, tree, progress)?;
+            write_script(&script, &starter(tree))?;
+            Ok(names)
         })?;
         Ok(Some(script))
     }
@@ -106,14 +86,14 @@ impl Cache {
 
 /// Returns the script that starts QEMU in `tree` with the C library and all others of `tree`, which
 /// may be newer than the host's.
-fn starter(tree: &Path, libraries: &str, loader: &str) -> String {
+fn starter(tree: &Path) -> String {
+    let (start, libraries) = (HOST.start(tree), HOST.libraries);
     let usr = tree.join("usr").display().to_string();
     format!(
         "#!/bin/sh\n\
          QEMU_MODULE_DIR='{usr}/lib/{libraries}/qemu'\n\
          export QEMU_MODULE_DIR\n\
-         exec '{usr}/lib/{libraries}/{loader}' --library-path '{usr}/lib/{libraries}' \
-         '{usr}/bin/{MACHINES}' -L '{usr}/share/qemu' \"$@\"\n"
+         {start} '{usr}/bin/{MACHINES}' -L '{usr}/share/qemu' \"$@\"\n"
     )
 }
 

@@ -62,6 +62,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unpacked;
 
 pub use blob::hash_file;
 pub use cache::Cache;

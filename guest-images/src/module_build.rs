@@ -5,9 +5,9 @@ use crate::image_spec::{Architecture, ImageSpec, Origin, OwnModule};
 use crate::maker::Maker;
 use crate::manifest::ModuleFile;
 use crate::progress::Progress;
+use crate::unpacked::write_script;
 use crate::{Cache, Error, catalog, host, kernel_build, process, tree};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Raised when the way in which the packages are prepared changes.
@@ -228,8 +228,7 @@ fn wrap(tree: &Path, kbuild: &str, (name, program): (&str, &str)) -> Result<(), 
         libraries.display(),
         program.display(),
     );
-    fs::write(&at, text).at("written", &at)?;
-    fs::set_permissions(&at, fs::Permissions::from_mode(0o755)).at("written", &at)
+    write_script(&at, &text)
 }
 
 /// Returns where the dynamic loader of the C library's package is, below `tree`.
@@ -257,6 +256,7 @@ fn loader(tree: &Path) -> Result<PathBuf, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn versions_name_what_they_share() {

@@ -7,13 +7,11 @@
 use crate::apt::Apt;
 use crate::blob::hash_texts;
 use crate::error::IoContext;
-use crate::image_spec::Architecture;
-use crate::maker::{fetch, fetch_all};
 use crate::progress::Progress;
-use crate::source::{self, Package, Source};
+use crate::source::{Package, Source};
+use crate::unpacked::{HOST, unpack_all, write_script};
 use crate::{Cache, Error};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where it is.
@@ -23,21 +21,6 @@ const PROGRAMS: [&str; 2] = ["cargo", "rustc"];
 /// Raised when the way in which it is unpacked changes.
 const FORMAT: &str = "1";
 
-/// This host's architecture, as Debian and as its directories call it, and its dynamic linker.
-const HOST: (Architecture, &str, &str) = if cfg!(target_arch = "aarch64") {
-    (
-        Architecture::Arm64,
-        "aarch64-linux-gnu",
-        "ld-linux-aarch64.so.1",
-    )
-} else {
-    (
-        Architecture::Amd64,
-        "x86_64-linux-gnu",
-        "ld-linux-x86-64.so.2",
-    )
-};
-
 impl Cache {
     /// Returns a directory with the `cargo` and the `rustc` of Debian 13, fetched if they are not
     /// there. They link with the host's C compiler.
@@ -45,29 +28,20 @@ impl Cache {
     /// # Errors
     /// Any of [`Error`]; each says what to do.
     pub fn old_rust(&self, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
-        let (architecture, _, _) = HOST;
-        let texts = [FORMAT, SUITE, architecture.name()];
+        let texts = [FORMAT, SUITE, HOST.architecture.name()];
         let home = self.cross_home(&hash_texts(texts.into_iter().chain(PROGRAMS)));
         let programs = home.join("bin");
         let doing = ("cross", "unpacking a Rust compiler");
         self.unpacked(&home, doing, progress, |tree, progress| {
-            let mut apt = Apt::new(self.store().root(), architecture);
+            let mut apt = Apt::new(self.store().root(), HOST.architecture);
             let mut packages = apt.plan(SUITE, &PROGRAMS, progress)?;
             packages.retain(is_part);
-            fetch_all(self.store(), &mut apt, &packages, progress)?;
-            for package in &packages {
-                let file = fetch(self.store(), &mut apt, package, progress)?;
-                source::unpack(&file, tree)?;
-            }
+            let names = unpack_all(self.store(), &mut apt, &packages, tree, progress)?;
             fs::create_dir_all(&programs).at("created", &programs)?;
             for program in PROGRAMS {
-                let script = programs.join(program);
-                fs::write(&script, wrapper(tree, program)).at("written", &script)?;
-                let mode = fs::Permissions::from_mode(0o755);
-                fs::set_permissions(&script, mode).at("made executable", &script)?;
+                write_script(&programs.join(program), &wrapper(tree, program))?;
             }
-            let name = |package: &Package| format!("{} {}", package.name, package.version);
-            Ok(packages.iter().map(name).collect())
+            Ok(names)
         })?;
         Ok(programs)
     }
@@ -83,26 +57,22 @@ fn is_part(package: &Package) -> bool {
 
 /// Returns the script that starts a program of `tree` with the libraries of `tree`.
 fn wrapper(tree: &Path, program: &str) -> String {
-    let (_, directory, linker) = HOST;
-    let tree = tree.display();
-    format!(
-        "#!/bin/sh\n\
-         libraries='{tree}/usr/lib/{directory}'\n\
-         exec \"$libraries/{linker}\" --library-path \"$libraries\" '{tree}/usr/bin/{program}' \"$@\"\n"
-    )
+    let (start, tree) = (HOST.start(tree), tree.display());
+    format!("#!/bin/sh\n{start} '{tree}/usr/bin/{program}' \"$@\"\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::process;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn wrappers_start_the_linker_with_all_arguments() {
         let dir = tempfile::tempdir().unwrap();
-        let libraries = dir.path().join("usr/lib").join(HOST.1);
+        let libraries = dir.path().join("usr/lib").join(HOST.libraries);
         fs::create_dir_all(&libraries).unwrap();
-        let linker = libraries.join(HOST.2);
+        let linker = libraries.join(HOST.linker);
         fs::write(&linker, "#!/bin/sh\nprintf '%s|' \"$@\"\n").unwrap();
         fs::set_permissions(&linker, fs::Permissions::from_mode(0o755)).unwrap();
         let script = dir.path().join("w");

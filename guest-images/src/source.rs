@@ -26,6 +26,13 @@ pub(crate) struct Package {
     pub sha256: String,
 }
 
+impl Package {
+    /// Returns its name and version, for a person and a manifest.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+}
+
 /// A source of packages.
 pub(crate) trait Source {
     /// Returns the current version of a package in a Debian release.
