@@ -89,8 +89,7 @@ impl Header {
             }
     }
 
-    /// Returns this header without the names that say nothing of what the campaign is, as that of
-    /// all parts.
+    /// Returns the header of the campaign that this is of, all its parts together.
     pub(super) fn of_all(&self) -> Self {
         Self {
             part: None,

@@ -20,15 +20,20 @@ fn page_of(va: u32, global: bool) -> Translation {
     }
 }
 
+/// Returns the page of RAM that `memory` is.
+fn ram_page(memory: &mut [u8; 4096]) -> RamPage {
+    RamPage {
+        host: NonNull::from(&mut memory[0]),
+        writable: true,
+        number: 0,
+    }
+}
+
 #[test]
 #[expect(clippy::cast_possible_truncation, reason = "a few pages")]
 fn an_invalidation_of_everything_leaves_nothing_however_much_there_was() {
     let mut memory = [0_u8; 4096];
-    let page = RamPage {
-        host: NonNull::from(&mut memory[0]),
-        writable: true,
-        number: 0,
-    };
+    let page = ram_page(&mut memory);
     let mut tlb = Tlb::default();
     for pages in [1, FEW / 2, FEW, FEW + 1, ENTRIES, 3 * ENTRIES] {
         for dacr in 0..3 {
@@ -121,11 +126,7 @@ fn tags_are_of_pages_that_are_there() {
 #[test]
 fn entries_that_hold_pages_are_listed_while_they_are_few() {
     let mut memory = [0_u8; 4096];
-    let page = RamPage {
-        host: NonNull::from(&mut memory[0]),
-        writable: true,
-        number: 0,
-    };
+    let page = ram_page(&mut memory);
     let mut tlb = Tlb::default();
     let mut random = 1u32;
     let mut next = |below: u32| {
