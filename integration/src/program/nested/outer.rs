@@ -24,6 +24,27 @@ const LIMIT: Duration = Duration::from_secs(3000);
 /// Most of its console that is kept.
 const MAX_CONSOLE: usize = 8 << 20;
 
+/// Keeps core N of each guest on core N of the outer machine, whose scheduler might have two share
+/// one: QEMU gets AArch32 wrong then. A guest's core N is the Nth thread that is called `core`.
+const PINS: &str = r#"
+cores=$(grep -c ^processor /proc/cpuinfo)
+while sleep 0.3; do
+    for process in /proc/[0-9]*; do
+        read name 2>/dev/null <$process/comm || continue
+        case $name in vmm*) ;; *) continue ;; esac
+        n=0
+        for thread in $process/task/*; do
+            read name 2>/dev/null <$thread/comm && [ "$name" = core ] || continue
+            id=${thread##*/}
+            case " $pinned " in *" $id "*) ;; *)
+                taskset -p $(printf %x $((1 << n % cores))) $id >/dev/null && pinned="$pinned $id" ;;
+            esac
+            n=$((n + 1))
+        done
+    done
+done &
+"#;
+
 /// The outer machine's processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Processor {
@@ -90,9 +111,10 @@ impl Outer {
                 &guest.initramfs,
             )?);
         }
+        // Scripts run in the order of their names, which two digits make that of the list.
+        files.push(guest_script("0-pins", PINS));
         for (index, check) in checks.iter().enumerate() {
             files.extend(check.files()?);
-            // Scripts run in the order of their names, which two digits make that of the list.
             files.push(guest_script(&format!("{index:02}"), &check.script()));
         }
         let bytes = image.initramfs_with(&files);
