@@ -282,7 +282,13 @@ fn within(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         | Insn::VfpToInt { .. }
         | Insn::VfpFromInt { .. } => false,
         Insn::Neon3 { .. }
+        | Insn::NeonDiff { .. }
+        | Insn::NeonDiffScalar { .. }
+        | Insn::NeonScalar { .. }
         | Insn::NeonShift { .. }
+        | Insn::NeonNarrow { .. }
+        | Insn::NeonMovn { .. }
+        | Insn::Vshll { .. }
         | Insn::NeonImm { .. }
         | Insn::Neon2 { .. }
         | Insn::NeonPermute { .. }

@@ -36,6 +36,10 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
         }
         Mop::LoadList { list, at } => words(e, list, at, false, slow),
         Mop::StoreList { list, at } => words(e, list, at, true, slow),
+        Mop::StorePair { first, second, at } => {
+            let registers = [first, second].map(frame::pinned);
+            several(e, &registers, at, true, slow);
+        }
         _ => {}
     }
 }
@@ -114,24 +118,26 @@ pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup
 
 /// Loads or stores the words of `list` at `at`, if they are in one page.
 fn words(e: &mut Emitter<'_>, list: u16, at: Value, write: bool, slow: &mut Vec<Fixup>) {
-    let [page, ..] = SCRATCH;
-    e.load(WORK, at);
-    let others = list.count_ones() - 1;
-    if others > 0 {
-        // That of the last word differs from that of the first in low bits only.
-        e.asm.sum_imm(Width::Word, Sum::Add, page, WORK, 4 * others);
-        e.asm.logic(Logic::Xor, page, page, WORK, false);
-        e.asm.extract(Field::Unsigned, page, page, 12, 20);
-        slow.push(e.asm.jump_if_zero(page, false));
-    }
-    look_up(e, write, 4, slow);
-    // The upper half of the address's register is 0.
-    e.asm.sum(Width::Double, Sum::Add, page, page, WORK);
     let registers: Vec<Gpr> = (0..16)
         .filter(|n| list & 1 << n != 0)
         // What is loaded for R15 goes to temporary 0.
         .map(|n| if n == 15 { WORK } else { frame::pinned(n) })
         .collect();
+    several(e, &registers, at, write, slow);
+}
+
+/// Loads or stores so many words at `at`, if they are in one page.
+fn several(e: &mut Emitter<'_>, registers: &[Gpr], at: Value, write: bool, slow: &mut Vec<Fixup>) {
+    let [page, ..] = SCRATCH;
+    e.load(WORK, at);
+    if let Some(last) = (0u32..).step_by(4).zip(registers).last().map(|(at, _)| at)
+        && last > 0
+    {
+        in_page(e, last, slow);
+    }
+    look_up(e, write, 4, slow);
+    // The upper half of the address's register is 0.
+    e.asm.sum(Width::Double, Sum::Add, page, page, WORK);
     for (pair, distance) in registers.chunks(2).zip((0..).step_by(8)) {
         match *pair {
             [first, second] => {
@@ -146,4 +152,14 @@ fn words(e: &mut Emitter<'_>, list: u16, at: Value, write: bool, slow: &mut Vec<
             _ => {}
         }
     }
+}
+
+/// Branches unless the address in temporary 0 and the one `last` bytes behind it differ in low bits
+/// only.
+pub fn in_page(e: &mut Emitter<'_>, last: u32, slow: &mut Vec<Fixup>) {
+    let [page, ..] = SCRATCH;
+    e.asm.sum_imm(Width::Word, Sum::Add, page, WORK, last);
+    e.asm.logic(Logic::Xor, page, page, WORK, false);
+    e.asm.extract(Field::Unsigned, page, page, 12, 20);
+    slow.push(e.asm.jump_if_zero(page, false));
 }

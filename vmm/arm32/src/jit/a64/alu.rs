@@ -175,27 +175,72 @@ impl Emitter<'_> {
     }
 
     /// Shifts by the low byte of `amount`, which the host takes modulo 32 only.
-    pub fn shift_by(&mut self, kind: Shift, d: Dest, x: Value, amount: Value) {
+    pub fn shift_by(&mut self, kind: Shift, d: Dest, x: Value, amount: Value, carry: bool) {
         let [by, shifted, most] = SCRATCH;
         let (to, x, amount) = (place(d).unwrap_or(shifted), operand(x), operand(amount));
+        self.asm.extract(Field::Unsigned, by, amount, 0, 8);
+        if carry {
+            self.shift_out(kind, to, x);
+            return;
+        }
         match kind {
             Shift::Lsl | Shift::Lsr => {
                 let left = kind == Shift::Lsl;
                 let op = if left { ShiftOp::Left } else { ShiftOp::Right };
-                self.asm.extract(Field::Unsigned, by, amount, 0, 8);
-                self.asm.shift(op, shifted, x, by);
+                self.asm.shift(Width::Word, op, shifted, x, by);
                 self.asm.compare_imm(Width::Word, by, 32);
                 self.asm.select(to, shifted, Gpr::ZERO, Cond::LO);
             }
             Shift::Asr => {
-                self.asm.extract(Field::Unsigned, by, amount, 0, 8);
                 self.asm.set(most, 31);
                 self.asm.compare_imm(Width::Word, by, 31);
                 self.asm.select(by, by, most, Cond::LS);
-                self.asm.shift(ShiftOp::Arithmetic, to, x, by);
+                let op = ShiftOp::Arithmetic;
+                self.asm.shift(Width::Word, op, to, x, by);
             }
-            Shift::Ror | Shift::Rrx => self.asm.shift(ShiftOp::Rotate, to, x, amount),
+            Shift::Ror | Shift::Rrx => self.asm.shift(Width::Word, ShiftOp::Rotate, to, x, by),
         }
+    }
+
+    /// Shifts `x` by the first scratch register, which is below 256; C becomes the last bit that
+    /// was shifted out, if any was.
+    fn shift_out(&mut self, kind: Shift, to: Gpr, x: Gpr) {
+        let [by, shifted, out] = SCRATCH;
+        let (op, upper) = match kind {
+            Shift::Lsl => (ShiftOp::Left, false),
+            Shift::Lsr => (ShiftOp::Right, true),
+            Shift::Asr => (ShiftOp::Arithmetic, true),
+            Shift::Ror | Shift::Rrx => {
+                self.asm.shift(Width::Word, ShiftOp::Rotate, to, x, by);
+                self.asm.extract(Field::Unsigned, out, to, 31, 1);
+                return self.set_carry_if_shifted(out);
+            }
+        };
+        // In 64 bits, where the bits that are shifted out stay beside the word. All amounts from 33
+        // on do the same, so that those which the host cannot have may be 63.
+        self.asm.set(out, 63);
+        self.asm.compare_imm(Width::Word, by, 63);
+        self.asm.select(by, by, out, Cond::LS);
+        if upper {
+            self.asm.join(shifted, Gpr::ZERO, x);
+            self.asm.shift(Width::Double, op, shifted, shifted, by);
+            self.asm.extract(Field::Unsigned, out, shifted, 31, 1);
+            self.asm.high_word(to, shifted);
+        } else {
+            self.asm.shift(Width::Double, op, shifted, x, by);
+            self.asm.high_word(out, shifted);
+            self.asm.extract(Field::Unsigned, out, out, 0, 1);
+            self.asm.copy(Width::Word, to, shifted);
+        }
+        self.set_carry_if_shifted(out);
+    }
+
+    /// Has C be `r`, unless the first scratch register is 0.
+    fn set_carry_if_shifted(&mut self, r: Gpr) {
+        let [by, ..] = SCRATCH;
+        let by_none = self.asm.jump_if_zero(by, true);
+        self.asm.access(Access::STORE, r, frame::C);
+        self.asm.bind_here(by_none);
     }
 }
 

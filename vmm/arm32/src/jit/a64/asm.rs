@@ -4,8 +4,10 @@
 //! Tests compare each form, for all registers, with a disassembler.
 
 mod operands;
+mod vector;
 
 pub use operands::{Access, Cond, Field, Gpr, Logic, Mem, Pair, ShiftOp, Sum, Unary, Width};
+pub use vector::{Bits, Different, Fused, Lanes, One, Scalar, ScalarOne, Shift, Vector, Zero};
 
 /// An instruction that says how far away something is, to be filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +143,7 @@ impl Asm {
         self.operands(Width::Word, word, d, n);
     }
 
-    /// ORR of a doubleword: `d`, `n`, `m` shifted left by 32.
+    /// ORR of a doubleword: `d`, `n`, `m` shifted left by 32; with `n` zero, LSL of a doubleword.
     pub fn join(&mut self, d: Gpr, n: Gpr, m: Gpr) {
         let word = 0x2a00_0000 | m.number() << 16 | 32 << 10;
         self.operands(Width::Double, word, d, n);
@@ -225,10 +227,10 @@ impl Asm {
         self.operands(Width::Word, word, d, high);
     }
 
-    /// `op` of a word by the low bits of `m`.
-    pub fn shift(&mut self, op: ShiftOp, d: Gpr, n: Gpr, m: Gpr) {
+    /// `op` by the low bits of `m`.
+    pub fn shift(&mut self, width: Width, op: ShiftOp, d: Gpr, n: Gpr, m: Gpr) {
         let word = 0x1ac0_0000 | m.number() << 16 | (op as u32) << 10;
-        self.operands(Width::Word, word, d, n);
+        self.operands(width, word, d, n);
     }
 
     /// `op` of a word.

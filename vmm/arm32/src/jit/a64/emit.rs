@@ -3,7 +3,7 @@
 use super::asm::{Access, Asm, Cond, Fixup, Mem, Sum, Width};
 use super::frame::{self, LEFT, SCRATCH, SECOND, THIRD, WORK};
 use super::values::Emitter;
-use super::{access, bits, exclusive};
+use super::{access, bank, bits, exclusive};
 use crate::exec::Op;
 use crate::host_code::CodeExit;
 use crate::ir::{FlagSet, Mop, MultiplyLong, Value};
@@ -42,10 +42,7 @@ impl Target for Asm {
     fn is_emitted(mop: &Mop) -> bool {
         let constant = |v: &Value| matches!(v, Value::Imm(_));
         match mop {
-            // A carry that depends on the amount is rare.
-            Mop::Shift {
-                x, amount, carry, ..
-            } => !constant(x) && (constant(amount) || !carry),
+            Mop::Shift { x, .. } => !constant(x),
             Mop::Multiply { x, y, .. }
             | Mop::MultiplyLong(MultiplyLong { x, y, .. })
             | Mop::Divide { x, y, .. } => !constant(x) && !constant(y),
@@ -54,10 +51,7 @@ impl Target for Asm {
             | Mop::Reverse { x, .. }
             | Mop::LeadingZeros { x, .. }
             | Mop::SkipUnlessZero { x, .. } => !constant(x),
-            // VFP and Advanced SIMD are left to their handlers here.
-            Mop::Bank(_) => false,
-            // So are the parallel additions of media instructions, and stores of pairs downwards.
-            Mop::AddBytes { .. } | Mop::SelectBytes { .. } | Mop::StorePair { .. } => false,
+            Mop::Bank(mop) => bank::is_emitted(mop),
             _ => true,
         }
     }
@@ -92,8 +86,13 @@ impl Target for Asm {
                 carry,
             } => e.shift(kind, d, x, amount, carry),
             Mop::Shift {
-                kind, d, x, amount, ..
-            } => e.shift_by(kind, d, x, amount),
+                kind,
+                d,
+                x,
+                amount,
+                carry,
+            } => e.shift_by(kind, d, x, amount, carry),
+            Mop::Bank(mop) => bank::emit(e, mop, slow),
             Mop::SetCarry { to } => store(e, Access::STORE, to, frame::C),
             Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => exclusive::emit(e, mop, slow),
             Mop::ReadThread { .. }
@@ -101,7 +100,8 @@ impl Target for Asm {
             | Mop::Load { .. }
             | Mop::Store { .. }
             | Mop::LoadList { .. }
-            | Mop::StoreList { .. } => access::emit(e, mop, slow),
+            | Mop::StoreList { .. }
+            | Mop::StorePair { .. } => access::emit(e, mop, slow),
             _ => bits::emit(e, mop),
         }
     }

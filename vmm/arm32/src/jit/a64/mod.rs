@@ -6,12 +6,15 @@
 mod access;
 mod alu;
 mod asm;
+mod bank;
 mod bits;
 mod conditions;
 mod emit;
 mod exclusive;
+mod float;
 mod frame;
 mod values;
+mod vector;
 
 pub use asm::Asm;
 use asm::{Access, Cond, Field, Gpr, Logic, Mem, Pair, Sum, Width, mask};

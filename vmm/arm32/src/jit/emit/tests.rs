@@ -75,6 +75,14 @@ fn x64_has_code_for_vfp_and_advanced_simd() {
     assert!(names.len() > 100, "{}: {names:?}", names.len());
 }
 
+#[test]
+fn a64_has_code_for_vfp_and_advanced_simd() {
+    let (names, others) = (inline::<a64::Asm>(), inline::<x64::Asm>());
+    let missing: Vec<_> = others.difference(&names).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(names.len() > 130, "{}: {names:?}", names.len());
+}
+
 /// Where code is that is not at the start of the area.
 const START: usize = 0x10000;
 

@@ -5,6 +5,8 @@ use capstone::prelude::*;
 
 use super::*;
 
+mod vector;
+
 const WIDTHS: [Width; 2] = [Width::Word, Width::Double];
 
 const SUMS: [(Sum, &str, &str); 4] = [
@@ -261,9 +263,12 @@ fn fields_and_shifts() {
         let (n, m) = others(d);
         let [to, first, second] = [d, n, m].map(word);
         for (op, mnemonic) in shifts {
-            check.add(format!("{mnemonic} {to}, {first}, {second}"), |a| {
-                a.shift(op, d, n, m);
-            });
+            for width in WIDTHS {
+                let names = [d, n, m].map(|r| name(r, width)).join(", ");
+                check.add(format!("{mnemonic} {names}"), |a| {
+                    a.shift(width, op, d, n, m);
+                });
+            }
         }
         for (field, lowest, width, text) in fields {
             let text = text.replacen("{}", &to, 1).replacen("{}", &first, 1);

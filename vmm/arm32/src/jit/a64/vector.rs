@@ -1,0 +1,447 @@
+//! Integer instructions of Advanced SIMD by the host's, which has each of them: all but those that
+//! may saturate, whose flag is another one there.
+//!
+//! What works on each lane by itself is done on 16 bytes, of which the upper 8 are zeros and not
+//! stored if the guest's registers are doublewords. The destination is loaded whether the operation
+//! adds to it or not.
+
+use arm32_isa::{
+    Insn, Neon2Op, Neon3Op, NeonDiffOp, NeonImmOp, NeonMovnOp, NeonNarrowOp, NeonPermuteOp,
+    NeonScalarOp, NeonShiftOp,
+};
+
+use super::asm::{Asm, Bits, Different, Lanes, One, Shift, Vector, Zero};
+use super::bank;
+use super::frame::SCRATCH;
+
+use Vector::{V0, V1, V2};
+
+/// Registers of one length, and their lanes.
+#[derive(Clone, Copy)]
+struct Shape {
+    q: bool,
+    size: u8,
+}
+
+impl Shape {
+    const QUAD: Self = Self { q: true, size: 0 };
+    const DOUBLE: Self = Self { q: false, size: 0 };
+
+    const fn bytes(self) -> u8 {
+        if self.q { 16 } else { 8 }
+    }
+
+    /// Returns where register `n` is; a quadword has the number of its lower doubleword.
+    const fn place(self, n: u8) -> u8 {
+        8 * (n & if self.q { 30 } else { 31 })
+    }
+
+    fn load(self, a: &mut Asm, v: Vector, n: u8) {
+        bank::load(a, self.bytes(), v, self.place(n));
+    }
+
+    fn store(self, a: &mut Asm, n: u8, v: Vector) {
+        bank::store(a, self.bytes(), v, self.place(n));
+    }
+}
+
+/// Writes an instruction of Advanced SIMD on integers or bits; `None` if it is none of those that
+/// the host does alike.
+pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::Neon3 { .. } | Insn::NeonScalar { .. } => same(a, insn),
+        Insn::NeonDiff { .. } | Insn::NeonDiffScalar { .. } => different(a, insn),
+        Insn::NeonShift {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vm,
+            shift,
+        } => {
+            let shape = Shape { q, size };
+            let op = shift_of(op)?;
+            in_range(op, size, shift)?;
+            shape.load(a, V1, vm);
+            shape.load(a, V0, vd);
+            // Only those of which both forms exist are unsigned.
+            let unsigned = unsigned && !op.is_left() && op != Shift::RightInsert;
+            a.shift_lanes(op, (unsigned, size), shift, V0, V1);
+            shape.store(a, vd, V0);
+            Some(())
+        }
+        Insn::NeonNarrow { .. } | Insn::NeonMovn { .. } | Insn::Vshll { .. } => resized(a, insn),
+        Insn::NeonImm { .. } | Insn::Neon2 { .. } => one_operand(a, insn),
+        Insn::NeonPermute {
+            op,
+            size,
+            q,
+            vd,
+            vm,
+        } if vd != vm => {
+            permute(a, Shape { q, size }, op, (vd, vm));
+            Some(())
+        }
+        Insn::Vext { q, vd, vn, vm, imm } => {
+            let shape = Shape { q, size: 0 };
+            (imm < shape.bytes()).then_some(())?;
+            shape.load(a, V0, vn);
+            shape.load(a, V1, vm);
+            a.extract_bytes(q, imm, V0, V0, V1);
+            shape.store(a, vd, V0);
+            Some(())
+        }
+        Insn::VdupLane {
+            size,
+            q,
+            vd,
+            vm,
+            lane,
+        } => {
+            lane_of(a, V0, size, vm, lane)?;
+            Shape { q, size }.store(a, vd, V0);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+/// Has all lanes of `v` be one of doubleword `n`.
+fn lane_of(a: &mut Asm, v: Vector, size: u8, n: u8, lane: u8) -> Option<()> {
+    (size < 3 && lane < 8 >> size).then_some(())?;
+    Shape::DOUBLE.load(a, v, n);
+    a.duplicate_lane(size, lane, v, v);
+    Some(())
+}
+
+/// Operations on registers of one length, or on a register and a lane.
+fn same(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::Neon3 {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, V0, vd);
+            shape.load(a, V1, vn);
+            shape.load(a, V2, vm);
+            if let Some(op) = bits_of(op) {
+                a.bits(op, V0, V1, V2);
+            } else {
+                let (op, sign_counts) = lanes_of(op)?;
+                // Neighbours are those of the guest's registers.
+                let pairs = matches!(op, Lanes::AddPairs | Lanes::MaxPairs | Lanes::MinPairs);
+                let form = (!pairs || q, sign_counts && unsigned, size);
+                a.lanes(op, form, V0, V1, V2);
+            }
+            shape.store(a, vd, V0);
+        }
+        Insn::NeonScalar {
+            op,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+            lane,
+        } => {
+            let op = match op {
+                NeonScalarOp::Vmul => Lanes::Multiply,
+                NeonScalarOp::Vmla => Lanes::MultiplyAdd,
+                NeonScalarOp::Vmls => Lanes::MultiplySub,
+                _ => return None,
+            };
+            let shape = Shape { q, size };
+            lane_of(a, V2, size, vm, lane)?;
+            shape.load(a, V0, vd);
+            shape.load(a, V1, vn);
+            a.lanes(op, (true, false, size), V0, V1, V2);
+            shape.store(a, vd, V0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+const fn bits_of(op: Neon3Op) -> Option<Bits> {
+    Some(match op {
+        Neon3Op::Vand => Bits::And,
+        Neon3Op::Vbic => Bits::AndNot,
+        Neon3Op::Vorr => Bits::Or,
+        Neon3Op::Vorn => Bits::OrNot,
+        Neon3Op::Veor => Bits::Xor,
+        Neon3Op::Vbsl => Bits::Select,
+        Neon3Op::Vbit => Bits::InsertTrue,
+        Neon3Op::Vbif => Bits::InsertFalse,
+        _ => return None,
+    })
+}
+
+/// Returns the host's operation, and whether there is one for unsigned lanes besides.
+const fn lanes_of(op: Neon3Op) -> Option<(Lanes, bool)> {
+    Some(match op {
+        Neon3Op::Vhadd => (Lanes::HalvingAdd, true),
+        Neon3Op::Vrhadd => (Lanes::MeanUp, true),
+        Neon3Op::Vhsub => (Lanes::HalvingSub, true),
+        Neon3Op::Vcgt => (Lanes::Greater, true),
+        Neon3Op::Vcge => (Lanes::GreaterEqual, true),
+        // The register with the amounts is the second operand here, too.
+        Neon3Op::Vshl => (Lanes::Shift, true),
+        Neon3Op::Vrshl => (Lanes::RoundingShift, true),
+        Neon3Op::Vmax => (Lanes::Max, true),
+        Neon3Op::Vmin => (Lanes::Min, true),
+        Neon3Op::Vabd => (Lanes::Difference, true),
+        Neon3Op::Vaba => (Lanes::AddDifference, true),
+        Neon3Op::Vadd => (Lanes::Add, false),
+        Neon3Op::Vsub => (Lanes::Sub, false),
+        Neon3Op::Vtst => (Lanes::Test, false),
+        Neon3Op::Vceq => (Lanes::Equal, false),
+        Neon3Op::Vmla => (Lanes::MultiplyAdd, false),
+        Neon3Op::Vmls => (Lanes::MultiplySub, false),
+        Neon3Op::Vmul => (Lanes::Multiply, false),
+        Neon3Op::Vpmax => (Lanes::MaxPairs, true),
+        Neon3Op::Vpmin => (Lanes::MinPairs, true),
+        Neon3Op::Vpadd => (Lanes::AddPairs, false),
+        _ => return None,
+    })
+}
+
+/// Operations on registers of different lengths.
+fn different(a: &mut Asm, insn: &Insn) -> Option<()> {
+    let (op, unsigned, size, vd, vn, vm, lane) = match *insn {
+        Insn::NeonDiff {
+            op,
+            unsigned,
+            size,
+            vd,
+            vn,
+            vm,
+        } => (op, unsigned, size, vd, vn, vm, None),
+        Insn::NeonDiffScalar {
+            op,
+            unsigned,
+            size,
+            vd,
+            vn,
+            vm,
+            lane,
+        } => (op, unsigned, size, vd, vn, vm, Some(lane)),
+        _ => return None,
+    };
+    let host = different_of(op)?;
+    (size < 3).then_some(())?;
+    let of = |wide| if wide { Shape::QUAD } else { Shape::DOUBLE };
+    match lane {
+        Some(lane) => lane_of(a, V2, size, vm, lane)?,
+        None => of(op.narrows()).load(a, V2, vm),
+    }
+    of(op.narrows() || op.is_wide()).load(a, V1, vn);
+    let result = of(!op.narrows());
+    result.load(a, V0, vd);
+    // Half of a sum is the same either way.
+    let form = (unsigned && !op.narrows(), size);
+    a.different(host, form, V0, V1, V2);
+    result.store(a, vd, V0);
+    Some(())
+}
+
+const fn different_of(op: NeonDiffOp) -> Option<Different> {
+    Some(match op {
+        NeonDiffOp::Vaddl => Different::AddLong,
+        NeonDiffOp::Vaddw => Different::AddWide,
+        NeonDiffOp::Vsubl => Different::SubLong,
+        NeonDiffOp::Vsubw => Different::SubWide,
+        NeonDiffOp::Vaddhn => Different::AddHigh,
+        NeonDiffOp::Vraddhn => Different::AddHighRounded,
+        NeonDiffOp::Vsubhn => Different::SubHigh,
+        NeonDiffOp::Vrsubhn => Different::SubHighRounded,
+        NeonDiffOp::Vabal => Different::AddDifferenceLong,
+        NeonDiffOp::Vabdl => Different::DifferenceLong,
+        NeonDiffOp::Vmlal => Different::MultiplyAddLong,
+        NeonDiffOp::Vmlsl => Different::MultiplySubLong,
+        NeonDiffOp::Vmull => Different::MultiplyLong,
+        _ => return None,
+    })
+}
+
+const fn shift_of(op: NeonShiftOp) -> Option<Shift> {
+    Some(match op {
+        NeonShiftOp::Vshr => Shift::Right,
+        NeonShiftOp::Vsra => Shift::RightAdd,
+        NeonShiftOp::Vrshr => Shift::RightRounded,
+        NeonShiftOp::Vrsra => Shift::RightRoundedAdd,
+        NeonShiftOp::Vsri => Shift::RightInsert,
+        NeonShiftOp::Vshl => Shift::Left,
+        NeonShiftOp::Vsli => Shift::LeftInsert,
+        _ => return None,
+    })
+}
+
+/// Returns nothing for an amount that no encoding has.
+fn in_range(op: Shift, size: u8, by: u8) -> Option<()> {
+    let width = 8u8.checked_shl(size.into())?;
+    let fits = if op.is_left() {
+        by < width
+    } else {
+        (1..=width).contains(&by)
+    };
+    fits.then_some(())
+}
+
+/// Shifts and moves to lanes of half the size, or of twice the size.
+fn resized(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::NeonNarrow {
+            op,
+            size,
+            vd,
+            vm,
+            shift,
+            ..
+        } => {
+            let op = match op {
+                NeonNarrowOp::Vshrn => Shift::RightNarrow,
+                NeonNarrowOp::Vrshrn => Shift::RightNarrowRounded,
+                _ => return None,
+            };
+            (size < 3).then_some(())?;
+            in_range(op, size, shift)?;
+            Shape::QUAD.load(a, V1, vm);
+            a.shift_lanes(op, (false, size), shift, V0, V1);
+            Shape::DOUBLE.store(a, vd, V0);
+        }
+        Insn::NeonMovn {
+            op: NeonMovnOp::Vmovn,
+            size,
+            vd,
+            vm,
+            ..
+        } if size < 3 => {
+            Shape::QUAD.load(a, V1, vm);
+            a.one(One::Narrow, (false, size), V0, V1);
+            Shape::DOUBLE.store(a, vd, V0);
+        }
+        Insn::Vshll {
+            unsigned,
+            size,
+            vd,
+            vm,
+            shift,
+        } if size < 3 => {
+            // By all of a lane's size is an instruction of its own, and rare.
+            in_range(Shift::LeftLong, size, shift)?;
+            Shape::DOUBLE.load(a, V1, vm);
+            a.shift_lanes(Shift::LeftLong, (unsigned, size), shift, V0, V1);
+            Shape::QUAD.store(a, vd, V0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Writes an instruction whose operand is one register, or a constant.
+fn one_operand(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::NeonImm {
+            op, q, vd, value, ..
+        } => {
+            let shape = Shape { q, size: 3 };
+            let [constant, ..] = SCRATCH;
+            let value = if op == NeonImmOp::Vmvn { !value } else { value };
+            a.set64(constant, value);
+            a.duplicate(3, V1, constant);
+            let result = match op {
+                NeonImmOp::Vmov | NeonImmOp::Vmvn => V1,
+                NeonImmOp::Vorr | NeonImmOp::Vbic => {
+                    let combine = if op == NeonImmOp::Vorr {
+                        Bits::Or
+                    } else {
+                        Bits::AndNot
+                    };
+                    shape.load(a, V0, vd);
+                    a.bits(combine, V0, V0, V1);
+                    V0
+                }
+            };
+            shape.store(a, vd, result);
+        }
+        Insn::Neon2 {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vm,
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, V1, vm);
+            shape.load(a, V0, vd);
+            if let Some(op) = zero_of(op) {
+                a.against_zero(op, size, V0, V1);
+            } else {
+                let (op, sign_counts) = one_of(op)?;
+                // Of all bits, as of bytes.
+                let size = if op == One::Not { 0 } else { size };
+                a.one(op, (sign_counts && unsigned, size), V0, V1);
+            }
+            shape.store(a, vd, V0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+const fn zero_of(op: Neon2Op) -> Option<Zero> {
+    Some(match op {
+        Neon2Op::Vcgt0 => Zero::Greater,
+        Neon2Op::Vcge0 => Zero::GreaterEqual,
+        Neon2Op::Vceq0 => Zero::Equal,
+        Neon2Op::Vcle0 => Zero::LessEqual,
+        Neon2Op::Vclt0 => Zero::Less,
+        _ => return None,
+    })
+}
+
+/// Returns the host's operation, and whether there is one for unsigned lanes besides.
+const fn one_of(op: Neon2Op) -> Option<(One, bool)> {
+    Some(match op {
+        Neon2Op::Vrev64 => (One::Reverse64, false),
+        Neon2Op::Vrev32 => (One::Reverse32, false),
+        Neon2Op::Vrev16 => (One::Reverse16, false),
+        Neon2Op::Vpaddl => (One::AddPairsLong, true),
+        Neon2Op::Vpadal => (One::AddPairsLongTo, true),
+        Neon2Op::Vcls => (One::LeadingSigns, false),
+        Neon2Op::Vclz => (One::LeadingZeros, false),
+        Neon2Op::Vcnt => (One::Ones, false),
+        Neon2Op::Vmvn => (One::Not, false),
+        Neon2Op::Vabs => (One::Absolute, false),
+        Neon2Op::Vneg => (One::Negate, false),
+        _ => return None,
+    })
+}
+
+/// Permutes two registers.
+fn permute(a: &mut Asm, shape: Shape, op: NeonPermuteOp, (vd, vm): (u8, u8)) {
+    shape.load(a, V0, vd);
+    shape.load(a, V1, vm);
+    let pair = match op {
+        NeonPermuteOp::Vswp => {
+            shape.store(a, vd, V1);
+            return shape.store(a, vm, V0);
+        }
+        NeonPermuteOp::Vtrn => (Lanes::Transpose1, Lanes::Transpose2),
+        NeonPermuteOp::Vuzp => (Lanes::Unzip1, Lanes::Unzip2),
+        NeonPermuteOp::Vzip => (Lanes::Zip1, Lanes::Zip2),
+    };
+    let form = (shape.q, false, shape.size);
+    a.lanes(pair.0, form, V2, V0, V1);
+    a.lanes(pair.1, form, V1, V0, V1);
+    shape.store(a, vd, V2);
+    shape.store(a, vm, V1);
+}
