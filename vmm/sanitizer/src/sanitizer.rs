@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use viommu::HitCheck;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink};
 
-use crate::Options;
 use crate::report::History;
 use crate::reports::{Findings, Reports, Tell};
+use crate::{Kind, Options};
 
 /// A part of the sanitizer, which sees what happens at IOMMUs.
 ///
@@ -14,7 +15,13 @@ use crate::reports::{Findings, Reports, Tell};
 /// the machine.
 pub(crate) trait Part: Send {
     /// Sees what happened at `iommu`, at this time of the guest's clock.
-    fn event(&mut self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>, outside: &Outside<'_>);
+    fn event(
+        &mut self,
+        iommu: &IommuInfo,
+        at_ns: u64,
+        event: &IommuEvent<'_>,
+        outside: &Outside<'_>,
+    );
 
     /// Reports what can only be said when the run is over.
     fn end(&mut self, at_ns: u64, outside: &Outside<'_>) {
@@ -116,6 +123,15 @@ impl Sanitizer {
     }
 }
 
+/// The kinds for which single accesses of devices are looked at.
+const OF_ACCESSES: [Kind; 5] = [
+    Kind::StrayAddress,
+    Kind::OutsideMapping,
+    Kind::Direction,
+    Kind::FreedPage,
+    Kind::ActiveAfterRemove,
+];
+
 /// Listens to the machine.
 struct Sink(Arc<Sanitizer>);
 
@@ -129,6 +145,15 @@ impl IommuSink for Sink {
     }
 
     fn wants_dma(&self) -> bool {
-        true
+        self.0.reports.options().wants_any(&OF_ACCESSES)
+    }
+
+    fn hit_check(&self) -> HitCheck {
+        let options = self.0.reports.options();
+        match options.wants(Kind::MissingInvalidation) {
+            _ if options.stale => HitCheck::KeepAll,
+            true => HitCheck::On,
+            false => HitCheck::Off,
+        }
     }
 }
