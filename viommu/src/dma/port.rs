@@ -208,8 +208,10 @@ impl<M> Port<M> {
     ) -> Result<RegionExtent, Refusal> {
         let Self { unit, handle, .. } = self;
         let requester = self.requester();
-        let find = |checked: &'_ Checked| checked.lookup(map, domain, iova, wanted as u8);
-        if let Some((checked, place)) = unit.checked.as_ref().and_then(|c| Some((c, find(c)?))) {
+        let checked = unit.checked.as_ref();
+        let found = checked
+            .and_then(|checked| Some((checked, checked.lookup(map, domain, iova, wanted as u8)?)));
+        if let Some((checked, place)) = found {
             self.count_hit();
             self.compare((checked, map), domain, iova, wanted, &place);
             return Ok(place);
@@ -222,7 +224,7 @@ impl<M> Port<M> {
         // Memory may have been removed since `map` was looked at: then a ticket from after that
         // would let the cache learn a place that is gone. One from before is bad by then.
         let cache = unit.caching();
-        let kept = unit.checked.as_ref().and_then(Checked::kept);
+        let kept = checked.and_then(Checked::kept);
         let kept = kept.map(|kept| (kept, kept.ticket()));
         let ticket = cache.ticket(domain);
         let ticket = ticket.filter(|_| unit.host.is_current(map));

@@ -18,6 +18,8 @@ pub(crate) struct KeptMappings(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     mappings: BTreeMap<(u32, u64), Mapping>,
+    /// How many bytes any of them, of any time, has at most beyond its first.
+    largest: u64,
     /// Counts invalidations: an answer from before one is not kept.
     invalidations: u64,
 }
@@ -53,6 +55,7 @@ impl KeptMappings {
         if kept.invalidations != ticket || kept.mappings.len() >= MAX_KEPT {
             return false;
         }
+        kept.largest = kept.largest.max(mapping.last - mapping.first);
         kept.mappings.insert((domain, mapping.last), mapping);
         true
     }
@@ -67,9 +70,13 @@ impl KeptMappings {
                 kept.mappings.retain(|(of, _), _| *of != domain);
             }
             Scope::Range(DomainId(domain), first, last) => {
-                // They may overlap, so that one that begins by `last` can end anywhere.
+                // They may overlap, so that one that begins by `last` can end as late as the largest.
+                let end = last.saturating_add(kept.largest);
+                if first > end {
+                    return;
+                }
                 let hit = |(_, mapping): &(&(u32, u64), &Mapping)| mapping.first <= last;
-                let range = kept.mappings.range((domain, first)..=(domain, u64::MAX));
+                let range = kept.mappings.range((domain, first)..=(domain, end));
                 let gone: Vec<_> = range.filter(hit).map(|(key, _)| *key).collect();
                 for key in gone {
                     kept.mappings.remove(&key);

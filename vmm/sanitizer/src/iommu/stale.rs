@@ -4,14 +4,15 @@
 //! invalidates then, and a device may access in between. It is one
 //!
 //! - if the tables lead elsewhere by then. The kernel has mapped something else at the address, and
-//!   an invalidation belongs between two mappings (break before make: Arm ARM DDI 0406C, B3.10.1);
+//!   an invalidation belongs between two mappings (Arm ARM DDI 0487, "Using break-before-make when
+//!   updating translation table entries");
 //! - if the kernel's own call that unmapped the address has returned, where the kernel invalidates
 //!   before that ([`LastMapping::is_over`](crate::LastMapping::is_over));
 //! - if no invalidation comes in [`PATIENCE_NS`] of the guest's time.
 
 use std::collections::BTreeMap;
 
-use viommu::{Event, StaleHit};
+use viommu::{Event, FaultReason, StaleHit};
 use vmm_machine::{IommuEvent, IommuInfo};
 use vmm_timeline::Direction;
 
@@ -105,7 +106,11 @@ impl StaleHits {
                 return true;
             }
             let ms = PATIENCE_NS / 1_000_000;
-            let why = format!("which the page tables no longer have, for {ms} ms and longer");
+            let what = match pending.hit.now.map_err(|miss| miss.reason) {
+                Err(FaultReason::Permission) => "allow",
+                _ => "have",
+            };
+            let why = format!("which the page tables no longer {what}, for {ms} ms and longer");
             let last = outside.last_mapping(&pending.device, pending.hit.iova);
             outside.reports.add(pending.report(&why, last.history));
             false
