@@ -86,9 +86,12 @@ pub fn summary(findings: &Findings) -> String {
         0 => String::new(),
         beyond => format!("; {beyond} of them are in no report"),
     };
+    let reports = match findings.reports.len() {
+        1 => "1 report".to_owned(),
+        many => format!("{many} reports"),
+    };
     format!(
-        "the sanitizer found mistakes, in {} reports: {}{beyond}",
-        findings.reports.len(),
+        "the sanitizer found mistakes, in {reports}: {}{beyond}",
         counts.join(", ")
     )
 }
@@ -147,7 +150,7 @@ mod tests {
         }
         assert_eq!(
             summary(&found),
-            "the sanitizer found mistakes, in 1 reports: leak 2"
+            "the sanitizer found mistakes, in 1 report: leak 2"
         );
     }
 }
