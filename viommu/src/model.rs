@@ -77,8 +77,8 @@ pub trait Model: Send + Sync {
         wanted: Permissions,
     ) -> Result<Mapping, Miss>;
 
-    /// Returns what [`translate`](Self::translate) would, and leaves no trace: no state changes, and
-    /// no injected fault comes in between. `None` if the model cannot, so that its units cannot
+    /// Returns what [`translate`](Self::translate) would, and leaves no trace: no state changes,
+    /// and no injected fault comes in between. `None` if the model cannot, so that its units cannot
     /// [check](crate::HitCheck) hits.
     fn look(
         &self,

@@ -10,8 +10,8 @@ use crate::hit_check::{Checked, StaleHit};
 use crate::host::{Map, RegionExtent};
 
 impl<M> Port<M> {
-    /// Tells the observer if the model's mappings of `domain` no longer lead `iova` to `used`, which
-    /// was cached. The handle is pinned.
+    /// Tells the observer if the model's mappings of `domain` no longer lead `iova` to `used`,
+    /// which was cached. The handle is pinned.
     pub(super) fn compare(
         &self,
         (checked, map): (&Checked, &Map<M>),

@@ -70,7 +70,7 @@ impl KeptMappings {
                 kept.mappings.retain(|(of, _), _| *of != domain);
             }
             Scope::Range(DomainId(domain), first, last) => {
-                // They may overlap, so that one that begins by `last` can end as late as the largest.
+                // They may overlap: one that begins by `last` can end as late as the largest.
                 let end = last.saturating_add(kept.largest);
                 if first > end {
                     return;

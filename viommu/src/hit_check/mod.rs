@@ -118,7 +118,7 @@ impl Checked {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a stale hit, and has it told, if what it used `is_used` still and there is room for it.
+    /// Notes a stale hit, and has it told, if what it used `is_used` still and there is room.
     pub fn note(&self, hit: &StaleHit, is_used: impl FnOnce() -> bool, tell: impl FnOnce()) {
         // Held to the end: an invalidation that comes after the look finds the note, and its end is
         // told after the hit.

@@ -236,8 +236,8 @@ fn a_saved_cache_is_that_of_a_unit_that_does_not_check() {
     }
 }
 
-/// A vCPU that waits for each invalidation, and devices that never rest: hits are stale only between
-/// an unmapping and its invalidation, and each of them ends with it.
+/// A vCPU that waits for each invalidation, and devices that never rest: hits are stale only
+/// between an unmapping and its invalidation, and each of them ends with it.
 #[test]
 fn threads_make_no_mistake_of_a_guest_that_makes_none() {
     const ROUNDS: u64 = 150;

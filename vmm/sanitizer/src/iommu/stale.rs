@@ -1,7 +1,7 @@
 //! Missing invalidations: hits of translations that the page tables no longer have.
 //!
-//! A hit that differs from the tables is no mistake by itself: a kernel changes its tables first and
-//! invalidates then, and a device may access in between. It is one
+//! A hit that differs from the tables is no mistake by itself: a kernel changes its tables first
+//! and invalidates then, and a device may access in between. It is one
 //!
 //! - if the tables lead elsewhere by then. The kernel has mapped something else at the address, and
 //!   an invalidation belongs between two mappings (Arm ARM DDI 0487, "Using break-before-make when
