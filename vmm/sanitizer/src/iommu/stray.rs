@@ -2,8 +2,8 @@
 //!
 //! A port that lets accesses through untranslated is nothing unusual: it does so before its driver
 //! first uses it, and for devices that the kernel trusts. It is a mistake if the port has
-//! translated before, and the address is one that its device used through it then, or leads to where no memory
-//! is.
+//! translated before, and the address is one that its device used through it then, or leads to
+//! where no memory is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
