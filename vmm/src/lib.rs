@@ -37,4 +37,5 @@ pub use vmm_machine::{
     Acceleration, ConsoleInput, ConsoleSink, Discard, Flow, Halted, InputRecord, Resume,
     StopHandler,
 };
+pub use vmm_sanitizer as sanitizer;
 pub use vmm_timeline as timeline;

@@ -33,6 +33,10 @@ const MAY_KNOW: &[(&str, &str)] = &[
         "vmm-timeline",
         "viommu vmm-base vmm-devices vmm-files vmm-introspect vmm-machine",
     ),
+    (
+        "vmm-sanitizer",
+        "viommu vmm-base vmm-devices vmm-introspect vmm-machine vmm-timeline",
+    ),
     ("vmm-gdb", "arm32 vmm-base vmm-machine"),
     (
         "vmm-lab",
@@ -47,7 +51,7 @@ const MAY_KNOW: &[(&str, &str)] = &[
     (
         "vmm",
         "guest-images viommu vmm-base vmm-campaign vmm-devices vmm-faults vmm-files vmm-gdb \
-         vmm-introspect vmm-lab vmm-machine vmm-timeline",
+         vmm-introspect vmm-lab vmm-machine vmm-sanitizer vmm-timeline",
     ),
     ("arm32-difftest", "arm32 arm32-isa"),
     ("integration", "guest-images viommu viommu-vhost-user vmm"),
