@@ -127,7 +127,10 @@ mod tests {
         assert!(mistake("").contains("use dma"));
         for wrong in ["dma=", "dma=leaks", "dma=leak,", "dma=stale=1"] {
             let sentence = mistake(wrong);
-            assert!(sentence.contains("active-after-remove or stale"), "{sentence}");
+            assert!(
+                sentence.contains("active-after-remove or stale"),
+                "{sentence}"
+            );
         }
     }
 }

@@ -38,7 +38,9 @@ impl Findings {
 
     /// Returns how many mistakes there were.
     pub fn total(&self) -> u64 {
-        self.counts.values().fold(0, |sum, n| sum.saturating_add(*n))
+        self.counts
+            .values()
+            .fold(0, |sum, n| sum.saturating_add(*n))
     }
 }
 
@@ -58,7 +60,8 @@ impl Likeness {
     fn of(report: &Report) -> Self {
         let stack = |call: &Option<Call>| call.as_ref().map(|call| call.stack.clone());
         let history = &report.history;
-        let stacks = [&history.mapped, &history.unmapped].map(|call| stack(call).unwrap_or_default());
+        let stacks =
+            [&history.mapped, &history.unmapped].map(|call| stack(call).unwrap_or_default());
         let known = stacks.iter().any(|stack| !stack.is_empty());
         Self {
             kind: report.kind,
@@ -158,7 +161,13 @@ mod tests {
     }
 
     fn report(iova: u64) -> Report {
-        Report::new(Kind::MissingInvalidation, 1, "disk0", iova, "disk0 did".into())
+        Report::new(
+            Kind::MissingInvalidation,
+            1,
+            "disk0",
+            iova,
+            "disk0 did".into(),
+        )
     }
 
     fn by(function: &str) -> History {
@@ -237,7 +246,10 @@ mod tests {
         let findings = reports.findings();
         let text = serde_json::to_string(&findings).unwrap();
         assert!(text.contains(r#""kind":"missing-invalidation""#), "{text}");
-        assert!(text.contains(r#""iova":"0x1000","physical":"0x7""#), "{text}");
+        assert!(
+            text.contains(r#""iova":"0x1000","physical":"0x7""#),
+            "{text}"
+        );
         assert_eq!(serde_json::from_str::<Findings>(&text).unwrap(), findings);
     }
 }

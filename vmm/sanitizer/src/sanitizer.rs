@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use vm_memory::Permissions;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink};
 
 use crate::Options;
@@ -14,7 +15,19 @@ use crate::reports::{Findings, Reports, Tell};
 /// the machine.
 pub(crate) trait Part: Send {
     /// Sees what happened at `iommu`, at this time of the guest's clock.
-    fn event(&mut self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>, outside: &Outside<'_>);
+    fn event(
+        &mut self,
+        iommu: &IommuInfo,
+        at_ns: u64,
+        event: &IommuEvent<'_>,
+        outside: &Outside<'_>,
+    );
+
+    /// Sees an access of a device that stands behind no IOMMU: the first guest physical address, and
+    /// the number of bytes.
+    fn direct(&mut self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
+        let _ = (device, at_ns, place, access);
+    }
 
     /// Reports what can only be said when the run is over.
     fn end(&mut self, at_ns: u64, outside: &Outside<'_>) {
@@ -89,6 +102,11 @@ impl Sanitizer {
         let _ = self.origins.set(origins);
     }
 
+    /// Adds a part. To be called before the run.
+    pub(crate) fn add(&self, part: Box<dyn Part>) {
+        self.parts().push(part);
+    }
+
     /// Returns the sink that the machine is to be given.
     pub fn sink(self: &Arc<Self>) -> Arc<dyn IommuSink> {
         Arc::new(Sink(Arc::clone(self)))
@@ -130,5 +148,16 @@ impl IommuSink for Sink {
 
     fn wants_dma(&self) -> bool {
         true
+    }
+
+    fn direct(&self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
+        for part in &mut *self.0.parts() {
+            part.direct(device, at_ns, place, access);
+        }
+    }
+
+    fn wants_direct(&self) -> bool {
+        // The kernel's own view is the only one that says anything of such accesses.
+        self.0.reports.options().wants_any(&crate::dma_api::KINDS)
     }
 }

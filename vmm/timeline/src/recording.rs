@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use viommu::vm_memory::Permissions;
 use viommu::{Attachment, DomainId, EndpointId};
 use vmm_devices::uart::{ConsoleSink, Flow};
 use vmm_machine::board::Entry;
@@ -211,6 +212,15 @@ impl IommuSink for Both {
 
     fn wants_dma(&self) -> bool {
         self.0.wants_dma() || self.1.wants_dma()
+    }
+
+    fn direct(&self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
+        self.0.direct(device, at_ns, place, access);
+        self.1.direct(device, at_ns, place, access);
+    }
+
+    fn wants_direct(&self) -> bool {
+        self.0.wants_direct() || self.1.wants_direct()
     }
 }
 
