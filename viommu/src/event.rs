@@ -4,6 +4,7 @@ use vm_memory::Permissions;
 
 use crate::attachment::Attachment;
 use crate::fault::{Access, DomainId, EndpointId, Fault, SourceId};
+use crate::hit_check::StaleHit;
 use crate::model::Mapping;
 
 /// Sees what happens on the translation path of one [`TranslationUnit`](crate::TranslationUnit), as
@@ -85,6 +86,19 @@ pub enum Event {
         /// What is wanted.
         access: Permissions,
     },
+    /// An access led through a translation that the model's mappings no longer have. Only told of
+    /// units that [check](crate::HitCheck) hits.
+    StaleHit(StaleHit),
+    /// What stale hits on a page had used was invalidated. It is no longer in use when the next
+    /// grace period has ended.
+    StaleEnded {
+        /// The port of the last of these hits.
+        endpoint: EndpointId,
+        /// The domain.
+        domain: DomainId,
+        /// The first IOVA of the page of 4 KiB.
+        iova: u64,
+    },
 }
 
 impl Event {
@@ -94,8 +108,9 @@ impl Event {
             Self::Filled { source, .. }
             | Self::Fault(Fault { source, .. })
             | Self::BusError { source, .. }
-            | Self::Dma { source, .. } => *source,
-            Self::Attached { .. } | Self::Invalidated(_) => None,
+            | Self::Dma { source, .. }
+            | Self::StaleHit(StaleHit { source, .. }) => *source,
+            Self::Attached { .. } | Self::Invalidated(_) | Self::StaleEnded { .. } => None,
         }
     }
 }

@@ -34,6 +34,7 @@ mod dma;
 mod event;
 pub mod fault;
 mod grace;
+mod hit_check;
 mod host;
 #[cfg(all(feature = "_models", feature = "inject"))]
 pub mod inject;
@@ -77,6 +78,7 @@ pub use dma::{DmaSpace, Pinned, PinnedSpace};
 pub use event::{Event, Observer, Scope};
 pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 pub use grace::GracePeriod;
+pub use hit_check::{HitCheck, StaleHit};
 pub use host::StableHostMemory;
 pub use interrupt::{InterruptLine, NoInterrupt};
 pub use iotlb::{CacheRestoreError, CacheState};

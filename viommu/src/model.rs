@@ -77,6 +77,20 @@ pub trait Model: Send + Sync {
         wanted: Permissions,
     ) -> Result<Mapping, Miss>;
 
+    /// Returns what [`translate`](Self::translate) would, and leaves no trace: no state changes, and
+    /// no injected fault comes in between. `None` if the model cannot, so that its units cannot
+    /// [check](crate::HitCheck) hits.
+    fn look(
+        &self,
+        requester: Requester,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Option<Result<Mapping, Miss>> {
+        let _ = (requester, domain, iova, wanted);
+        None
+    }
+
     /// Reports to the guest that a bus master's access was refused.
     fn fault(&self, fault: &Fault);
 }

@@ -13,6 +13,7 @@ use crate::interrupt::InterruptLine;
 use crate::model::{Mapping, Miss, Model};
 use crate::register_event::Observers;
 use crate::unit::{CacheConfig, TranslationUnit, UnitConfig};
+use crate::walk::GuestTables;
 
 /// The registers of a model, which have an interrupt line.
 pub(crate) trait InterruptRegisters {
@@ -109,6 +110,17 @@ where
         let injected = self.injected.as_ref();
         let at = (domain, iova, wanted);
         inject::translate(self, &*self.memory.get(), injected, requester, at)
+    }
+
+    fn look(
+        &self,
+        _: Requester,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Option<Result<Mapping, Miss>> {
+        let tables = GuestTables(&*self.memory.get());
+        Some(TableModel::look(self, &tables, domain, iova, wanted))
     }
 
     fn fault(&self, fault: &Fault) {

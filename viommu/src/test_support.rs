@@ -110,8 +110,10 @@ impl RegisterObserver for Log {
 
 impl Observer for Log {
     fn event(&self, event: &Event) {
-        if let Event::BusError { address, .. } = event {
-            self.push(format!("no memory at {address:#x}"));
+        match event {
+            Event::BusError { address, .. } => self.push(format!("no memory at {address:#x}")),
+            Event::StaleHit(hit) => self.push(format!("stale hit of {:#x}", hit.iova)),
+            _ => {}
         }
     }
 }

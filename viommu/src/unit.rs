@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::event::{Event, Observer, Scope};
 use crate::fault::{DomainId, EndpointId};
 use crate::grace::{GracePeriod, Registry, wait_until};
+use crate::hit_check::{Checked, HitCheck};
 use crate::host::{CurrentMemory, HostMemory, StableHostMemory};
 use crate::iotlb::{CacheRestoreError, CacheState, Iotlb};
 use crate::listener::{DmaListener, Listeners};
@@ -56,6 +57,8 @@ pub struct CacheConfig {
     pub entries: usize,
     /// Whether [`TranslationUnit::counters`] counts.
     pub count: bool,
+    /// Whether hits are compared with the model's mappings. Where faults are injected they are not.
+    pub check: HitCheck,
 }
 
 impl CacheConfig {
@@ -74,6 +77,12 @@ impl CacheConfig {
     pub const fn with_count(self, count: bool) -> Self {
         Self { count, ..self }
     }
+
+    /// Sets whether hits are compared with the model's mappings.
+    #[must_use]
+    pub const fn with_check(self, check: HitCheck) -> Self {
+        Self { check, ..self }
+    }
 }
 
 impl Default for CacheConfig {
@@ -81,6 +90,7 @@ impl Default for CacheConfig {
         Self {
             entries: Self::DEFAULT_ENTRIES,
             count: true,
+            check: HitCheck::Off,
         }
     }
 }
@@ -113,7 +123,10 @@ pub struct TranslationUnit<M = GuestMemoryMmap<()>> {
     /// Whether counters count.
     pub(crate) count: bool,
     attachments: Box<[AtomicU64]>,
+    /// What accesses look at first; without entries if hits are checked.
     pub(crate) cache: Iotlb,
+    /// The cache that is asked on the way of a miss, if hits are checked.
+    pub(crate) checked: Option<Checked>,
     pub(crate) handles: Arc<Registry>,
     pub(crate) users: Arc<Users>,
     listeners: Listeners,
@@ -159,6 +172,8 @@ impl<M: StableHostMemory> TranslationUnit<M> {
         observer: Option<Arc<dyn Observer>>,
     ) -> Arc<Self> {
         let initial = config.initial.to_word();
+        let checked = Checked::new(cache, config.domains);
+        let entries = if checked.is_some() { 0 } else { cache.entries };
         Arc::new(Self {
             host: HostMemory::new(memory),
             model,
@@ -170,7 +185,8 @@ impl<M: StableHostMemory> TranslationUnit<M> {
             attachments: (0..config.endpoints)
                 .map(|_| AtomicU64::new(initial))
                 .collect(),
-            cache: Iotlb::new(cache.entries, config.domains, cache.count),
+            cache: Iotlb::new(entries, config.domains, cache.count),
+            checked,
             handles: Arc::default(),
             users: Arc::default(),
             listeners: Listeners::default(),
@@ -193,12 +209,12 @@ impl<M: StableHostMemory> TranslationUnit<M> {
     pub fn set_memory(self: &Arc<Self>, memory: Arc<M>) -> MemoryChange<M> {
         let change = self.host.replace(
             memory,
-            || self.cache.flush_all(),
+            || self.caching().flush_all(),
             || self.begin_grace_period(),
         );
         let (number, removed) = change;
         if removed {
-            self.emit(&Event::Invalidated(Scope::All));
+            self.forgotten(Scope::All);
         }
         MemoryChange {
             unit: Arc::clone(self),
@@ -271,16 +287,16 @@ impl<M> TranslationUnit<M> {
     /// what the model answered before, and only that, is forgotten, or not learnt if it is just
     /// being learnt.
     pub fn invalidate_all(&self) {
-        self.cache.flush_all();
+        self.caching().flush_all();
         self.invalidated(None, 0, u64::MAX);
-        self.emit(&Event::Invalidated(Scope::All));
+        self.forgotten(Scope::All);
     }
 
     /// Forgets every translation of `domain`, in constant time.
     pub fn invalidate_domain(&self, domain: DomainId) {
-        self.cache.flush(domain);
+        self.caching().flush(domain);
         self.invalidated(Some(domain), 0, u64::MAX);
-        self.emit(&Event::Invalidated(Scope::Domain(domain)));
+        self.forgotten(Scope::Domain(domain));
     }
 
     /// Forgets every translation of `domain` for an IOVA in `first..=last`; it may forget more.
@@ -292,9 +308,33 @@ impl<M> TranslationUnit<M> {
     /// Takes time by the length of the range only up to a limit, beyond which it forgets the whole
     /// domain. Nothing is searched. A range that ends before it begins is empty.
     pub fn invalidate_range(&self, domain: DomainId, first: u64, last: u64) {
-        self.cache.flush_range(domain, first, last);
+        self.caching().flush_range(domain, first, last);
         self.invalidated(Some(domain), first, last);
-        self.emit(&Event::Invalidated(Scope::Range(domain, first, last)));
+        self.forgotten(Scope::Range(domain, first, last));
+    }
+
+    /// Returns the cache that has entries, if any has.
+    #[inline]
+    pub(crate) fn caching(&self) -> &Iotlb {
+        let checked = self.checked.as_ref();
+        checked
+            .and_then(|checked| checked.cache.as_ref())
+            .unwrap_or(&self.cache)
+    }
+
+    /// Tells the observer of an invalidation, and of the stale hits that end with it.
+    fn forgotten(&self, scope: Scope) {
+        self.emit(&Event::Invalidated(scope));
+        let Some(checked) = &self.checked else {
+            return;
+        };
+        for (endpoint, domain, iova) in checked.invalidated(scope) {
+            self.emit(&Event::StaleEnded {
+                endpoint,
+                domain,
+                iova,
+            });
+        }
     }
 
     fn invalidated(&self, domain: Option<DomainId>, first: u64, last: u64) {
@@ -335,15 +375,15 @@ impl<M> TranslationUnit<M> {
         }
         Counters {
             // Counted by whoever invalidates; no handle is involved.
-            flushes: self.cache.flushes.get(),
-            range_invalidations: self.cache.range_invalidations.get(),
+            flushes: self.caching().flushes.get(),
+            range_invalidations: self.caching().range_invalidations.get(),
             ..self.handles.counters()
         }
     }
 
     /// Returns the cached translations and the counts, to be saved. No access may be under way.
     pub fn save_cache(&self) -> CacheState {
-        let mut state = self.cache.save(self.host.snapshot().regions());
+        let mut state = self.caching().save(self.host.snapshot().regions());
         state.counters = self.counters();
         state
     }
@@ -359,8 +399,13 @@ impl<M> TranslationUnit<M> {
     pub fn restore_cache(&self, saved: &CacheState) -> Result<(), CacheRestoreError> {
         // Everything is checked before the first change.
         let regions: Vec<_> = self.host.snapshot().regions().collect();
-        let numbers = self.cache.check(saved, &regions)?;
-        self.cache.restore(saved, &numbers);
+        // What keeps everything has another form: it begins anew.
+        let begun = match &self.checked {
+            Some(Checked { cache: None, .. }) => &saved.without_entries(),
+            _ => saved,
+        };
+        let numbers = self.caching().check(begun, &regions)?;
+        self.caching().restore(begun, &numbers);
         self.handles.restore_counters(saved.counters);
         Ok(())
     }

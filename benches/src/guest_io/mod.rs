@@ -7,9 +7,10 @@ mod run;
 use benches::statistics::median_or_nan;
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
+use vmm::sanitizer::Options;
 use vmm::{ByteSize, IommuConfig, IommuModel};
 
-use run::{Guest, PHASES, Sample};
+use run::{Guest, PHASES, Sample, Side};
 
 /// What to measure.
 ///
@@ -36,6 +37,10 @@ pub struct Args {
     /// Size of RAM
     #[arg(long, default_value = "256M")]
     memory: ByteSize,
+    /// Compare a sanitizer instead: the disk is behind the IOMMU on both sides, and on one of them
+    /// mistakes with DMA are looked for; see docs/sanitizer.md
+    #[arg(long, value_name = "dma[=KIND,...]", conflicts_with = "profile")]
+    sanitize: Option<Options>,
     /// Sample instead which functions of the guest's kernel take its instructions, with the IOMMU
     /// and without
     #[arg(long, conflicts_with = "json")]
@@ -46,6 +51,21 @@ pub struct Args {
 }
 
 impl Args {
+    /// Returns the side with what is measured, or the one without, and its name.
+    fn side(&self, with: bool) -> (Side<'_>, &'static str) {
+        let sanitize = self.sanitize.as_ref();
+        let side = Side {
+            iommu: (with || sanitize.is_some()).then_some(&self.iommu),
+            sanitize: sanitize.filter(|_| with),
+        };
+        let name = match (with, sanitize) {
+            (false, _) => "without",
+            (true, None) => self.iommu.model.name(),
+            (true, Some(_)) => "sanitize",
+        };
+        (side, name)
+    }
+
     fn image(&self) -> &str {
         self.image.as_deref().unwrap_or(match self.iommu.model {
             IommuModel::Virtio => "virtio-iommu",
@@ -60,13 +80,13 @@ impl Args {
 #[derive(Debug, Serialize)]
 struct Row {
     case: &'static str,
-    /// MiB a second without an IOMMU.
+    /// MiB a second without an IOMMU, or without a sanitizer.
     plain_mib_s: f64,
     /// MiB a second with it.
     iommu_mib_s: f64,
     /// The latter by the former.
     ratio: f64,
-    /// The guest's instructions for each KiB without an IOMMU.
+    /// The guest's instructions for each KiB without it.
     plain_instructions: f64,
     /// With it.
     iommu_instructions: f64,
@@ -92,9 +112,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     for n in 1..=args.runs {
         // Who goes first takes turns too.
         for with in [n % 2 == 0, n % 2 != 0] {
-            let iommu = with.then_some(&args.iommu);
-            let samples = guest.run(iommu)?;
-            let name = iommu.map_or("without", |iommu| iommu.model.name());
+            let (side, name) = args.side(with);
+            let samples = guest.run(&side)?;
             let rates: Vec<String> = samples.iter().map(|s| format!("{:.0}", s.rate())).collect();
             eprintln!(
                 "run {n} of {}: {name:>8}: {} MiB/s",
@@ -137,11 +156,15 @@ fn row(phase: usize, plain: &[Vec<Sample>], behind: &[Vec<Sample>]) -> Row {
 }
 
 fn print_table(rows: &[Row], args: &Args, version: &str) {
+    let model = args.iommu.model.name();
+    let sides = match &args.sanitize {
+        None => format!("{model} against none"),
+        Some(_) => format!("{model} with a sanitizer against the same without"),
+    };
     println!(
-        "{}: Linux {version}, {} of memory, {} against none, medians of {}",
+        "{}: Linux {version}, {} of memory, {sides}, medians of {}",
         args.image(),
         args.memory,
-        args.iommu.model.name(),
         args.runs
     );
     println!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use guest_images::{Image, guest_script};
 use tempfile::TempDir;
+use vmm::sanitizer::{Options, Sanitizer};
 use vmm::{
     ByteSize, Config, ConsoleSink, DiskConfig, Flow, IommuConfig, KernelFormat, Limits, Machine,
     Reason, TimeMode,
@@ -95,6 +96,15 @@ impl Sample {
 /// Every how many instructions to tell whom of the phase and the program counter.
 type Probe<'p> = (u64, &'p mut dyn FnMut(usize, u32));
 
+/// What stands before the disk, and who looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// The IOMMU, if there is one.
+    pub iommu: Option<&'a IommuConfig>,
+    /// What a sanitizer looks for, if there is one.
+    pub sanitize: Option<&'a Options>,
+}
+
 /// The guest, ready to be run many times.
 pub struct Guest {
     config: Config,
@@ -142,13 +152,12 @@ impl Guest {
         })
     }
 
-    /// Runs it on the host's clock, with an IOMMU or without, and returns what each of [`PHASES`]
-    /// took.
+    /// Runs it on the host's clock, and returns what each of [`PHASES`] took.
     ///
     /// # Errors
-    /// The machine cannot be made, or the guest does not copy all.
-    pub fn run(&self, iommu: Option<&IommuConfig>) -> anyhow::Result<Vec<Sample>> {
-        self.follow(iommu, TimeMode::Host, None)
+    /// The machine cannot be made, the guest does not copy all, or the sanitizer finds a mistake.
+    pub fn run(&self, side: &Side<'_>) -> anyhow::Result<Vec<Sample>> {
+        self.follow(side, TimeMode::Host, None)
     }
 
     /// Runs it on a virtual clock, which repeats, and tells `probe` of the phase and the program
@@ -162,18 +171,22 @@ impl Guest {
         every: u64,
         probe: &mut dyn FnMut(usize, u32),
     ) -> anyhow::Result<()> {
-        self.follow(iommu, TimeMode::Virtual, Some((every, probe)))?;
+        let side = Side {
+            iommu,
+            sanitize: None,
+        };
+        self.follow(&side, TimeMode::Virtual, Some((every, probe)))?;
         Ok(())
     }
 
     fn follow(
         &self,
-        iommu: Option<&IommuConfig>,
+        side: &Side<'_>,
         time: TimeMode,
         mut probe: Option<Probe<'_>>,
     ) -> anyhow::Result<Vec<Sample>> {
         let config = Config {
-            iommus: iommu.cloned().into_iter().collect(),
+            iommus: side.iommu.cloned().into_iter().collect(),
             time,
             ..self.config.clone()
         };
@@ -182,7 +195,11 @@ impl Guest {
             line: Vec::new(),
             to,
         };
-        let mut machine = Machine::builder(&config, Box::new(console)).build()?;
+        let sanitizer = side.sanitize;
+        let sanitizer = sanitizer.map(|options| Sanitizer::new(options.clone(), Box::new(|_| {})));
+        let mut machine = Machine::builder(&config, Box::new(console))
+            .iommu_sink(sanitizer.as_ref().map(Sanitizer::sink))
+            .build()?;
         let mut progress = Progress::default();
         loop {
             // The first copy is of nothing.
@@ -206,6 +223,10 @@ impl Guest {
                 Reason::PowerOff if progress.samples.len() == PHASES.len() + 1 => break,
                 reason => return Err(anyhow!(progress.failure(reason))),
             }
+        }
+        let findings = sanitizer.map(|it| it.finish(machine.summary().guest_ns));
+        if let Some(findings) = findings.filter(|findings| !findings.is_empty()) {
+            return Err(anyhow!("the sanitizer found mistakes: {findings:?}"));
         }
         let nothing = progress.samples.remove(0);
         let net = progress.samples.iter().map(|taken| taken.without(nothing));

@@ -14,6 +14,7 @@ mod inject;
 mod iommu;
 mod kernels;
 mod recordings;
+mod sanitizer;
 mod snapshots;
 mod vhost_user;
 mod virtio_iommu;

@@ -1,6 +1,7 @@
 //! The memory that one bus master sees.
 
 mod bytes;
+mod compare;
 mod connection;
 mod port;
 mod slices;

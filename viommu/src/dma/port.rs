@@ -12,6 +12,7 @@ use crate::counters::Count;
 use crate::event::Event;
 use crate::fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 use crate::grace::{Claim, Handle, Held, Pin};
+use crate::hit_check::Checked;
 use crate::host::{Map, RegionExtent};
 use crate::iotlb::Pages;
 use crate::model::{Mapping, Miss};
@@ -207,6 +208,12 @@ impl<M> Port<M> {
     ) -> Result<RegionExtent, Refusal> {
         let Self { unit, handle, .. } = self;
         let requester = self.requester();
+        let find = |checked: &'_ Checked| checked.lookup(map, domain, iova, wanted as u8);
+        if let Some((checked, place)) = unit.checked.as_ref().and_then(|c| Some((c, find(c)?))) {
+            self.count_hit();
+            self.compare((checked, map), domain, iova, wanted, &place);
+            return Ok(place);
+        }
         if unit.count {
             handle.counters.misses.add_one();
         }
@@ -214,7 +221,10 @@ impl<M> Port<M> {
         // and nothing is cached.
         // Memory may have been removed since `map` was looked at: then a ticket from after that
         // would let the cache learn a place that is gone. One from before is bad by then.
-        let ticket = unit.cache.ticket(domain);
+        let cache = unit.caching();
+        let kept = unit.checked.as_ref().and_then(Checked::kept);
+        let kept = kept.map(|kept| (kept, kept.ticket()));
+        let ticket = cache.ticket(domain);
         let ticket = ticket.filter(|_| unit.host.is_current(map));
         let refused = |miss| Refusal::Fault(Some(domain), miss);
         let mapping = unit
@@ -228,23 +238,22 @@ impl<M> Port<M> {
         // At most to the end of the region: the next one may lie anywhere in the host.
         let after = (last - iova).min(place.room - 1);
         place.room = after + 1;
+        let mut learnt = kept.is_some_and(|(kept, ticket)| kept.keep(ticket, domain, mapping));
         if let Some(ticket) = ticket {
             // The cached block may not begin before the region either.
             let reach = (before.min(place.offset), after);
             let permissions = mapping.permissions as u8;
             let counters = unit.count.then_some(&handle.counters);
-            if unit
-                .cache
-                .fill(ticket, iova, &place, permissions, reach, counters)
-            {
-                let Requester { endpoint, source } = requester;
-                unit.emit(&Event::Filled {
-                    endpoint,
-                    source,
-                    domain,
-                    mapping,
-                });
-            }
+            learnt |= cache.fill(ticket, iova, &place, permissions, reach, counters);
+        }
+        if learnt {
+            let Requester { endpoint, source } = requester;
+            unit.emit(&Event::Filled {
+                endpoint,
+                source,
+                domain,
+                mapping,
+            });
         }
         Ok(place)
     }

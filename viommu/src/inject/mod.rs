@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::fault::{Access, DomainId, Requester};
+use crate::hit_check::HitCheck;
 use crate::model::Miss;
 use crate::unit::CacheConfig;
 #[cfg(feature = "virtio")]
@@ -193,6 +194,8 @@ impl Faults {
         if self.any() {
             // Every translation is a point at which a fault can be injected.
             cache.entries = 0;
+            // A translation that was made with a fault is not what the tables say.
+            cache.check = HitCheck::Off;
         }
         cache
     }

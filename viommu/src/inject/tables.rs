@@ -21,6 +21,20 @@ pub(crate) trait TableModel {
         wanted: Permissions,
     ) -> Result<Mapping, Miss>;
 
+    /// Returns what [`walk`](Self::walk) does, and notes nothing.
+    ///
+    /// # Errors
+    /// Those of [`walk`](Self::walk).
+    fn look(
+        &self,
+        tables: &impl TableReader,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        self.walk(tables, domain, iova, wanted)
+    }
+
     /// Shows the guest that an access was refused, as far as its registers can.
     fn record(&self, fault: &Fault);
 }

@@ -35,6 +35,14 @@ impl CacheState {
     /// takes over all but these: what they knew is asked of the model again.
     pub const OLDEST: u32 = 1;
 
+    /// Returns the same of a cache that has forgotten everything.
+    pub(crate) fn without_entries(&self) -> Self {
+        Self {
+            sets: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Returns the sets that can be taken over.
     fn readable_sets(&self) -> &[(u32, SetWords)] {
         if self.version == Self::VERSION {

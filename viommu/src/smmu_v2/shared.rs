@@ -3,11 +3,12 @@
 use vm_memory::{GuestMemoryBackend, Permissions};
 
 use super::config::Shape;
-use super::context::BankRegime;
+use super::context::{BankRegime, Found};
 use super::decode::Register;
 use super::event::SmmuV2Event;
 use super::registers::Registers;
 use super::spec::INPUT_BITS;
+use super::state::BankState;
 use crate::fault::{Access, DomainId, Fault, FaultReason};
 use crate::inject::TableModel;
 use crate::model::{Mapping, Miss};
@@ -78,6 +79,25 @@ impl<M: GuestMemoryBackend> Shared<M> {
     }
 }
 
+impl<M> Shared<M> {
+    /// Returns the state of a bank, and what its tables have for an access.
+    fn find(
+        &self,
+        tables: &impl TableReader,
+        bank: usize,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<(BankState, Found), Miss> {
+        // Copied, so that the walk, which reads guest memory, holds no lock.
+        let state = self.registers().state.banks.get(bank).copied();
+        let state = state.ok_or(Miss::new(FaultReason::Blocked))?;
+        // That bus masters are unprivileged is a choice.
+        let regime = state.regime(self.config.shape, false)?;
+        let found = regime.walk(tables, iova, Access::of(wanted))?;
+        Ok((state, found))
+    }
+}
+
 impl<M> TableModel for Shared<M> {
     fn walk(
         &self,
@@ -87,18 +107,24 @@ impl<M> TableModel for Shared<M> {
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
         let bank = bank as usize;
-        // Copied, so that the walk, which reads guest memory, holds no lock.
-        let state = self.registers().state.banks.get(bank).copied();
-        let state = state.ok_or(Miss::new(FaultReason::Blocked))?;
-        // That bus masters are unprivileged is a choice.
-        let regime = state.regime(self.config.shape, false)?;
-        let found = regime.walk(tables, iova, Access::of(wanted))?;
+        let (state, found) = self.find(tables, bank, iova, wanted)?;
         // Noted before the translation can be cached: a guest that names one address of a block
         // means all of it.
         if found.size_log2 > state.largest {
             let largest = &mut self.registers().state.banks[bank].largest;
             *largest = found.size_log2.min(INPUT_BITS).max(*largest);
         }
+        Ok(found.mapping)
+    }
+
+    fn look(
+        &self,
+        tables: &impl TableReader,
+        DomainId(bank): DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Result<Mapping, Miss> {
+        let (_, found) = self.find(tables, bank as usize, iova, wanted)?;
         Ok(found.mapping)
     }
 

@@ -72,6 +72,19 @@ impl Model for Shared {
         }
     }
 
+    /// A driver maps and unmaps by requests, which invalidate themselves: a hit is stale only while
+    /// one is being executed on another thread.
+    fn look(
+        &self,
+        requester: Requester,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Option<Result<Mapping, Miss>> {
+        let endpoint = requester.endpoint;
+        Some(self.domains().translate(endpoint, domain, iova, wanted))
+    }
+
     fn fault(&self, fault: &Fault) {
         let position = fault.endpoint.0 as usize;
         // The lock is given back at once. Of an endpoint that was removed nobody is told.

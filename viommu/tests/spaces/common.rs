@@ -74,6 +74,17 @@ impl PlainModel {
         (mapping.last >= iova).then_some(*mapping)
     }
 
+    fn answer(&self, domain: DomainId, iova: u64, wanted: Permissions) -> Result<Mapping, Miss> {
+        let mapping = self
+            .find(domain, iova)
+            .ok_or(Miss::new(FaultReason::Translation))?;
+        if mapping.permissions.allow(wanted) {
+            Ok(mapping)
+        } else {
+            Err(Miss::new(FaultReason::Permission))
+        }
+    }
+
     pub fn asked(&self) -> u64 {
         *self.asked.lock().unwrap()
     }
@@ -96,14 +107,17 @@ impl Model for PlainModel {
         wanted: Permissions,
     ) -> Result<Mapping, Miss> {
         *self.asked.lock().unwrap() += 1;
-        let mapping = self
-            .find(domain, iova)
-            .ok_or(Miss::new(FaultReason::Translation))?;
-        if mapping.permissions.allow(wanted) {
-            Ok(mapping)
-        } else {
-            Err(Miss::new(FaultReason::Permission))
-        }
+        self.answer(domain, iova, wanted)
+    }
+
+    fn look(
+        &self,
+        _requester: Requester,
+        domain: DomainId,
+        iova: u64,
+        wanted: Permissions,
+    ) -> Option<Result<Mapping, Miss>> {
+        Some(self.answer(domain, iova, wanted))
     }
 
     fn fault(&self, fault: &Fault) {
@@ -140,14 +154,23 @@ pub fn unit(
     entries: usize,
     observer: Option<Arc<Recorder>>,
 ) -> (Arc<TranslationUnit>, Arc<PlainModel>) {
+    let cache = CacheConfig::default().with_entries(entries);
+    unit_with(ram, &cache, observer)
+}
+
+/// Returns the same, with this cache.
+pub fn unit_with(
+    ram: &Arc<GuestMemoryMmap<()>>,
+    cache: &CacheConfig,
+    observer: Option<Arc<Recorder>>,
+) -> (Arc<TranslationUnit>, Arc<PlainModel>) {
     let model = Arc::new(PlainModel::default());
     let config = UnitConfig::new(4, 4).with_initial(Attachment::Domain(DOMAIN));
-    let cache = CacheConfig::default().with_entries(entries);
     let unit = TranslationUnit::with_cache(
         Arc::clone(ram),
         Arc::clone(&model) as Arc<dyn Model>,
         &config,
-        &cache,
+        cache,
         observer.map(|observer| observer as Arc<dyn Observer>),
     );
     (unit, model)

@@ -6,6 +6,7 @@
 )]
 
 mod common;
+mod hit_check;
 mod iommu_memory;
 mod memory;
 mod pins;

@@ -56,8 +56,8 @@ pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, Summary};
 pub use guest_kernel::{GuestKernel, KernelChoice, KernelError};
 pub use iommu::{
-    IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary, VirtioEvent,
-    VirtioIommuSummary,
+    BothSinks, IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary,
+    VirtioEvent, VirtioIommuSummary,
 };
 pub use recording::{Recorder, Recording, RecordingHeader, SnapshotStart};
 pub use saved::{MachineState, Processor, TimeState, WrongMachine};

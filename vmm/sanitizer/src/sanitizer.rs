@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use viommu::HitCheck;
 use vm_memory::Permissions;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink};
 
-use crate::Options;
 use crate::report::History;
 use crate::reports::{Findings, Reports, Tell};
+use crate::{Kind, Options};
 
 /// A part of the sanitizer, which sees what happens at IOMMUs.
 ///
@@ -134,6 +135,15 @@ impl Sanitizer {
     }
 }
 
+/// The kinds for which single accesses of devices are looked at.
+const OF_ACCESSES: [Kind; 5] = [
+    Kind::StrayAddress,
+    Kind::OutsideMapping,
+    Kind::Direction,
+    Kind::FreedPage,
+    Kind::ActiveAfterRemove,
+];
+
 /// Listens to the machine.
 struct Sink(Arc<Sanitizer>);
 
@@ -147,7 +157,16 @@ impl IommuSink for Sink {
     }
 
     fn wants_dma(&self) -> bool {
-        true
+        self.0.reports.options().wants_any(&OF_ACCESSES)
+    }
+
+    fn hit_check(&self) -> HitCheck {
+        let options = self.0.reports.options();
+        match options.wants(Kind::MissingInvalidation) {
+            _ if options.stale => HitCheck::KeepAll,
+            true => HitCheck::On,
+            false => HitCheck::Off,
+        }
     }
 
     fn direct(&self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {

@@ -32,7 +32,7 @@ use super::tier::{BootTierArgs, Both};
 use super::trace::{self, IommuTrace};
 use super::values::Trace;
 use super::vmlinux::VmlinuxFiles;
-use super::{CommandExit, UserError, gdb, moved, patience, text};
+use super::{CommandExit, UserError, gdb, moved, patience, sanitize, text};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of
 /// time.
@@ -88,6 +88,7 @@ Exit codes:
   2    a mistake in the flags, the configuration or the files, told in one sentence; or an output could
        not be written to its end
   3    the run differs from the recording of --replay
+  4    --sanitize found mistakes: in place of 0, 1 and 124
   124  --timeout or --wall-timeout was reached
   130  ended by SIGINT (131: SIGQUIT, 143: SIGTERM, 129: a shell's terminal is gone); the summary and --json
        are written all the same";
@@ -277,9 +278,9 @@ impl Boot {
             .map(|path| Output::at(path, "summary"))
             .transpose()?;
         let probes = probes::parse(&settings.probe)?;
-        if settings.vmlinux.is_some() && probes.is_empty() {
+        if settings.vmlinux.is_some() && probes.is_empty() && settings.sanitize.is_none() {
             return Err(UserError::new(
-                "--vmlinux tells probes what the kernel's structures are, and there is no probe: add --probe",
+                "--vmlinux tells probes what the kernel's structures are, and there is no probe: add --probe or --sanitize",
             ));
         }
         let vmlinux = VmlinuxFiles::read(&settings.vmlinux)?;
@@ -336,6 +337,8 @@ impl Boot {
         let iommu_sink = tracing.then(|| Arc::new(IommuTrace) as Arc<dyn IommuSink>);
         let recording = timeline.as_ref().map(|timeline| timeline.recording());
         let recording = recording.map(Arc::clone);
+        let sanitizer = sanitize::sanitizer(settings.sanitize.as_ref(), recording.as_ref());
+        let iommu_sink = sanitize::sink(sanitizer.as_ref(), iommu_sink);
         let (sink, iommu_sink) = match &recording {
             Some(recording) => (
                 recording.console(Box::new(sink)),
@@ -355,7 +358,10 @@ impl Boot {
         if let Some(recording) = &recording {
             recording.connect(&machine, |entry| entry.name.clone());
         }
-        let set = probes::Set::new(&mut machine, probes, vmlinux.only(), recording)?;
+        let types = vmlinux.only();
+        let set = probes::Set::new(&mut machine, probes, types.clone(), recording)?;
+        // After the probes: what they change in the guest is seen as the guest's own.
+        let dma_api = sanitize::watch(sanitizer.as_ref(), &mut machine, types);
         if tracing {
             trace::ports(machine.board());
         }
@@ -387,6 +393,8 @@ impl Boot {
             machine,
             recorder,
             probes: set,
+            sanitizer,
+            dma_api,
             timeline,
             watcher,
             later,

@@ -1,6 +1,9 @@
 //! What is done, and said, when a run has ended.
 
+use std::sync::Arc;
+
 use vmm::Machine;
+use vmm::sanitizer::{DmaApi, Findings, Sanitizer};
 use vmm_base::Reason;
 use vmm_machine::Recorder;
 
@@ -12,7 +15,7 @@ use super::probes::{self, Timeline};
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::Cause;
-use super::{CommandExit, UserError, patience, stdout, text};
+use super::{CommandExit, UserError, patience, sanitize, stdout, text};
 
 /// What a run leaves.
 pub struct Ending<'r> {
@@ -26,6 +29,10 @@ pub struct Ending<'r> {
     pub recorder: Option<Recorder<Output>>,
     /// The probes that were set.
     pub probes: Option<probes::Set>,
+    /// What looks for mistakes with DMA.
+    pub sanitizer: Option<Arc<Sanitizer>>,
+    /// The calls of the guest's kernel that it learns from.
+    pub dma_api: Option<DmaApi>,
     /// The timeline that is to be written.
     pub timeline: Option<Timeline>,
     /// What was seen on the console.
@@ -53,15 +60,21 @@ impl Ending<'_> {
         }
         let changes = self.probes.take();
         let changes = changes.map_or_else(|| Ok(Vec::new()), probes::Set::finish)?;
+        let guest_ns = self.machine.summary().guest_ns;
+        // Before the timeline, which has its reports.
+        let findings = self.sanitizer.take();
+        let findings = findings.map(|sanitizer| sanitizer.finish(guest_ns));
         if let Some(timeline) = self.timeline.take() {
             timeline.write(self.origin.config(), image, &self.machine, changes)?;
         }
         let mut verdict = self.verdict(reason, cause);
-        let guest_ns = self.machine.summary().guest_ns;
         let save = self.save.take();
         let save = save.map(|moment| (moment.is_now(reason, guest_ns, cause), moment));
         if let Some((is_now, _)) = &save {
             verdict = Moment::judge(*is_now, verdict);
+        }
+        if let Some(findings) = &findings {
+            verdict = sanitize::judge(verdict, findings);
         }
         let lost = self.later.as_ref().and_then(Deferred::failure);
         // The summary, written next, has the exit code that follows from the loss.
@@ -69,7 +82,7 @@ impl Ending<'_> {
         if lost.is_some() {
             verdict.outcome = CommandExit::UserError;
         }
-        self.conclude(&verdict, image)?;
+        self.conclude(&verdict, image, findings.as_ref())?;
         if let Some(error) = lost {
             return Err(error);
         }
@@ -100,14 +113,32 @@ impl Ending<'_> {
     }
 
     /// Says how the run ended, and writes its summary.
-    fn conclude(&mut self, verdict: &Verdict, image: Option<&str>) -> Result<(), UserError> {
+    fn conclude(
+        &mut self,
+        verdict: &Verdict,
+        image: Option<&str>,
+        findings: Option<&Findings>,
+    ) -> Result<(), UserError> {
         let (summary, quiet) = (self.machine.summary(), self.settings.quiet == Some(true));
         if !quiet {
             text::complain(&report::line(verdict, &summary));
+            let found = findings.map(sanitize::summary);
+            found.iter().for_each(|found| text::complain(found));
+        }
+        // Also where little is said: it means that kinds were not looked for.
+        let unwatched = self.dma_api.as_ref().and_then(DmaApi::problem);
+        if let Some(why) = unwatched {
+            text::complain(&sanitize::not_watched(&why));
         }
         if let Some(mut output) = self.json.take() {
             let path = output.path().display().to_string();
-            let written = report::write(&mut output, verdict, image, &self.watcher, &summary);
+            let written = report::write(
+                &mut output,
+                verdict,
+                image,
+                &self.watcher,
+                (&summary, findings),
+            );
             let written = written.and_then(|()| output.publish());
             written.map_err(|error| {
                 let why = output::reason(&error);

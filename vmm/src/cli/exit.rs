@@ -14,6 +14,8 @@ pub enum CommandExit {
     TiersDiffer,
     /// A mistake of the user's, told on stderr.
     UserError,
+    /// `--sanitize` found mistakes, however the run ended.
+    DmaMistakes,
     /// A time limit was reached.
     Timeout,
     /// A run differs from the recording that it goes through again.
@@ -33,6 +35,7 @@ impl CommandExit {
             Self::GuestFailure | Self::TiersDiffer => 1,
             Self::UserError => 2,
             Self::Diverged => 3,
+            Self::DmaMistakes => 4,
             Self::Timeout => 124,
             Self::Undecided => 125,
             // Linux numbers signals from 1 to 64, so that the code fits and never saturates.
@@ -47,6 +50,7 @@ impl CommandExit {
             Self::GuestFailure => "guest-failure",
             Self::TiersDiffer => "tiers-differ",
             Self::UserError => "user-error",
+            Self::DmaMistakes => "dma-mistakes",
             Self::Timeout => "timeout",
             Self::Diverged => "diverged",
             Self::Undecided => "undecided",

@@ -24,6 +24,7 @@ mod patience;
 mod probes;
 mod report;
 mod sandbox;
+mod sanitize;
 mod session;
 mod settings;
 mod signals;

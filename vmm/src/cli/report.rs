@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use serde::Serialize;
+use vmm::sanitizer::Findings;
 use vmm::{Reason, Summary};
 
 use super::console::Watcher;
@@ -96,6 +97,9 @@ struct Report<'a> {
     command_statuses: &'a [u8],
     #[serde(flatten)]
     summary: &'a Summary,
+    /// What `--sanitize` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sanitizer: Option<&'a Findings>,
 }
 
 /// Writes the summary for a program as JSON.
@@ -104,7 +108,7 @@ pub fn write(
     verdict: &Verdict,
     image: Option<&str>,
     watcher: &Watcher,
-    summary: &Summary,
+    (summary, sanitizer): (&Summary, Option<&Findings>),
 ) -> std::io::Result<()> {
     let seen = watcher.seen();
     let report = Report {
@@ -115,6 +119,7 @@ pub fn write(
         guest_ready: seen.commands.ready(),
         command_statuses: seen.commands.statuses(),
         summary,
+        sanitizer,
     };
     serde_json::to_writer_pretty(&mut *to, &report)?;
     writeln!(to)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vmm::sanitizer::Options;
 use vmm::{
     Accel, BoardModel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode,
     VhostUserKind,
@@ -168,6 +169,11 @@ pub struct Settings {
     /// images. Or the name of an image, after `vmm images fetch --debug-info NAME`
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub vmlinux: Option<PathBuf>,
+    /// Look for mistakes that the guest makes with DMA, and report each on stderr: dma for all
+    /// kinds, or dma=KIND,...; with stale among the kinds, IOMMUs keep translations as long as
+    /// hardware may. If there are any, the exit code is 4; see docs/sanitizer.md
+    #[arg(long, value_name = "dma[=KIND,...]", help_heading = "Run")]
+    pub sanitize: Option<Options>,
     /// Write what happened at IOMMUs, devices, interrupts, probes and on the console to this file,
     /// in one timeline: .html is a page, .txt text, .trace.json for Perfetto, .json all of it as
     /// data
@@ -306,6 +312,7 @@ impl Settings {
             trace: list(self.trace, other.trace),
             probe: list(self.probe, other.probe),
             vmlinux: self.vmlinux.or(other.vmlinux),
+            sanitize: self.sanitize.or(other.sanitize),
             timeline: self.timeline.or(other.timeline),
             json: self.json.or(other.json),
             quiet: self.quiet.or(other.quiet),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vmm::ByteSize;
 use vmm::introspect::probe::Probe;
+use vmm::sanitizer::Options;
 use vmm_files::input;
 use vmm_machine::snapshot::file::{self, Header};
 use vmm_machine::{Moved, Snapshot};
@@ -66,6 +67,7 @@ Exit codes:
   0    the file was written
   1    the guest ended before the moment
   2    a mistake in the flags, the configuration or the files, or the file could not be written
+  4    --sanitize found mistakes: in place of 0, 1 and 124
   124  --timeout or --wall-timeout was reached before the moment";
 
 /// Go on from a snapshot, as `vmm boot` does from power-on.
@@ -112,6 +114,9 @@ pub struct Restore {
     /// The vmlinux of the guest's kernel, for probes; see `vmm boot --help`
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
+    /// Look for mistakes that the guest makes with DMA from here on; see `vmm boot --help`
+    #[arg(long, value_name = "dma[=KIND,...]")]
+    sanitize: Option<Options>,
     /// Write what happens from here on to this file; see `vmm boot --help`
     #[arg(long, value_name = "FILE")]
     timeline: Option<PathBuf>,
@@ -195,6 +200,7 @@ fn restore(args: Restore) -> Result<CommandExit, UserError> {
         trace: args.trace,
         probe: args.probe,
         vmlinux: args.vmlinux,
+        sanitize: args.sanitize,
         timeline: args.timeline,
         json: args.json,
         quiet: Some(args.quiet),

@@ -19,6 +19,7 @@ mod overwrite;
 mod pipes;
 mod record;
 mod sandbox;
+mod sanitize;
 mod sentences;
 mod snapshot;
 mod terminal;

@@ -72,8 +72,9 @@ impl fmt::Display for Lane {
 
 impl Category {
     /// All categories, in the order in which to show them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Verdict,
+        Self::Mistake,
         Self::Probe,
         Self::Register,
         Self::Attachment,
@@ -103,6 +104,7 @@ impl Category {
     pub fn plural(self) -> &'static str {
         match self {
             Self::Verdict => "verdicts",
+            Self::Mistake => "mistakes with DMA",
             Self::Probe => "guest functions",
             Self::Register => "register writes",
             Self::Attachment => "attachments",
@@ -150,6 +152,7 @@ impl Kind {
             Self::Dma { .. } => Category::Dma,
             Self::Interrupt { .. } => Category::Interrupt,
             Self::Console { .. } => Category::Console,
+            Self::Mistake { .. } => Category::Mistake,
             Self::Verdict { .. } => Category::Verdict,
         }
     }

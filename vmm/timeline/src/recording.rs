@@ -8,16 +8,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use viommu::vm_memory::Permissions;
 use viommu::{Attachment, DomainId, EndpointId};
 use vmm_devices::uart::{ConsoleSink, Flow};
 use vmm_machine::board::Entry;
-use vmm_machine::{IommuEvent, IommuInfo, IommuSink, Machine};
+use vmm_machine::{BothSinks, IommuEvent, IommuInfo, IommuSink, Machine};
 
 use crate::registers;
 use crate::{
-    Address, Argument, ChangedLocation, DriverRecorder, GuestChange, Kind, Lane, LaneId, Limits,
-    Point, Recorder, Timeline, UnitObserver, Value, visible,
+    Address, Argument, ChangedLocation, DriverRecorder, Event, GuestChange, Kind, Lane, LaneId,
+    Limits, Point, Recorder, Timeline, UnitObserver, Value, visible,
 };
 use vmm_introspect::probe::{Change, Hit, Probe, Written};
 use vmm_introspect::types::value::Value as Seen;
@@ -70,7 +69,7 @@ impl Recording {
     pub fn sink_before(&self, next: Option<Arc<dyn IommuSink>>) -> Arc<dyn IommuSink> {
         match next {
             None => self.sink(),
-            Some(next) => Arc::new(Both(self.sink(), next)),
+            Some(next) => Arc::new(BothSinks(self.sink(), next)),
         }
     }
 
@@ -138,6 +137,24 @@ impl Recording {
         self.recorder.record(lane, None, Kind::Binding { driver });
     }
 
+    /// Records that the guest made a mistake with the DMA of the device of this name on the board,
+    /// at this time in nanoseconds, which may be past.
+    pub fn mistake(&self, device: &str, at: u64, mistake: &str, text: &str) {
+        let machine = self.machine.get();
+        let name = machine.and_then(|machine| machine.names.get(device));
+        let lane = self.device_lane(name.map_or(device, String::as_str));
+        let kind = Kind::Mistake {
+            mistake: mistake.into(),
+            text: visible(text),
+        };
+        self.recorder.record_event(Event {
+            at,
+            core: None,
+            lane,
+            kind,
+        });
+    }
+
     /// Returns what was recorded until now.
     pub fn timeline(&self) -> Timeline {
         self.recorder.timeline()
@@ -189,38 +206,6 @@ impl ConsoleSink for Tee {
 
     fn flush(&mut self) {
         self.1.flush();
-    }
-}
-
-/// Two sinks, where a machine has one.
-struct Both(Arc<dyn IommuSink>, Arc<dyn IommuSink>);
-
-impl IommuSink for Both {
-    fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) {
-        self.0.event(iommu, at_ns, event);
-        self.1.event(iommu, at_ns, event);
-    }
-
-    fn interrupt(&self, device: &str, irq: u32, active: bool) {
-        self.0.interrupt(device, irq, active);
-        self.1.interrupt(device, irq, active);
-    }
-
-    fn wants_interrupts(&self) -> bool {
-        self.0.wants_interrupts() || self.1.wants_interrupts()
-    }
-
-    fn wants_dma(&self) -> bool {
-        self.0.wants_dma() || self.1.wants_dma()
-    }
-
-    fn direct(&self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
-        self.0.direct(device, at_ns, place, access);
-        self.1.direct(device, at_ns, place, access);
-    }
-
-    fn wants_direct(&self) -> bool {
-        self.0.wants_direct() || self.1.wants_direct()
     }
 }
 

@@ -264,6 +264,13 @@ pub enum Kind {
         /// The line, made visible.
         text: String,
     },
+    /// The guest made a mistake with DMA, which a sanitizer found.
+    Mistake {
+        /// The kind of mistake, for example `missing-invalidation`.
+        mistake: String,
+        /// What happened.
+        text: String,
+    },
     /// The judge of the run found something.
     Verdict {
         /// Whether it is as it should be.
@@ -279,6 +286,8 @@ pub enum Kind {
 pub enum Category {
     /// [`Kind::Verdict`].
     Verdict,
+    /// [`Kind::Mistake`].
+    Mistake,
     /// [`Kind::Probe`].
     Probe,
     /// [`Kind::Register`].

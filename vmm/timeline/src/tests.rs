@@ -312,6 +312,10 @@ fn a_timeline_survives_json() {
             range: Some((Address(0), Address(u64::MAX))),
         },
         Kind::Attachment { to: Route::Blocked },
+        Kind::Mistake {
+            mistake: "leak".to_owned(),
+            text: "a kept it".to_owned(),
+        },
         Kind::Verdict {
             ok: false,
             text: "x".to_owned(),

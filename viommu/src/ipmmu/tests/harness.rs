@@ -47,8 +47,10 @@ impl IpmmuObserver for Log {
 
 impl Observer for Log {
     fn event(&self, event: &Event) {
-        if let Event::BusError { address, .. } = event {
-            self.push(format!("bus error at {address:#x}"));
+        match event {
+            Event::BusError { address, .. } => self.push(format!("bus error at {address:#x}")),
+            Event::StaleHit(hit) => self.push(format!("stale hit of {:#x}", hit.iova)),
+            _ => {}
         }
     }
 }

@@ -13,6 +13,7 @@ mod faults;
 mod flush;
 mod gen3;
 mod harness;
+mod hits;
 mod hostile;
 mod linux;
 mod registers;

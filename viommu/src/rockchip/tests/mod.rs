@@ -12,6 +12,7 @@ mod crowd;
 mod driver;
 mod faults;
 mod harness;
+mod hits;
 mod injected;
 mod linux;
 mod property;

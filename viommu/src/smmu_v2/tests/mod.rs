@@ -11,6 +11,7 @@ mod crowd;
 mod driver;
 mod faults;
 mod harness;
+mod hits;
 mod injected;
 mod invalidate;
 mod linux;

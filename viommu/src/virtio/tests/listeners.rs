@@ -308,7 +308,7 @@ proptest! {
     ) {
         let mut machine = Machine::active_with(|config| {
             config.endpoints.push(EndpointConfig::new(3));
-            config.cache = CacheConfig { entries: 16, count: false };
+            config.cache = CacheConfig::default().with_entries(16).with_count(false);
         });
         let endpoints = [EP, OTHER, 3];
         let fakes = endpoints.map(|endpoint| follow(&mut machine, endpoint));

@@ -7,6 +7,8 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::harness::*;
 use super::requests::reserved_config;
+use crate::event::Event;
+use crate::hit_check::HitCheck;
 use crate::virtio::spec::*;
 use crate::virtio::{EndpointConfig, ReservedKind, ReservedRegion, VirtioIommuConfig};
 
@@ -266,8 +268,10 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
-        let machine = Machine::active(configuration());
+    fn new(check: HitCheck) -> Self {
+        let mut config = configuration();
+        config.cache.check = check;
+        let machine = Machine::active(config);
         // A mapping that leads to the last page may go on behind it.
         for page in 0..PAGES + 4 {
             machine
@@ -384,16 +388,21 @@ impl Run {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
+    /// A driver's mappings are requests, which invalidate: no hit is ever stale.
     #[test]
     fn requests_and_accesses_are_as_the_plain_model_says(
-        steps in prop::collection::vec(step(), 1..150)
+        steps in prop::collection::vec(step(), 1..150),
+        check in prop_oneof![Just(HitCheck::Off), Just(HitCheck::On), Just(HitCheck::KeepAll)],
     ) {
-        let mut run = Run::new();
+        let mut run = Run::new(check);
         for step in &steps {
             run.step(step);
         }
         run.serve();
         run.look();
+        let events = run.machine.log.events.lock().unwrap();
+        let mut events = events.iter();
+        prop_assert!(!events.any(|event| matches!(event, Event::StaleHit(_))));
     }
 }
 

@@ -1,19 +1,21 @@
 //! The machine's IOMMUs: made, watched and summed up.
 
 mod all;
+mod both_sinks;
 pub(crate) mod models;
 mod saved;
 mod tally;
 
 use serde::{Deserialize, Serialize};
 use viommu::virtio::Exchange;
-use viommu::{Event, RegisterEvent};
+use viommu::{Event, HitCheck, RegisterEvent};
 use vm_memory::Permissions;
 use vmm_devices::virtio::iommu::DriverEvent;
 
 use crate::config::IommuModel;
 
 pub(crate) use all::Iommus;
+pub use both_sinks::BothSinks;
 pub(crate) use models::IommuWindows;
 pub use models::UnitState;
 pub use saved::WrongIommu;
@@ -54,6 +56,12 @@ pub trait IommuSink: Send + Sync {
     /// when the machine is made.
     fn wants_direct(&self) -> bool {
         false
+    }
+
+    /// Returns whether hits of translation caches are to be compared with page tables, for
+    /// [`Event::StaleHit`]. Asked once, when the machine is made.
+    fn hit_check(&self) -> HitCheck {
+        HitCheck::Off
     }
 }
 

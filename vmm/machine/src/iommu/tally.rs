@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use viommu::ipmmu::{IpmmuEvent, IpmmuObserver};
 use viommu::virtio::spec::Status;
 use viommu::virtio::{Exchange, Request};
-use viommu::{DomainId, Effect, EndpointId, Event, Fault, Observer, RegisterEvent, Scope};
+use viommu::{
+    DomainId, Effect, EndpointId, Event, Fault, Observer, RegisterEvent, Scope, StaleHit,
+};
 use vmm_base::Clock;
 
 use super::{IommuEvent, IommuInfo, IommuSink, IommuSummary, UtlbSummary, VirtioEvent};
@@ -251,7 +253,9 @@ impl Observer for Tallies {
             | Event::Filled { endpoint, .. }
             | Event::Fault(Fault { endpoint, .. })
             | Event::BusError { endpoint, .. }
-            | Event::Dma { endpoint, .. } => endpoint,
+            | Event::Dma { endpoint, .. }
+            | Event::StaleHit(StaleHit { endpoint, .. })
+            | Event::StaleEnded { endpoint, .. } => endpoint,
             // What concerns no endpoint is told by the registers.
             _ => return,
         };

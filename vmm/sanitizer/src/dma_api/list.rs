@@ -1,10 +1,16 @@
-//! Scatter lists in guest memory.
+//! Scatter lists in guest memory, and the addresses in them.
 
 use vmm_introspect::memory::Memory;
 use vmm_introspect::types::Types;
 
 use super::call::ApiCall;
 use super::spec::{MAX_SEGMENTS, SG_CHAIN, SG_END};
+
+/// Returns whether a `dma_addr_t` has 64 bits; `None` if the types do not tell.
+pub fn has_wide_addresses(types: &Types) -> Option<bool> {
+    let path = types.resolve("scatterlist", "dma_address").ok()?;
+    Some(types.size(path.ty)? == 8)
+}
 
 /// Offsets in `struct scatterlist` (include/linux/scatterlist.h), in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,16 +94,14 @@ impl DmaApi {
         Ok(Self { outcome })
     }
 
-    /// Returns why the kinds that need the kernel's DMA API were not looked for, if they were not:
-    /// to be asked when the run is over.
+    /// Returns why the kernel's calls were not followed, if they were not: to be asked when the run
+    /// is over.
     pub fn problem(&self) -> Option<String> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let without =
-            |why: &dyn std::fmt::Display| format!("the guest's DMA API was not watched: {why}");
         match (&outcome.error, &outcome.no_types) {
-            (Some(error), _) => Some(without(error)),
-            (None, Some(why)) => Some(without(why)),
-            (None, None) if !outcome.armed => Some(without(&"no kernel was found in memory")),
+            (Some(error), _) => Some(error.to_string()),
+            (None, Some(why)) => Some(why.to_string()),
+            (None, None) if !outcome.armed => Some("no kernel was found in memory".into()),
             (None, None) => None,
         }
     }

@@ -16,11 +16,32 @@
 pub enum Width {
     /// One register: a pointer, a `size_t`, an enumeration, an `unsigned long`.
     Word,
-    /// A `dma_addr_t` or `phys_addr_t`: two registers in a 32-bit kernel with LPAE.
-    Address,
+    /// A `dma_addr_t`: two registers with `CONFIG_ARCH_DMA_ADDR_T_64BIT`.
+    DmaAddress,
+    /// A `phys_addr_t`: two registers with `CONFIG_ARM_LPAE`.
+    PhysicalAddress,
 }
 
-use Width::{Address, Word};
+use Width::{DmaAddress, PhysicalAddress, Word};
+
+/// Which addresses have 64 bits in a kernel, and so take two registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wide {
+    /// `dma_addr_t` does.
+    pub dma: bool,
+    /// `phys_addr_t` does.
+    pub physical: bool,
+}
+
+impl Wide {
+    const fn has(self, width: Width) -> bool {
+        match width {
+            Word => false,
+            DmaAddress => self.dma,
+            PhysicalAddress => self.physical,
+        }
+    }
+}
 
 /// How a function is told which memory it maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +185,7 @@ const fn unmap(name: &'static str) -> Function {
         size: 2,
         direction: 3,
     };
-    Function::new(name, &[Word, Address, Word, Word, Word], effect)
+    Function::new(name, &[Word, DmaAddress, Word, Word, Word], effect)
 }
 
 const fn map_physical(name: &'static str, memory: Memory) -> Function {
@@ -173,7 +194,7 @@ const fn map_physical(name: &'static str, memory: Memory) -> Function {
         size: 2,
         direction: 3,
     };
-    Function::new(name, &[Word, Address, Word, Word, Word], effect)
+    Function::new(name, &[Word, PhysicalAddress, Word, Word, Word], effect)
 }
 
 const fn map_list(name: &'static str) -> Function {
@@ -229,7 +250,7 @@ pub const FUNCTIONS: &[Function] = &[
     ),
     Function::new(
         "dma_free_attrs",
-        &[Word, Word, Word, Address, Word],
+        &[Word, Word, Word, DmaAddress, Word],
         Effect::Free { size: 1, handle: 3 },
     ),
     // Since 5.10.
@@ -244,7 +265,7 @@ pub const FUNCTIONS: &[Function] = &[
     ),
     Function::new(
         "dma_free_pages",
-        &[Word, Word, Word, Address, Word],
+        &[Word, Word, Word, DmaAddress, Word],
         Effect::Free { size: 1, handle: 3 },
     ),
     // Since 5.13 and 6.16.
@@ -256,12 +277,12 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 /// Returns where each word of the arguments of `function` is: the number of the first word of
-/// argument `n`, and whether it has two. `wide`: addresses take two words. Arguments of eight bytes
-/// begin at an even word (AAPCS32 6.5, stage C).
-pub fn words(function: &Function, n: usize, wide: bool) -> Option<(usize, bool)> {
+/// argument `n`, and whether it has two. Arguments of eight bytes begin at an even word (AAPCS32
+/// 6.5, stage C).
+pub fn words(function: &Function, n: usize, wide: Wide) -> Option<(usize, bool)> {
     let mut next = 0;
     for (at, width) in function.arguments.iter().enumerate() {
-        let two = wide && *width == Address;
+        let two = wide.has(*width);
         if two {
             next += next % 2;
         }
@@ -289,6 +310,10 @@ mod tests {
         FUNCTIONS.iter().find(|f| f.name == name).unwrap()
     }
 
+    const fn wide(dma: bool, physical: bool) -> Wide {
+        Wide { dma, physical }
+    }
+
     #[test]
     fn arguments_are_where_the_procedure_call_standard_puts_them() {
         let all = |name, wide| {
@@ -297,15 +322,24 @@ mod tests {
             (0..function.arguments.len()).map(place).collect::<Vec<_>>()
         };
         let one = |n| (n, false);
-        assert_eq!(all("dma_map_page_attrs", true), [0, 1, 2, 3, 4, 5].map(one));
-        assert_eq!(all("dma_unmap_page_attrs", false), [0, 1, 2, 3, 4].map(one));
+        let (narrow, both) = (wide(false, false), wide(true, true));
+        assert_eq!(all("dma_map_page_attrs", both), [0, 1, 2, 3, 4, 5].map(one));
+        assert_eq!(
+            all("dma_unmap_page_attrs", narrow),
+            [0, 1, 2, 3, 4].map(one)
+        );
         // R1 stays empty, the address is in R2 and R3, and the rest on the stack.
-        let wide = [(0, false), (2, true), (4, false), (5, false), (6, false)];
-        assert_eq!(all("dma_unmap_page_attrs", true), wide);
+        let even = [(0, false), (2, true), (4, false), (5, false), (6, false)];
+        assert_eq!(all("dma_unmap_page_attrs", wide(true, false)), even);
+        assert_eq!(all("dma_map_phys", wide(false, true)), even);
+        assert_eq!(
+            all("dma_map_phys", wide(true, false)),
+            [0, 1, 2, 3, 4].map(one)
+        );
         // R3 stays empty, as no register follows it that would take the other half.
         let free = [(0, false), (1, false), (2, false), (4, true), (6, false)];
-        assert_eq!(all("dma_free_attrs", true), free);
-        assert_eq!(words(function("dma_free_attrs"), 5, true), None);
+        assert_eq!(all("dma_free_attrs", both), free);
+        assert_eq!(words(function("dma_free_attrs"), 5, both), None);
     }
 
     #[test]
@@ -362,7 +396,7 @@ mod tests {
             };
             for n in used {
                 // Ten words are kept of a call.
-                let (word, two) = words(function, n, true).unwrap();
+                let (word, two) = words(function, n, wide(true, true)).unwrap();
                 assert!(word + usize::from(two) < 10, "{}", function.name);
             }
         }

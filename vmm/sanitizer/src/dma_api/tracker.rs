@@ -23,6 +23,8 @@ use crate::{Kind, Reports};
 struct Layouts {
     names: names::Layout,
     list: Option<list::Layout>,
+    /// Whether a `dma_addr_t` has 64 bits.
+    wide: Option<bool>,
     page: Option<pages::Layout>,
 }
 
@@ -86,6 +88,7 @@ impl Tracker {
             Some(Layouts {
                 names: names::Layout::of(types).ok()?,
                 list: list::Layout::of(types),
+                wide: list::has_wide_addresses(types),
                 page: pages::Layout::of(types),
             })
         })
@@ -119,7 +122,8 @@ impl Tracker {
 
     /// Sees a call of `function`, at one of the points at which it is looked at.
     pub fn call(&mut self, function: &Function, point: Point, moment: &Moment<'_, '_>) {
-        let Some(call) = ApiCall::new(function, moment) else {
+        let wide = self.layouts(moment).and_then(|layouts| layouts.wide);
+        let Some(call) = ApiCall::new(function, moment, wide) else {
             return;
         };
         let is_inner = |name| moment.kernel.symbols.address(name).is_some();

@@ -68,6 +68,10 @@ impl Boot {
                 "and probes and timelines are of one: leave --probe and --timeline out",
             ),
             (
+                settings.sanitize.is_some(),
+                "and a sanitizer looks at one: leave --sanitize out",
+            ),
+            (
                 settings.shell == Some(true) || settings.idle == Some(Idle::Wait),
                 "and nobody can type at them: leave --shell and --idle wait out, and use --run",
             ),
@@ -129,6 +133,8 @@ impl Boot {
             machine: pair.into_translating(),
             recorder: None,
             probes: None,
+            sanitizer: None,
+            dma_api: None,
             timeline: None,
             watcher,
             later,

@@ -30,6 +30,7 @@ const EVERYTHING: &str = "
     trace = 'iommu'
     probes = ['f { print(r0) }', 'g']
     vmlinux = 'v'
+    sanitize = 'dma=leak,stale'
     timeline = 't.html'
     access-platform = true
     time = 'host'
@@ -70,6 +71,7 @@ fn a_file_and_flags_say_the_same() {
         "--probe=f { print(r0) }",
         "--probe=g",
         "--vmlinux=v",
+        "--sanitize=dma=leak,stale",
         "--timeline=t.html",
         "--access-platform=true",
         "--time=host",

@@ -16,7 +16,7 @@ pub(super) enum Tone {
 impl Tone {
     pub(super) fn of(kind: &Kind) -> Self {
         match kind {
-            Kind::BusError { .. } | Kind::Fault { .. } => Self::Bad,
+            Kind::BusError { .. } | Kind::Fault { .. } | Kind::Mistake { .. } => Self::Bad,
             Kind::Dma { route, .. } | Kind::Attachment { to: route } => match route {
                 Route::Context { .. } => Self::Good,
                 Route::Stray | Route::Blocked => Self::Bad,
@@ -106,6 +106,7 @@ pub(super) fn summary(event: &Event) -> String {
             format!("{source} (interrupt {line}) raised{often}{active}")
         }
         Kind::Console { text } => text.clone(),
+        Kind::Mistake { mistake, text } => format!("{mistake}: {text}"),
         Kind::Verdict { ok, text } => {
             format!("{}: {text}", if *ok { "as it should be" } else { "wrong" })
         }

@@ -116,6 +116,7 @@ impl Unit {
         entries: &[&Entry],
         context: &IommuContext<'_>,
     ) -> Result<Self, Error> {
+        config.cache = context.cache();
         let root = entries.first().map(|entry| entry.name.clone());
         let root = root.unwrap_or_default();
         if let Some(first) = entries.first() {

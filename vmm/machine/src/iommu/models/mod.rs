@@ -15,7 +15,7 @@ use viommu::inject::Faults;
 use viommu::ipmmu::IpmmuState;
 use viommu::rockchip::RockchipState;
 use viommu::smmu_v2::SmmuV2State;
-use viommu::{CacheState, DmaListener};
+use viommu::{CacheConfig, CacheState, DmaListener, HitCheck};
 use vm_device::DeviceMmio;
 use vm_fdt::FdtWriter;
 use vmm_base::{Clock, Interrupt};
@@ -266,6 +266,12 @@ pub(crate) struct IommuContext<'a> {
 }
 
 impl IommuContext<'_> {
+    /// Returns the translation cache of an IOMMU, as the sink wants it.
+    pub fn cache(&self) -> CacheConfig {
+        let check = self.sink.map_or(HitCheck::Off, |sink| sink.hit_check());
+        CacheConfig::default().with_check(check)
+    }
+
     /// Returns the names of the devices at each port of an entry.
     #[expect(clippy::cast_possible_truncation, reason = "an IOMMU has few ports")]
     pub fn masters_of(&self, entry: &Entry, ports: usize) -> Vec<Vec<String>> {

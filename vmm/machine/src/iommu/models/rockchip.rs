@@ -56,6 +56,7 @@ impl Model for Rockchip {
         registers::each(entries, |entry, index| {
             let mut config = RockchipConfig::new(&entry.name, self.format);
             config.faults = (context.faults)(entry);
+            config.cache = context.cache();
             Unit::new(self.model, (entry, index), context, |line, observers| {
                 RockchipIommu::new(Arc::clone(context.ram), &config, line, observers)
             })

@@ -51,6 +51,7 @@ impl Model for Smmu {
         registers::each(entries, |entry, index| {
             let mut config = config(&entry.name);
             config.faults = (context.faults)(entry);
+            config.cache = context.cache();
             Unit::new(MODEL, (entry, index), context, |line, observers| {
                 SmmuV2::new(Arc::clone(context.ram), &config, line, observers)
             })

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use viommu::virtio::spec::Status;
 use viommu::virtio::{DomainNames, Exchange, Observers, Request, RequestObserver, VirtioIommu};
-use viommu::{Attachment, DmaListener, EndpointId, Event, Fault, Observer, Scope};
+use viommu::{Attachment, DmaListener, EndpointId, Event, Fault, Observer, Scope, StaleHit};
 use vmm_devices::ram::{DmaSpace, GuestRam};
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::iommu::{DriverEvent, DriverObserver, Iommu};
@@ -64,6 +64,7 @@ impl VirtioUnit {
         let config = context.config;
         let mut description = config.virtio_iommu(index)?;
         description.faults = (context.faults)(entry);
+        description.cache = context.cache();
         let ids: Vec<u32> = description.endpoints.iter().map(|e| e.id).collect();
         // Numbers may have gaps: each up to the highest has counters, used or not.
         let count = ids.iter().max().map_or(0, |last| *last as usize + 1);
@@ -317,6 +318,15 @@ impl Watch {
                 *domain = domain.and_then(number);
             }
             Event::BusError { endpoint, .. } | Event::Dma { endpoint, .. } => id(endpoint)?,
+            Event::StaleHit(StaleHit {
+                endpoint, domain, ..
+            })
+            | Event::StaleEnded {
+                endpoint, domain, ..
+            } => {
+                id(endpoint)?;
+                *domain = number(*domain)?;
+            }
             Event::Invalidated(Scope::Domain(domain) | Scope::Range(domain, ..)) => {
                 *domain = number(*domain)?;
             }
