@@ -8,7 +8,7 @@ use vmm_machine::{IommuEvent, IommuInfo};
 use vmm_timeline::Direction as Access;
 
 use super::lock;
-use super::pages::Use;
+use super::pages::PageState;
 use super::shadow::{GuestDevice, Mapping, Past, Verdict};
 use super::stack::Made;
 use super::tracker::{Tracker, described};
@@ -185,7 +185,7 @@ fn judge_pages(tracker: &Tracker, device: GuestDevice, access: &DeviceAccess<'_>
         let offset = at - mapping.first;
         let first = mapping.buffer.and_then(|first| first.checked_add(offset));
         if mapping.in_use
-            && let Use::Free(_) = tracker.memory_use(first, end - at + 1)
+            && let PageState::Free(_) = tracker.memory_use(first, end - at + 1)
         {
             let rest = format!(
                 "which is free by the kernel's records, and mapped as {}",

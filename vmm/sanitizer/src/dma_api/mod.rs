@@ -55,6 +55,7 @@ pub enum AttachError {
 }
 
 /// The guest's DMA API, watched.
+#[derive(Clone)]
 pub struct DmaApi {
     outcome: Arc<Mutex<ProbeResults>>,
 }
@@ -92,6 +93,12 @@ impl DmaApi {
         let watcher = Box::new(Calls { tracker, watches });
         let outcome = probe::attach_watcher(machine, probes, types, watcher);
         Ok(Self { outcome })
+    }
+
+    /// Returns how many calls of the kernel were seen.
+    pub fn calls(&self) -> u64 {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.hits.iter().sum()
     }
 
     /// Returns why the kernel's calls were not followed, if they were not: to be asked when the run

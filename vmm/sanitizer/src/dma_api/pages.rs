@@ -93,22 +93,22 @@ impl Numbers {
         }
     }
 
-    /// Returns how many users each page has that holds some of `bytes` bytes from byte number
-    /// `first` on, which are in `ram`: the first that has none, and whether that can be said of all.
-    pub fn unused(&self, ram: &GuestRam, first: u64, bytes: u64) -> Use {
+    /// Returns whether the pages are in use that hold `bytes` bytes from byte number `first` on;
+    /// their records are in `ram`.
+    pub fn unused(&self, ram: &GuestRam, first: u64, bytes: u64) -> PageState {
         let last = first.saturating_add(bytes.saturating_sub(1)) >> PAGE_BITS;
         let mut pages = first >> PAGE_BITS..last.saturating_add(1);
         if pages.end - pages.start > MAX_PAGES {
-            return Use::Unknown;
+            return PageState::Unknown;
         }
         let users = |page| self.users(ram, page);
         match pages.find_map(|page| match users(page) {
-            Some(0) => Some(Use::Free(page << PAGE_BITS)),
+            Some(0) => Some(PageState::Free(page << PAGE_BITS)),
             Some(_) => None,
-            None => Some(Use::Unknown),
+            None => Some(PageState::Unknown),
         }) {
             Some(found) => found,
-            None => Use::InUse,
+            None => PageState::Used,
         }
     }
 
@@ -134,9 +134,9 @@ impl Numbers {
 
 /// Whether pages are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum PageState {
     /// All are.
-    InUse,
+    Used,
     /// The one whose first byte has this number is not.
     Free(u64),
     /// It cannot be said.
@@ -195,12 +195,12 @@ mod tests {
             set(&ram, page, 28, 1);
         }
         let look = |page: u64, bytes| numbers.unused(&ram, (FIRST + page) << 12 | 0xff0, bytes);
-        assert_eq!(look(0, 16), Use::InUse);
-        assert_eq!(look(0, 3 * 0x1000), Use::InUse);
-        assert_eq!(look(0, 0), Use::InUse);
+        assert_eq!(look(0, 16), PageState::Used);
+        assert_eq!(look(0, 3 * 0x1000), PageState::Used);
+        assert_eq!(look(0, 0), PageState::Used);
         set(&ram, 2, 28, 0);
-        assert_eq!(look(0, 0x1010), Use::InUse);
-        assert_eq!(look(0, 0x1011), Use::Free((FIRST + 2) << 12));
+        assert_eq!(look(0, 0x1010), PageState::Used);
+        assert_eq!(look(0, 0x1011), PageState::Free((FIRST + 2) << 12));
     }
 
     #[test]
@@ -210,16 +210,19 @@ mod tests {
         set(&ram, 1, 28, 2);
         set(&ram, 2, 4, head | 1);
         let look = || numbers.unused(&ram, (FIRST + 2) << 12, 1);
-        assert_eq!(look(), Use::InUse);
+        assert_eq!(look(), PageState::Used);
         set(&ram, 1, 28, 0);
-        assert_eq!(look(), Use::Free((FIRST + 2) << 12));
+        assert_eq!(look(), PageState::Free((FIRST + 2) << 12));
         // Kernels that no longer keep a pointer are not followed.
         let layout = Layout {
             is_pointer: false,
             ..LAYOUT
         };
         let numbers = Numbers { layout, ..numbers };
-        assert_eq!(numbers.unused(&ram, (FIRST + 2) << 12, 1), Use::Unknown);
+        assert_eq!(
+            numbers.unused(&ram, (FIRST + 2) << 12, 1),
+            PageState::Unknown
+        );
     }
 
     #[test]
@@ -231,10 +234,10 @@ mod tests {
             (u64::MAX - 5, u64::MAX),
             (0, u64::MAX),
         ] {
-            assert_eq!(numbers.unused(&ram, first, bytes), Use::Unknown);
+            assert_eq!(numbers.unused(&ram, first, bytes), PageState::Unknown);
         }
         set(&ram, 0, 4, u32::MAX);
-        assert_eq!(numbers.unused(&ram, FIRST << 12, 1), Use::Unknown);
+        assert_eq!(numbers.unused(&ram, FIRST << 12, 1), PageState::Unknown);
         assert_eq!(numbers.number(u64::MAX, u64::MAX), None);
     }
 }

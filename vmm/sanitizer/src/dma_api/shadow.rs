@@ -19,7 +19,8 @@ pub const MAX_PAST: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GuestDevice(pub u64);
 
-/// The direction of a mapping, numbered as `enum dma_data_direction` of include/linux/dma-direction.h.
+/// The direction of a mapping, numbered as `enum dma_data_direction` of
+/// include/linux/dma-direction.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// `DMA_BIDIRECTIONAL`: the device reads and writes.

@@ -5,11 +5,11 @@
 //! functions are the same for all architectures since Linux 5.4. Which of them exist is told by the
 //! kernel's symbols, so that no version is looked at:
 //!
-//! | | 5.10 | 6.1 | 6.12 | 7.2 |
-//! |---|---|---|---|---|
-//! | one buffer | `dma_map_page_attrs` | `dma_map_page_attrs` | `dma_map_page_attrs` | `dma_map_phys` |
-//! | a list | `dma_map_sg_attrs` | `__dma_map_sg_attrs` | `__dma_map_sg_attrs` | `__dma_map_sg_attrs` |
-//! | unbinding | `__device_release_driver` | `device_unbind_cleanup` | the same | the same |
+//! | | 5.10 | 6.1, 6.12 | 7.2 |
+//! |---|---|---|---|
+//! | one buffer | `dma_map_page_attrs` | the same | `dma_map_phys` |
+//! | a list | `dma_map_sg_attrs` | `__dma_map_sg_attrs` | the same |
+//! | unbinding | `__device_release_driver` | `device_unbind_cleanup` | the same |
 
 /// What one argument takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -144,7 +144,7 @@ fn scan(memory: &dyn Memory, symbols: &Symbols, sp: u64, found: &mut Vec<u64>) {
 }
 
 fn is_code(symbols: &Symbols, address: u64) -> bool {
-    if address % 4 != 0 {
+    if !address.is_multiple_of(4) {
         return false;
     }
     let is_text = || {

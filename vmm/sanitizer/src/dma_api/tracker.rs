@@ -11,12 +11,17 @@ use vmm_machine::GuestRam;
 use super::call::ApiCall;
 use super::list;
 use super::names::{self, Masters};
-use super::pages::{self, Numbers, PAGE_BITS, Use};
-use super::shadow::{Direction, GuestDevice, Mapped, Mapping, MappingKind, Past, Shadow, Unmapped};
+use super::pages::{self, Numbers, PAGE_BITS, PageState};
+use super::shadow::{
+    Direction, GuestDevice, MAX_DEVICES, Mapped, Mapping, MappingKind, Past, Shadow, Unmapped,
+};
 use super::spec::{Effect, Function, Memory, Point};
 use super::stack::{Made, Stacks};
 use crate::report::{History, Report};
 use crate::{Kind, Reports};
+
+/// Tells some mappings from others.
+type Choice = Box<dyn Fn(&Mapping<Made>) -> bool>;
 
 /// What the types of the guest's kernel tell; found out at its first call.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +43,9 @@ pub struct Tracker {
     /// How bytes of memory are numbered, and whether by their physical addresses.
     numbers: Option<Numbers>,
     are_physical: bool,
+    /// The mappings of all devices.
     pub(super) shadow: Shadow<Made>,
-    pub(super) stacks: Stacks,
+    stacks: Stacks,
     /// The names of the guest's devices: the board's, where it is one of these.
     names: BTreeMap<GuestDevice, String>,
     /// The board's devices that the guest has.
@@ -110,20 +116,26 @@ impl Tracker {
         if self.names.get(&device) == Some(&name) {
             return;
         }
+        // Guests may have any number: the shadow knows no more of them, either.
+        if self.names.len() >= MAX_DEVICES && !self.names.contains_key(&device) {
+            return;
+        }
         self.shadow.forget(device);
         self.devices.retain(|_, of| *of != device);
         self.devices.insert(name.clone(), device);
         self.names.insert(device, name);
     }
 
-    pub(super) fn name(&self, device: GuestDevice) -> &str {
+    fn name(&self, device: GuestDevice) -> &str {
         self.names.get(&device).map_or("", String::as_str)
     }
 
     /// Sees a call of `function`, at one of the points at which it is looked at.
     pub fn call(&mut self, function: &Function, point: Point, moment: &Moment<'_, '_>) {
-        let wide = self.layouts(moment).and_then(|layouts| layouts.wide);
-        let Some(call) = ApiCall::new(function, moment, wide) else {
+        // Without types it is not known how wide addresses are, and so where arguments are.
+        let layouts = self.layouts(moment);
+        let Some(call) = layouts.and_then(|known| ApiCall::new(function, moment, known.wide))
+        else {
             return;
         };
         let is_inner = |name| moment.kernel.symbols.address(name).is_some();
@@ -146,7 +158,7 @@ impl Tracker {
     /// Takes note that a call that took something back has returned.
     fn returned(&mut self, call: &ApiCall<'_, '_, '_>) -> Option<()> {
         let device = GuestDevice(call.argument(0)?);
-        let is_it: Box<dyn Fn(&Mapping<Made>) -> bool> = match call.function.effect {
+        let is_it: Choice = match call.function.effect {
             Effect::Unmap { address: n, .. } | Effect::Free { handle: n, .. } => {
                 let first = call.argument(n)?;
                 Box::new(move |mapping| mapping.first == first)
@@ -206,16 +218,8 @@ impl Tracker {
                 );
             }
             Effect::MapList { list, direction } => {
-                let (list, count) = (call.argument(list)?, call.returned());
                 let direction = Direction::of(call.argument(direction)?);
-                // Negative where it is an error, which has the highest bit of a word.
-                if (1..1 << 31).contains(&count) {
-                    let layout = self.layouts(call.moment)?.list?;
-                    let kind = MappingKind::List(list);
-                    for segment in layout.segments(call, list, count) {
-                        self.map(call, device, segment, direction, kind, None);
-                    }
-                }
+                self.map_list(call, device, call.argument(list)?, direction)?;
             }
             Effect::UnmapList { list } => self.unmap_list(call, device, call.argument(list)?),
             Effect::Allocate {
@@ -299,10 +303,10 @@ impl Tracker {
     }
 
     /// Returns whether the pages of memory are in use, by the kernel's records.
-    pub fn memory_use(&self, buffer: Option<u64>, bytes: u64) -> Use {
+    pub fn memory_use(&self, buffer: Option<u64>, bytes: u64) -> PageState {
         match (&self.numbers, buffer) {
             (Some(numbers), Some(first)) => numbers.unused(&self.ram, first, bytes),
-            _ => Use::Unknown,
+            _ => PageState::Unknown,
         }
     }
 
@@ -323,7 +327,7 @@ impl Tracker {
         if !mapping.in_use {
             return;
         }
-        let Use::Free(number) = self.memory_use(mapping.buffer, mapping.bytes) else {
+        let PageState::Free(number) = self.memory_use(mapping.buffer, mapping.bytes) else {
             return;
         };
         let before = mapping
@@ -364,7 +368,7 @@ impl Tracker {
             direction,
             kind,
             buffer,
-            in_use: self.memory_use(buffer, bytes) == Use::InUse,
+            in_use: self.memory_use(buffer, bytes) == PageState::Used,
             made,
         };
         let Mapped::Twice(before) = self.shadow.map(device, mapping) else {
@@ -383,6 +387,26 @@ impl Tracker {
         let history = self.history(Some(&before.made), None);
         let report = Report::new(Kind::DoubleMap, made.at, name, first, text);
         self.report(report.with_history(history));
+    }
+
+    /// Takes note of the segments of a scatter list; `None` if they cannot be read.
+    fn map_list(
+        &mut self,
+        call: &ApiCall<'_, '_, '_>,
+        device: GuestDevice,
+        list: u64,
+        direction: Direction,
+    ) -> Option<()> {
+        let count = call.returned();
+        // Negative where it is an error, which has the highest bit of a word.
+        if (1..1 << 31).contains(&count) {
+            let layout = self.layouts(call.moment)?.list?;
+            let kind = MappingKind::List(list);
+            for segment in layout.segments(call, list, count) {
+                self.map(call, device, segment, direction, kind, None);
+            }
+        }
+        Some(())
     }
 
     fn unmap(
