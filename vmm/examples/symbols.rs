@@ -47,6 +47,11 @@ const TABLE: &[(&str, &[&str])] = &[
     ("dev_iommu", &["fwspec", "iommu_dev", "priv"]),
     ("iommu_fwspec", &["num_ids", "flags"]),
     ("platform_device", &["name", "id", "dev"]),
+    ("page", &["_refcount", "compound_head", "compound_info"]),
+    (
+        "scatterlist",
+        &["page_link", "offset", "length", "dma_address", "dma_length"],
+    ),
 ];
 
 fn main() -> ExitCode {

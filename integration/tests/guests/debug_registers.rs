@@ -69,7 +69,7 @@ continue
 ";
 
 /// Returns the text of a program or module.
-fn source(name: &str) -> PathBuf {
+pub(crate) fn source(name: &str) -> PathBuf {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/programs");
     programs.join(name).with_extension("c")
 }

@@ -9,6 +9,7 @@ mod debug_registers;
 mod determinism;
 mod disks;
 mod disturbed;
+mod dma_api;
 mod inject;
 mod iommu;
 mod kernels;

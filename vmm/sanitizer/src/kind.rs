@@ -20,27 +20,24 @@ pub enum Kind {
     /// A device accessed a page that the kernel has freed, or a page was freed while it was mapped
     /// for a device.
     FreedPage,
-    /// The CPU accessed bytes that a device owned at that time.
-    Ownership,
-    /// A mapping was left when the driver of its device was unbound, or the run ended.
+    /// A mapping was left when the driver of its device was unbound.
     Leak,
     /// Something was mapped that was mapped already.
     DoubleMap,
-    /// Something was unmapped that was not mapped.
+    /// Something was unmapped that was not mapped, or was mapped otherwise.
     DoubleUnmap,
-    /// A device accessed memory after its driver's `remove` had returned.
+    /// A device accessed memory after its driver was unbound.
     ActiveAfterRemove,
 }
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::MissingInvalidation,
         Self::StrayAddress,
         Self::OutsideMapping,
         Self::Direction,
         Self::FreedPage,
-        Self::Ownership,
         Self::Leak,
         Self::DoubleMap,
         Self::DoubleUnmap,
@@ -55,7 +52,6 @@ impl Kind {
             Self::OutsideMapping => "outside-mapping",
             Self::Direction => "direction",
             Self::FreedPage => "freed-page",
-            Self::Ownership => "ownership",
             Self::Leak => "leak",
             Self::DoubleMap => "double-map",
             Self::DoubleUnmap => "double-unmap",

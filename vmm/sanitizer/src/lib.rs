@@ -10,6 +10,7 @@
 
 #![deny(missing_docs)]
 
+mod dma_api;
 mod iommu;
 mod kind;
 mod options;
@@ -17,6 +18,7 @@ mod report;
 mod reports;
 mod sanitizer;
 
+pub use dma_api::{AttachError, DmaApi};
 pub use kind::Kind;
 pub use options::{Options, OptionsError};
 pub use report::{Call, History, MAX_FRAMES, MAX_TEXT, Report};

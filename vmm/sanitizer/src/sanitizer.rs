@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use viommu::HitCheck;
+use vm_memory::Permissions;
 use vmm_machine::{IommuEvent, IommuInfo, IommuSink};
 
 use crate::report::History;
@@ -22,6 +23,12 @@ pub(crate) trait Part: Send {
         event: &IommuEvent<'_>,
         outside: &Outside<'_>,
     );
+
+    /// Sees an access of a device that stands behind no IOMMU: the first guest physical address, and
+    /// the number of bytes.
+    fn direct(&mut self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
+        let _ = (device, at_ns, place, access);
+    }
 
     /// Reports what can only be said when the run is over.
     fn end(&mut self, at_ns: u64, outside: &Outside<'_>) {
@@ -96,6 +103,11 @@ impl Sanitizer {
         let _ = self.origins.set(origins);
     }
 
+    /// Adds a part. To be called before the run.
+    pub(crate) fn add(&self, part: Box<dyn Part>) {
+        self.parts().push(part);
+    }
+
     /// Returns the sink that the machine is to be given.
     pub fn sink(self: &Arc<Self>) -> Arc<dyn IommuSink> {
         Arc::new(Sink(Arc::clone(self)))
@@ -155,5 +167,16 @@ impl IommuSink for Sink {
             true => HitCheck::On,
             false => HitCheck::Off,
         }
+    }
+
+    fn direct(&self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
+        for part in &mut *self.0.parts() {
+            part.direct(device, at_ns, place, access);
+        }
+    }
+
+    fn wants_direct(&self) -> bool {
+        // The kernel's own view is the only one that says anything of such accesses.
+        self.0.reports.options().wants_any(&crate::dma_api::KINDS)
     }
 }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use guest_images::catalog;
 use vmm::introspect::probe::Probe;
-use vmm::{Acceleration, Config, DiskConfig, Error, IommuSink, Limits};
+use vmm::introspect::types::vmlinux::TypesFrom;
+use vmm::sanitizer::{DmaApi, Sanitizer};
+use vmm::timeline::recording::Recording as Events;
+use vmm::{Acceleration, Config, DiskConfig, Error, IommuSink, Limits, Machine};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 use vmm_machine::{Recording, Snapshot, check, kernel_width};
@@ -173,6 +176,20 @@ pub struct Boot {
     both: Option<Both>,
 }
 
+/// Sets the probes in `machine`, and has the sanitizer follow the calls of its guest.
+fn look_on(
+    machine: &mut Machine,
+    probes: Vec<Probe>,
+    types: TypesFrom,
+    events: Option<Arc<Events>>,
+    sanitizer: Option<&Arc<Sanitizer>>,
+) -> Result<(Option<probes::Set>, Option<DmaApi>), UserError> {
+    let set = probes::Set::new(machine, probes, types.clone(), events)?;
+    // After the probes: what they change in the guest is seen as the guest's own.
+    let dma_api = sanitize::watch(sanitizer, machine, types);
+    Ok((set, dma_api))
+}
+
 /// The place where the console goes, found writable.
 enum Console {
     Stdio,
@@ -278,9 +295,10 @@ impl Boot {
             .map(|path| Output::at(path, "summary"))
             .transpose()?;
         let probes = probes::parse(&settings.probe)?;
-        if settings.vmlinux.is_some() && probes.is_empty() {
+        if settings.vmlinux.is_some() && probes.is_empty() && settings.sanitize.is_none() {
             return Err(UserError::new(
-                "--vmlinux tells probes what the kernel's structures are, and there is no probe: add --probe",
+                "--vmlinux tells probes what the kernel's structures are, and there is no probe: add --probe or \
+                 --sanitize",
             ));
         }
         let vmlinux = VmlinuxFiles::read(&settings.vmlinux)?;
@@ -335,8 +353,7 @@ impl Boot {
         let (sink, watcher) = Watched::new(stream, expect);
         let tracing = settings.trace.contains(&Trace::Iommu);
         let iommu_sink = tracing.then(|| Arc::new(IommuTrace) as Arc<dyn IommuSink>);
-        let recording = timeline.as_ref().map(|timeline| timeline.recording());
-        let recording = recording.map(Arc::clone);
+        let recording = timeline.as_ref().map(|of| Arc::clone(of.recording()));
         let sanitizer = sanitize::sanitizer(settings.sanitize.as_ref(), recording.as_ref());
         let iommu_sink = sanitize::sink(sanitizer.as_ref(), iommu_sink);
         let (sink, iommu_sink) = match &recording {
@@ -358,7 +375,8 @@ impl Boot {
         if let Some(recording) = &recording {
             recording.connect(&machine, |entry| entry.name.clone());
         }
-        let set = probes::Set::new(&mut machine, probes, vmlinux.only(), recording)?;
+        let types = vmlinux.only();
+        let (set, dma_api) = look_on(&mut machine, probes, types, recording, sanitizer.as_ref())?;
         if tracing {
             trace::ports(machine.board());
         }
@@ -372,10 +390,8 @@ impl Boot {
         let to_a_moment = settings.expect.is_some() || save.is_some();
         let session = Session::new(&settings, &origin, image, to_a_moment);
         // Nobody types at a console that is not shown here.
-        let raw = match interactive {
-            true => session.attach(&machine, &stopper)?,
-            false => None,
-        };
+        let raw = interactive.then(|| session.attach(&machine, &stopper));
+        let raw = raw.transpose()?.flatten();
         let limits = limits(&settings, start_ns, save.as_ref());
         // Anew, as the time so far was not the run's.
         limit_patience(&settings);
@@ -391,6 +407,7 @@ impl Boot {
             recorder,
             probes: set,
             sanitizer,
+            dma_api,
             timeline,
             watcher,
             later,

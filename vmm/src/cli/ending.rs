@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmm::Machine;
-use vmm::sanitizer::{Findings, Sanitizer};
+use vmm::sanitizer::{DmaApi, Findings, Sanitizer};
 use vmm_base::Reason;
 use vmm_machine::Recorder;
 
@@ -31,6 +31,8 @@ pub struct Ending<'r> {
     pub probes: Option<probes::Set>,
     /// What looks for mistakes with DMA.
     pub sanitizer: Option<Arc<Sanitizer>>,
+    /// The calls of the guest's kernel that it learns from.
+    pub dma_api: Option<DmaApi>,
     /// The timeline that is to be written.
     pub timeline: Option<Timeline>,
     /// What was seen on the console.
@@ -122,6 +124,11 @@ impl Ending<'_> {
             text::complain(&report::line(verdict, &summary));
             let found = findings.map(sanitize::summary);
             found.iter().for_each(|found| text::complain(found));
+        }
+        // Also where little is said: it means that kinds were not looked for.
+        let unwatched = self.dma_api.as_ref().and_then(DmaApi::problem);
+        if let Some(why) = unwatched {
+            text::complain(&sanitize::not_watched(&why));
         }
         if let Some(mut output) = self.json.take() {
             let path = output.path().display().to_string();

@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use vmm::IommuSink;
-use vmm::sanitizer::{Findings, Options, Report, Sanitizer};
+use vmm::introspect::types::vmlinux::TypesFrom;
+use vmm::sanitizer::{DmaApi, Findings, Options, Report, Sanitizer};
 use vmm::timeline::recording::Recording;
+use vmm::{IommuSink, Machine};
 use vmm_machine::BothSinks;
 
 use super::CommandExit;
 use super::patience::Stderr;
 use super::report::Verdict;
+use super::text;
 
 /// Returns the sanitizer that `options` ask for: each report is printed on stderr, and an event of
 /// `recording`.
@@ -29,6 +31,27 @@ pub fn sanitizer(
         }
     };
     Some(Sanitizer::new(options?.clone(), Box::new(tell)))
+}
+
+/// Has the sanitizer of `machine` follow the DMA API of its guest's kernel, of which these are the
+/// types. Where that cannot be done a line says so, and the other kinds are looked for.
+pub fn watch(
+    sanitizer: Option<&Arc<Sanitizer>>,
+    machine: &mut Machine,
+    types: TypesFrom,
+) -> Option<DmaApi> {
+    match DmaApi::attach(sanitizer?, machine, types) {
+        Ok(api) => Some(api),
+        Err(why) => {
+            text::complain(&not_watched(&why));
+            None
+        }
+    }
+}
+
+/// Returns that kinds were not looked for, as a sentence.
+pub fn not_watched(why: &dyn std::fmt::Display) -> String {
+    format!("the sanitizer does not follow the kernel's DMA API: {why}")
 }
 
 /// Returns the sink of a machine that has a sanitizer, if it has one, and perhaps another sink.

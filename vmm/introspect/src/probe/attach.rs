@@ -9,6 +9,7 @@ use super::ast::Probe;
 use super::engine::{Engine, Sink};
 use super::kernel::Kernel;
 use super::outcome::ProbeResults;
+use super::watch::Watcher;
 use crate::symbols::SymbolsError;
 use crate::types::vmlinux::TypesFrom;
 use vmm_machine::GuestRam;
@@ -28,9 +29,33 @@ pub fn attach_with(
     types: TypesFrom,
     sink: Sink,
 ) -> Arc<Mutex<ProbeResults>> {
+    let kernel = kernel_at_start(machine, &types);
+    set(machine, probes, types, kernel, Told::Sink(sink))
+}
+
+/// Does as [`attach_with`], with `watcher` looking at hits itself. Conditions and actions of the
+/// probes are left out.
+pub fn attach_watcher(
+    machine: &mut Machine,
+    probes: Vec<Probe>,
+    types: TypesFrom,
+    watcher: Box<dyn Watcher>,
+) -> Arc<Mutex<ProbeResults>> {
+    let kernel = kernel_at_start(machine, &types);
+    set(machine, probes, types, kernel, Told::Watcher(watcher))
+}
+
+/// Who is told of hits.
+enum Told {
+    Sink(Sink),
+    Watcher(Box<dyn Watcher>),
+}
+
+/// Returns the kernel that is in the memory of a machine that goes on from a snapshot.
+fn kernel_at_start(machine: &Machine, types: &TypesFrom) -> Option<Arc<Kernel>> {
     let ram = machine.board().ram;
     // Without a snapshot there is no kernel in memory yet: its first instruction is waited for.
-    let kernel = machine.origin().and_then(|snapshot| match &types {
+    machine.origin().and_then(|snapshot| match types {
         TypesFrom::Kernel => kernel_of(snapshot),
         // What a snapshot remembers is its kernel as it is without help.
         from => {
@@ -38,8 +63,7 @@ pub fn attach_with(
             let found = Kernel::find_with(&*memory, ram.base, ram.size, from);
             found.ok().map(Arc::new)
         }
-    });
-    set(machine, probes, types, kernel, sink)
+    })
 }
 
 /// Does as [`attach`] in a machine that has `kernel` in memory already, which was looked for once
@@ -51,7 +75,8 @@ pub fn attach_in(
     sink: Sink,
 ) -> Arc<Mutex<ProbeResults>> {
     // A kernel that was found has its types.
-    set(machine, probes, TypesFrom::Kernel, Some(kernel), sink)
+    let told = Told::Sink(sink);
+    set(machine, probes, TypesFrom::Kernel, Some(kernel), told)
 }
 
 /// Sets probes in `kernel`, or in the one that is yet to come.
@@ -60,11 +85,18 @@ fn set(
     probes: Vec<Probe>,
     types: TypesFrom,
     kernel: Option<Arc<Kernel>>,
-    sink: Sink,
+    told: Told,
 ) -> Arc<Mutex<ProbeResults>> {
     let ram = machine.board().ram;
+    let (sink, watcher): (Sink, _) = match told {
+        Told::Sink(sink) => (sink, None),
+        Told::Watcher(watcher) => (Box::new(|_, _| ()), Some(watcher)),
+    };
     let mut engine = Engine::new(probes, machine.memory(), (ram.base, ram.size), sink);
     engine.use_types(types);
+    if let Some(watcher) = watcher {
+        engine.watch(watcher);
+    }
     // Now, as observing hands the engine over to the machine.
     machine.with_cores(|cores| match kernel {
         Some(kernel) => engine.prepare_in(kernel, cores),

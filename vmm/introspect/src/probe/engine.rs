@@ -14,6 +14,7 @@ use super::kernel::Kernel;
 use super::outcome::{Hit, ProbeError, ProbeResults};
 use super::scope::Scope;
 use super::start::{Unplaced, entries};
+use super::watch::{Moment, Watcher};
 use crate::symbols::SymbolsError;
 use crate::types::TypesError;
 use crate::types::vmlinux::TypesFrom;
@@ -65,6 +66,7 @@ pub struct Engine {
     pending: VecDeque<Pending>,
     searches: u32,
     sink: Sink,
+    watcher: Option<Box<dyn Watcher>>,
     outcome: Arc<Mutex<ProbeResults>>,
 }
 
@@ -98,6 +100,7 @@ impl Engine {
             pending: VecDeque::new(),
             searches: 0,
             sink,
+            watcher: None,
             outcome: Arc::new(Mutex::new(outcome)),
         }
     }
@@ -105,6 +108,12 @@ impl Engine {
     /// Takes the types of the kernel from elsewhere. To be called before the run.
     pub fn use_types(&mut self, types: TypesFrom) {
         self.types = types;
+    }
+
+    /// Has `watcher` told of hits, in place of the sink; conditions and actions are left out then.
+    /// To be called before the run.
+    pub fn watch(&mut self, watcher: Box<dyn Watcher>) {
+        self.watcher = Some(watcher);
     }
 
     /// Returns what becomes of the probes.
@@ -383,6 +392,17 @@ impl Engine {
             return Resume::Continue;
         };
         let probe = &self.probes[index];
+        if let Some(watcher) = &mut self.watcher {
+            watcher.hit(&Moment {
+                probe: index,
+                now_ns,
+                kernel,
+                core: &view,
+                frame,
+            });
+            self.with_outcome(|outcome| outcome.hits[index] += 1);
+            return Resume::Continue;
+        }
         let caller = kernel.symbols.at(frame.returns_to(abi));
         let mut hit = Hit {
             at: now_ns,

@@ -22,9 +22,10 @@ mod start;
 mod syntax_error;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use ast::Probe;
-pub use attach::{attach, attach_in, attach_with};
+pub use attach::{attach, attach_in, attach_watcher, attach_with};
 pub use engine::{Engine, Sink};
 pub use eval::{Change, EvalError, Written};
 pub use kernel::Kernel;
@@ -32,3 +33,4 @@ pub use outcome::{Hit, ProbeError, ProbeResults};
 pub use parser::parse;
 pub use scope::ScopeError;
 pub use syntax_error::SyntaxError;
+pub use watch::{Moment, Watcher};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use viommu::HitCheck;
+use vm_memory::Permissions;
 
 use super::{IommuEvent, IommuInfo, IommuSink};
 
@@ -26,6 +27,15 @@ impl IommuSink for BothSinks {
 
     fn wants_dma(&self) -> bool {
         self.0.wants_dma() || self.1.wants_dma()
+    }
+
+    fn direct(&self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
+        self.0.direct(device, at_ns, place, access);
+        self.1.direct(device, at_ns, place, access);
+    }
+
+    fn wants_direct(&self) -> bool {
+        self.0.wants_direct() || self.1.wants_direct()
     }
 
     fn hit_check(&self) -> HitCheck {

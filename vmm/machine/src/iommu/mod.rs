@@ -9,6 +9,7 @@ mod tally;
 use serde::{Deserialize, Serialize};
 use viommu::virtio::Exchange;
 use viommu::{Event, HitCheck, RegisterEvent};
+use vm_memory::Permissions;
 use vmm_devices::virtio::iommu::DriverEvent;
 
 use crate::config::IommuModel;
@@ -41,6 +42,19 @@ pub trait IommuSink: Send + Sync {
     /// Returns whether single accesses ([`Event::Dma`]) are wanted too. Asked once, when the
     /// machine is made.
     fn wants_dma(&self) -> bool {
+        false
+    }
+
+    /// Reports that `device`, which stands behind no IOMMU, accesses memory, at this time of the
+    /// guest's clock: the first guest physical address, and the number of bytes. Only called if
+    /// [`wants_direct`](Self::wants_direct).
+    fn direct(&self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
+        let _ = (device, at_ns, place, access);
+    }
+
+    /// Returns whether accesses of devices that stand behind no IOMMU are wanted too. Asked once,
+    /// when the machine is made.
+    fn wants_direct(&self) -> bool {
         false
     }
 

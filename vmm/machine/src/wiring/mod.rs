@@ -1,6 +1,7 @@
 //! A machine while its devices are made and connected: what they find at their places, and what
 //! becomes of it.
 
+mod direct;
 mod lines;
 mod untold;
 
@@ -92,6 +93,8 @@ pub(crate) struct Wiring<'a> {
     bus: SystemBus,
     /// Until a console takes it.
     sink: Option<Box<dyn ConsoleSink>>,
+    /// Who is told of accesses of devices that stand behind no IOMMU.
+    direct: Option<Arc<dyn IommuSink>>,
     console: Option<Arc<Uart>>,
     /// Those that were made.
     pub devices: Devices,
@@ -186,6 +189,7 @@ impl<'a> Wiring<'a> {
             epoch,
             ram,
             sink: Some(console),
+            direct: sink.filter(|sink| sink.wants_direct()).cloned(),
             console: None,
             devices: Devices::default(),
             disks: disks.into_iter(),
@@ -289,9 +293,18 @@ impl<'a> Wiring<'a> {
         // A port of a valid configuration exists.
         let space = entry.iommu.and_then(|port| self.iommus.space(port));
         let translated = space.is_some();
-        let dma = space.unwrap_or_else(|| DmaSpace::pass_through(Arc::clone(&self.ram)));
+        let dma = space.unwrap_or_else(|| self.untranslated(entry));
         // Several bus masters may share a port: this tells them apart in events and faults.
         (dma.with_source(source), translated)
+    }
+
+    /// Returns memory as a device that stands behind no IOMMU sees it.
+    fn untranslated(&self, entry: &Entry) -> DmaSpace {
+        let ram = Arc::clone(&self.ram);
+        match &self.direct {
+            Some(sink) => direct::space(ram, &entry.name, self.clock(), Arc::clone(sink)),
+            None => DmaSpace::pass_through(ram),
+        }
     }
 
     /// Returns the guest's memory.

@@ -134,6 +134,7 @@ impl Boot {
             recorder: None,
             probes: None,
             sanitizer: None,
+            dma_api: None,
             timeline: None,
             watcher,
             later,

@@ -1,0 +1,180 @@
+//! The guest's own view of DMA: what its kernel's DMA API gives to which device, learnt by probes
+//! on an unmodified kernel, and the accesses and calls that do not fit.
+//!
+//! - `spec.rs` lists the functions of the kernel that are watched, by its age;
+//! - `tracker.rs` turns calls of them into mappings of the `shadow.rs`, which is pure data, and
+//!   reports calls that are wrong; `pages.rs` reads what the kernel records of its pages;
+//! - `accesses.rs` holds each access of a device against these mappings.
+//!
+//! It is for 32-bit kernels, from power-on: what was mapped before it looks is not known to it.
+
+mod accesses;
+mod call;
+mod list;
+mod names;
+mod pages;
+mod shadow;
+mod spec;
+mod stack;
+mod tracker;
+mod unwind;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vmm_introspect::probe::{self, Moment, Probe, ProbeResults, Watcher};
+use vmm_introspect::types::vmlinux::TypesFrom;
+use vmm_machine::Machine;
+use vmm_machine::vcpu::Width;
+
+use crate::{Kind, Options, Sanitizer};
+use accesses::Accesses;
+use names::Masters;
+use spec::{FUNCTIONS, Function, Point};
+use tracker::Tracker;
+
+/// The kinds that are looked for here.
+pub(crate) const KINDS: [Kind; 7] = [
+    Kind::OutsideMapping,
+    Kind::Direction,
+    Kind::FreedPage,
+    Kind::Leak,
+    Kind::DoubleMap,
+    Kind::DoubleUnmap,
+    Kind::ActiveAfterRemove,
+];
+
+/// Why the DMA API of a guest's kernel cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// The machine goes on from a snapshot.
+    #[error("what a guest has mapped before a snapshot is not known")]
+    Snapshot,
+    /// Its cores have 64 bits.
+    #[error("the DMA API of 64-bit kernels is not known")]
+    Wide,
+}
+
+/// The guest's DMA API, watched.
+#[derive(Clone)]
+pub struct DmaApi {
+    outcome: Arc<Mutex<ProbeResults>>,
+}
+
+impl DmaApi {
+    /// Watches the DMA API of the kernel that `machine` boots, with `types` of it, and reports to
+    /// `sanitizer`, whose other reports then say who mapped what they are about. To be called
+    /// before the first run, and after all probes were set that change the guest: what they change
+    /// is then seen as the guest's.
+    ///
+    /// # Errors
+    /// The machine goes on from a snapshot, or has 64-bit cores.
+    pub fn attach(
+        sanitizer: &Sanitizer,
+        machine: &mut Machine,
+        types: TypesFrom,
+    ) -> Result<Self, AttachError> {
+        let options = sanitizer.reports().options();
+        if machine.origin().is_some() {
+            return Err(AttachError::Snapshot);
+        }
+        if machine.with_cores(|cores| cores.width()) == Some(Width::Bits64) {
+            return Err(AttachError::Wide);
+        }
+        let watches = watches(options);
+        let tracker = Tracker::new(
+            Arc::clone(sanitizer.reports()),
+            Masters::of(machine.board()),
+            machine.memory(),
+        );
+        let tracker = Arc::new(Mutex::new(tracker));
+        sanitizer.set_origins(Arc::new(Accesses(Arc::clone(&tracker))));
+        sanitizer.add(Box::new(Accesses(Arc::clone(&tracker))));
+        let probes = probes(&watches);
+        let watcher = Box::new(Calls { tracker, watches });
+        let outcome = probe::attach_watcher(machine, probes, types, watcher);
+        Ok(Self { outcome })
+    }
+
+    /// Returns how many calls of the kernel were seen.
+    pub fn calls(&self) -> u64 {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        outcome.hits.iter().sum()
+    }
+
+    /// Returns why the kernel's calls were not followed, if they were not: to be asked when the run
+    /// is over.
+    pub fn problem(&self) -> Option<String> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&outcome.error, &outcome.no_types) {
+            (Some(error), _) => Some(error.to_string()),
+            (None, Some(why)) => Some(why.to_string()),
+            (None, None) if !outcome.armed => Some("no kernel was found in memory".into()),
+            (None, None) => None,
+        }
+    }
+}
+
+/// A function, and where it is looked at.
+type Watch = (&'static Function, Point);
+
+/// Returns what is watched, for these options.
+fn watches(options: &Options) -> Vec<Watch> {
+    let all = FUNCTIONS.iter();
+    let mut watches: Vec<Watch> = all.map(|function| (function, function.point())).collect();
+    // Whether a call that takes something back has returned concerns translations that outlive it.
+    if options.wants(Kind::MissingInvalidation) {
+        let takes_back = FUNCTIONS.iter().filter(|f| f.effect.takes_back());
+        watches.extend(takes_back.map(|function| (function, Point::Return)));
+    }
+    watches
+}
+
+/// Returns a probe for each of `watches`, in their order.
+fn probes(watches: &[Watch]) -> Vec<Probe> {
+    let text = |(function, point): &Watch| match point {
+        Point::Return => format!("?{}@return", function.name),
+        Point::Entry => format!("?{}", function.name),
+    };
+    let probe = |watch| probe::parse(&text(watch)).ok();
+    // All of them can be parsed, says a test: none is left out, and numbers stay.
+    watches.iter().filter_map(probe).collect()
+}
+
+/// Sees the calls of the guest's kernel.
+struct Calls {
+    tracker: Arc<Mutex<Tracker>>,
+    watches: Vec<Watch>,
+}
+
+impl Watcher for Calls {
+    fn hit(&mut self, moment: &Moment<'_, '_>) {
+        if let Some(&(function, point)) = self.watches.get(moment.probe) {
+            lock(&self.tracker).call(function, point, moment);
+        }
+    }
+}
+
+fn lock(tracker: &Mutex<Tracker>) -> MutexGuard<'_, Tracker> {
+    // Poisoned only by a panic that its own thread has reported.
+    tracker.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_has_its_probes() {
+        for (options, more) in [("dma=leak", 0), ("dma=leak,missing-invalidation", 6)] {
+            let watches = watches(&options.parse().unwrap());
+            assert_eq!(watches.len(), FUNCTIONS.len() + more);
+            let probes = probes(&watches);
+            assert_eq!(probes.len(), watches.len());
+            for (probe, (function, point)) in probes.iter().zip(watches) {
+                assert_eq!(probe.site.symbol, function.name);
+                assert_eq!(probe.site.at_return, point == Point::Return);
+                assert!(probe.optional);
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The kernel's own records of its pages: whether one is in use.
+//!
+//! Each page has a `struct page` (include/linux/mm_types.h), all of which lie in one table, by
+//! number (`CONFIG_FLATMEM`, as on nearly all 32-bit ARM machines). Its `_refcount` is 0 while the
+//! page is free, and also while it is a part, but not the first, of some larger allocation: those
+//! are told by having been 0 when the page was mapped.
+
+use vm_memory::{Bytes, GuestAddress};
+use vmm_introspect::types::Types;
+use vmm_machine::GuestRam;
+
+/// Bits of an address within a page.
+pub const PAGE_BITS: u32 = 12;
+/// Most pages of a mapping that are looked at.
+const MAX_PAGES: u64 = 1024;
+
+/// Bit 0 of `compound_head`: this page belongs to the one whose `struct page` the other bits lead
+/// to.
+const TAIL: u32 = 1;
+
+/// Where things are in a `struct page`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    size: u64,
+    count: u64,
+    /// `compound_head`. Its successor of Linux 7.0, `compound_info`, is not followed.
+    head: u64,
+    is_pointer: bool,
+}
+
+impl Layout {
+    /// Returns that of a kernel with these types; `None` if they do not tell.
+    pub fn of(types: &Types) -> Option<Self> {
+        let offset = |member| {
+            let path = types.resolve("page", member).ok()?;
+            path.offset().map(u64::from)
+        };
+        let size: u64 = types.size(types.structure("page")?)?.into();
+        let (head, is_pointer) = match offset("compound_head") {
+            Some(head) => (head, true),
+            None => (offset("compound_info")?, false),
+        };
+        Some(Self {
+            size: (size > 0).then_some(size)?,
+            count: offset("_refcount")?,
+            head,
+            is_pointer,
+        })
+    }
+}
+
+/// Numbers for bytes of memory, by where the `struct page` of each page is.
+///
+/// They are equal for equal bytes, and consecutive for consecutive ones: physical addresses where
+/// the kernel tells these, else numbers that count from another beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    layout: Layout,
+    /// Virtual address of the `struct page` of page number 0, which need not exist. Wraps.
+    first: u64,
+    /// What is added to the virtual address of a `struct page` to have its physical one. Wraps.
+    to_physical: u64,
+}
+
+impl Numbers {
+    /// Returns numbers by which the page with number `number` has its `struct page` at `page`, and
+    /// that at physical address `physical`.
+    pub const fn new(layout: Layout, (page, number): (u64, u64), physical: u64) -> Self {
+        Self {
+            layout,
+            first: page.wrapping_sub(number.wrapping_mul(layout.size)),
+            to_physical: physical.wrapping_sub(page),
+        }
+    }
+
+    /// Returns a number for a page whose `struct page` is at `page`, where nothing tells what its
+    /// real number is.
+    pub const fn any_number(layout: Layout, page: u64) -> u64 {
+        page / layout.size
+    }
+
+    /// Returns the number of the byte at `offset` from the beginning of the page whose `struct
+    /// page` is at `page`; `None` if there can be no such there.
+    pub const fn number(&self, page: u64, offset: u64) -> Option<u64> {
+        let distance = page.wrapping_sub(self.first);
+        if !distance.is_multiple_of(self.layout.size) {
+            return None;
+        }
+        let pages = distance / self.layout.size;
+        match pages.checked_mul(1 << PAGE_BITS) {
+            Some(number) => number.checked_add(offset),
+            None => None,
+        }
+    }
+
+    /// Returns whether the pages are in use that hold `bytes` bytes from byte number `first` on;
+    /// their records are in `ram`.
+    pub fn unused(&self, ram: &GuestRam, first: u64, bytes: u64) -> PageState {
+        let last = first.saturating_add(bytes.saturating_sub(1)) >> PAGE_BITS;
+        let mut pages = first >> PAGE_BITS..last.saturating_add(1);
+        if pages.end - pages.start > MAX_PAGES {
+            return PageState::Unknown;
+        }
+        let users = |page| self.users(ram, page);
+        match pages.find_map(|page| match users(page) {
+            Some(0) => Some(PageState::Free(page << PAGE_BITS)),
+            Some(_) => None,
+            None => Some(PageState::Unknown),
+        }) {
+            Some(found) => found,
+            None => PageState::Used,
+        }
+    }
+
+    /// Returns the reference count of the page with this number, or of the allocation that it is
+    /// part of.
+    fn users(&self, ram: &GuestRam, number: u64) -> Option<u32> {
+        let page = self
+            .first
+            .wrapping_add(number.wrapping_mul(self.layout.size));
+        let word = |page: u64, offset: u64| {
+            let at = page.wrapping_add(offset).wrapping_add(self.to_physical);
+            ram.read_obj::<u32>(GuestAddress(at)).ok()
+        };
+        let head = word(page, self.layout.head)?;
+        let page = match (head & TAIL, self.layout.is_pointer) {
+            (0, _) => page,
+            (_, true) => u64::from(head & !TAIL),
+            (_, false) => return None,
+        };
+        word(page, self.layout.count)
+    }
+}
+
+/// Whether pages are in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageState {
+    /// All are.
+    Used,
+    /// The one whose first byte has this number is not.
+    Free(u64),
+    /// It cannot be said.
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: Layout = Layout {
+        size: 32,
+        count: 28,
+        head: 4,
+        is_pointer: true,
+    };
+    /// Where the table of pages is: by virtual and by physical address.
+    const TABLE: u64 = 0xc100_0000;
+    const PHYSICAL: u64 = 0x4000_0000;
+    /// The number of the first page of the table.
+    const FIRST: u64 = 0x40000;
+
+    fn ram() -> GuestRam {
+        GuestRam::from_ranges(&[(GuestAddress(PHYSICAL), 0x1000)]).unwrap()
+    }
+
+    fn set(ram: &GuestRam, page: u64, offset: u64, value: u32) {
+        ram.write_obj(value, GuestAddress(PHYSICAL + 32 * page + offset))
+            .unwrap();
+    }
+
+    fn numbers() -> Numbers {
+        Numbers::new(LAYOUT, (TABLE + 64, FIRST + 2), PHYSICAL + 64)
+    }
+
+    #[test]
+    fn bytes_are_numbered_by_the_table() {
+        let numbers = numbers();
+        assert_eq!(numbers.number(TABLE, 0), Some(FIRST << 12));
+        assert_eq!(
+            numbers.number(TABLE + 96, 0x123),
+            Some((FIRST + 3) << 12 | 0x123)
+        );
+        assert_eq!(numbers.number(TABLE + 7, 0), None);
+        // Behind no physical address: consecutive all the same.
+        let any = Numbers::any_number(LAYOUT, TABLE + 8);
+        let any = Numbers::new(LAYOUT, (TABLE + 8, any), PHYSICAL);
+        let number = |n: u64| any.number(TABLE + 8 + 32 * n, 0).unwrap();
+        assert_eq!(number(1) - number(0), 0x1000);
+    }
+
+    #[test]
+    fn a_page_without_users_is_free() {
+        let (ram, numbers) = (ram(), numbers());
+        for page in 0..4 {
+            set(&ram, page, 28, 1);
+        }
+        let look = |page: u64, bytes| numbers.unused(&ram, (FIRST + page) << 12 | 0xff0, bytes);
+        assert_eq!(look(0, 16), PageState::Used);
+        assert_eq!(look(0, 3 * 0x1000), PageState::Used);
+        assert_eq!(look(0, 0), PageState::Used);
+        set(&ram, 2, 28, 0);
+        assert_eq!(look(0, 0x1010), PageState::Used);
+        assert_eq!(look(0, 0x1011), PageState::Free((FIRST + 2) << 12));
+    }
+
+    #[test]
+    fn a_part_of_a_larger_page_is_used_by_users_of_the_first() {
+        let (ram, numbers) = (ram(), numbers());
+        let head = u32::try_from(TABLE + 32).unwrap();
+        set(&ram, 1, 28, 2);
+        set(&ram, 2, 4, head | 1);
+        let look = || numbers.unused(&ram, (FIRST + 2) << 12, 1);
+        assert_eq!(look(), PageState::Used);
+        set(&ram, 1, 28, 0);
+        assert_eq!(look(), PageState::Free((FIRST + 2) << 12));
+        // Kernels that no longer keep a pointer are not followed.
+        let layout = Layout {
+            is_pointer: false,
+            ..LAYOUT
+        };
+        let numbers = Numbers { layout, ..numbers };
+        assert_eq!(
+            numbers.unused(&ram, (FIRST + 2) << 12, 1),
+            PageState::Unknown
+        );
+    }
+
+    #[test]
+    fn hostile_numbers_lead_nowhere() {
+        let (ram, numbers) = (ram(), numbers());
+        for (first, bytes) in [
+            (0, 1),
+            (u64::MAX, 1),
+            (u64::MAX - 5, u64::MAX),
+            (0, u64::MAX),
+        ] {
+            assert_eq!(numbers.unused(&ram, first, bytes), PageState::Unknown);
+        }
+        set(&ram, 0, 4, u32::MAX);
+        assert_eq!(numbers.unused(&ram, FIRST << 12, 1), PageState::Unknown);
+        assert_eq!(numbers.number(u64::MAX, u64::MAX), None);
+    }
+}

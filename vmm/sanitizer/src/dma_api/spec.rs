@@ -1,0 +1,404 @@
+//! The functions of Linux's DMA API that are watched, by the age of the kernel: types and facts
+//! only.
+//!
+//! Names and prototypes are those of include/linux/dma-mapping.h and kernel/dma/mapping.c, whose
+//! functions are the same for all architectures since Linux 5.4. Which of them exist is told by the
+//! kernel's symbols, so that no version is looked at:
+//!
+//! | | 5.10 | 6.1, 6.12 | 7.2 |
+//! |---|---|---|---|
+//! | one buffer | `dma_map_page_attrs` | the same | `dma_map_phys` |
+//! | a list | `dma_map_sg_attrs` | `__dma_map_sg_attrs` | the same |
+//! | unbinding | `__device_release_driver` | `device_unbind_cleanup` | the same |
+
+/// What one argument takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// One register: a pointer, a `size_t`, an enumeration, an `unsigned long`.
+    Word,
+    /// A `dma_addr_t`: two registers with `CONFIG_ARCH_DMA_ADDR_T_64BIT`.
+    DmaAddress,
+    /// A `phys_addr_t`: two registers with `CONFIG_ARM_LPAE`.
+    PhysicalAddress,
+}
+
+use Width::{DmaAddress, PhysicalAddress, Word};
+
+/// Which addresses have 64 bits in a kernel, and so take two registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wide {
+    /// `dma_addr_t` does.
+    pub dma: bool,
+    /// `phys_addr_t` does.
+    pub physical: bool,
+}
+
+impl Wide {
+    const fn has(self, width: Width) -> bool {
+        match width {
+            Word => false,
+            DmaAddress => self.dma,
+            PhysicalAddress => self.physical,
+        }
+    }
+}
+
+/// How a function is told which memory it maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// By a `struct page` and an offset from its first byte: these two arguments.
+    Page(usize, usize),
+    /// By a physical address: this argument.
+    Physical(usize),
+    /// It maps registers of another device.
+    Registers,
+}
+
+/// What a function does. Numbers are those of arguments, from 0; argument 0 is the `struct device`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Maps one buffer, and returns its `dma_addr_t`, or all ones.
+    Map {
+        /// The memory.
+        memory: Memory,
+        /// The number of bytes.
+        size: usize,
+        /// The direction.
+        direction: usize,
+    },
+    /// Unmaps one buffer.
+    Unmap {
+        /// Its `dma_addr_t`.
+        address: usize,
+        /// The number of bytes.
+        size: usize,
+        /// The direction.
+        direction: usize,
+    },
+    /// Maps a scatter list, and returns how many segments it has then, or 0, or an error.
+    MapList {
+        /// The list.
+        list: usize,
+        /// The direction.
+        direction: usize,
+    },
+    /// Unmaps a scatter list.
+    UnmapList {
+        /// The list.
+        list: usize,
+    },
+    /// Allocates memory that both sides access, and returns something that is not 0.
+    Allocate {
+        /// The number of bytes.
+        size: usize,
+        /// Where the `dma_addr_t` is stored.
+        handle: usize,
+        /// The direction, if it has one.
+        direction: Option<usize>,
+    },
+    /// Frees such memory.
+    Free {
+        /// The number of bytes.
+        size: usize,
+        /// The `dma_addr_t`.
+        handle: usize,
+    },
+    /// Gives the device memory in a way that is not followed.
+    Untold,
+    /// Has unbound the driver of the device.
+    Unbind,
+}
+
+impl Effect {
+    /// Returns whether it takes back what a device was given.
+    pub const fn takes_back(self) -> bool {
+        matches!(
+            self,
+            Self::Unmap { .. } | Self::UnmapList { .. } | Self::Free { .. }
+        )
+    }
+
+    /// Returns whether it is known only when the function returns.
+    pub const fn at_return(self) -> bool {
+        // The device must not use any more what the driver begins to take back.
+        !self.takes_back() && !matches!(self, Self::Untold)
+    }
+}
+
+/// A function of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// The function by which it does its work in kernels that have that: it is then not looked at
+    /// itself, lest everything is seen twice.
+    pub within: Option<&'static str>,
+    /// What its arguments take.
+    pub arguments: &'static [Width],
+    /// What it does.
+    pub effect: Effect,
+}
+
+impl Function {
+    const fn new(name: &'static str, arguments: &'static [Width], effect: Effect) -> Self {
+        Self {
+            name,
+            within: None,
+            arguments,
+            effect,
+        }
+    }
+
+    /// Returns where the function is looked at.
+    pub const fn point(&self) -> Point {
+        match self.effect.at_return() {
+            true => Point::Return,
+            false => Point::Entry,
+        }
+    }
+
+    const fn unless(self, within: &'static str) -> Self {
+        Self {
+            within: Some(within),
+            ..self
+        }
+    }
+}
+
+/// Where a function is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Before its first instruction.
+    Entry,
+    /// When it has returned.
+    Return,
+}
+
+const MAP_PHYS: &str = "dma_map_phys";
+const UNMAP_PHYS: &str = "dma_unmap_phys";
+const MAP_LIST: &str = "__dma_map_sg_attrs";
+const UNBIND: &str = "device_unbind_cleanup";
+
+const fn unmap(name: &'static str) -> Function {
+    let effect = Effect::Unmap {
+        address: 1,
+        size: 2,
+        direction: 3,
+    };
+    Function::new(name, &[Word, DmaAddress, Word, Word, Word], effect)
+}
+
+const fn map_physical(name: &'static str, memory: Memory) -> Function {
+    let effect = Effect::Map {
+        memory,
+        size: 2,
+        direction: 3,
+    };
+    Function::new(name, &[Word, PhysicalAddress, Word, Word, Word], effect)
+}
+
+const fn map_list(name: &'static str) -> Function {
+    let effect = Effect::MapList {
+        list: 1,
+        direction: 3,
+    };
+    Function::new(name, &[Word; 5], effect)
+}
+
+const fn untold(name: &'static str) -> Function {
+    Function::new(name, &[Word], Effect::Untold)
+}
+
+const fn unbind(name: &'static str) -> Function {
+    Function::new(name, &[Word], Effect::Unbind)
+}
+
+/// All functions that are watched.
+pub const FUNCTIONS: &[Function] = &[
+    // Since 6.18; before, pages were mapped.
+    map_physical(MAP_PHYS, Memory::Physical(1)),
+    unmap(UNMAP_PHYS),
+    Function::new(
+        "dma_map_page_attrs",
+        &[Word; 6],
+        Effect::Map {
+            memory: Memory::Page(1, 2),
+            size: 3,
+            direction: 4,
+        },
+    )
+    .unless(MAP_PHYS),
+    unmap("dma_unmap_page_attrs").unless(UNMAP_PHYS),
+    map_physical("dma_map_resource", Memory::Registers).unless(MAP_PHYS),
+    unmap("dma_unmap_resource").unless(UNMAP_PHYS),
+    // Since 5.15; `dma_map_sgtable` uses it too.
+    map_list(MAP_LIST),
+    map_list("dma_map_sg_attrs").unless(MAP_LIST),
+    Function::new(
+        "dma_unmap_sg_attrs",
+        &[Word; 5],
+        Effect::UnmapList { list: 1 },
+    ),
+    Function::new(
+        "dma_alloc_attrs",
+        &[Word; 5],
+        Effect::Allocate {
+            size: 1,
+            handle: 2,
+            direction: None,
+        },
+    ),
+    Function::new(
+        "dma_free_attrs",
+        &[Word, Word, Word, DmaAddress, Word],
+        Effect::Free { size: 1, handle: 3 },
+    ),
+    // Since 5.10.
+    Function::new(
+        "dma_alloc_pages",
+        &[Word; 5],
+        Effect::Allocate {
+            size: 1,
+            handle: 2,
+            direction: Some(3),
+        },
+    ),
+    Function::new(
+        "dma_free_pages",
+        &[Word, Word, Word, DmaAddress, Word],
+        Effect::Free { size: 1, handle: 3 },
+    ),
+    // Since 5.13 and 6.16.
+    untold("dma_alloc_noncontiguous"),
+    untold("dma_iova_link"),
+    // Since 5.19; before, the work was done in the function that is named after it.
+    unbind(UNBIND),
+    unbind("__device_release_driver").unless(UNBIND),
+];
+
+/// Returns where each word of the arguments of `function` is: the number of the first word of
+/// argument `n`, and whether it has two. Arguments of eight bytes begin at an even word (AAPCS32
+/// 6.5, stage C).
+pub fn words(function: &Function, n: usize, wide: Wide) -> Option<(usize, bool)> {
+    let mut next = 0;
+    for (at, width) in function.arguments.iter().enumerate() {
+        let two = wide.has(*width);
+        if two {
+            next += next % 2;
+        }
+        if at == n {
+            return Some((next, two));
+        }
+        next += if two { 2 } else { 1 };
+    }
+    None
+}
+
+/// `SG_CHAIN` of include/linux/scatterlist.h: this entry leads to another array of entries.
+pub const SG_CHAIN: u32 = 1;
+/// `SG_END`: this entry is the last.
+pub const SG_END: u32 = 2;
+/// Most entries of a scatter list that are followed: four mebibytes in pages of 4 KiB, and
+/// `SG_MAX_SEGMENTS` of drivers/scsi.
+pub const MAX_SEGMENTS: u64 = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(name: &str) -> &'static Function {
+        FUNCTIONS.iter().find(|f| f.name == name).unwrap()
+    }
+
+    const fn wide(dma: bool, physical: bool) -> Wide {
+        Wide { dma, physical }
+    }
+
+    #[test]
+    fn arguments_are_where_the_procedure_call_standard_puts_them() {
+        let all = |name, wide| {
+            let function = function(name);
+            let place = |n| words(function, n, wide).unwrap();
+            (0..function.arguments.len()).map(place).collect::<Vec<_>>()
+        };
+        let one = |n| (n, false);
+        let (narrow, both) = (wide(false, false), wide(true, true));
+        assert_eq!(all("dma_map_page_attrs", both), [0, 1, 2, 3, 4, 5].map(one));
+        assert_eq!(
+            all("dma_unmap_page_attrs", narrow),
+            [0, 1, 2, 3, 4].map(one)
+        );
+        // R1 stays empty, the address is in R2 and R3, and the rest on the stack.
+        let even = [(0, false), (2, true), (4, false), (5, false), (6, false)];
+        assert_eq!(all("dma_unmap_page_attrs", wide(true, false)), even);
+        assert_eq!(all("dma_map_phys", wide(false, true)), even);
+        assert_eq!(
+            all("dma_map_phys", wide(true, false)),
+            [0, 1, 2, 3, 4].map(one)
+        );
+        // R3 stays empty, as no register follows it that would take the other half.
+        let free = [(0, false), (1, false), (2, false), (4, true), (6, false)];
+        assert_eq!(all("dma_free_attrs", both), free);
+        assert_eq!(words(function("dma_free_attrs"), 5, both), None);
+    }
+
+    #[test]
+    fn what_a_function_works_by_is_watched_too() {
+        for Function { name, within, .. } in FUNCTIONS {
+            assert!(
+                within.is_none_or(|within| FUNCTIONS.iter().any(|f| f.name == within)),
+                "{name}"
+            );
+            assert_eq!(
+                FUNCTIONS.iter().filter(|f| f.name == *name).count(),
+                1,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_argument_that_is_used_is_there() {
+        for function in FUNCTIONS {
+            let used = match function.effect {
+                Effect::Map {
+                    memory: Memory::Page(a, b),
+                    size,
+                    direction,
+                } => vec![a, b, size, direction],
+                Effect::Map {
+                    memory: Memory::Physical(a),
+                    size,
+                    direction,
+                } => vec![a, size, direction],
+                Effect::Map {
+                    memory: Memory::Registers,
+                    size,
+                    direction,
+                } => vec![size, direction],
+                Effect::Unmap {
+                    address,
+                    size,
+                    direction,
+                } => vec![address, size, direction],
+                Effect::MapList { list, direction } => vec![list, direction],
+                Effect::UnmapList { list } => vec![list],
+                Effect::Allocate {
+                    size,
+                    handle,
+                    direction,
+                } => [Some(size), Some(handle), direction]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+                Effect::Free { size, handle } => vec![size, handle],
+                Effect::Untold | Effect::Unbind => vec![0],
+            };
+            for n in used {
+                // Ten words are kept of a call.
+                let (word, two) = words(function, n, wide(true, true)).unwrap();
+                assert!(word + usize::from(two) < 10, "{}", function.name);
+            }
+        }
+    }
+}
