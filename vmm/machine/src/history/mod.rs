@@ -33,11 +33,11 @@ use pages::Held;
 pub const HISTORY_LIMIT: ByteSize = ByteSize(512 << 20);
 /// The instructions from one checkpoint to the next, at least: what is run again in some 20 ms.
 const INTERVAL: u64 = 1 << 24;
-/// Checkpoints are so many times as far apart as their part of the whole run, so that a run of any
-/// length is slowed down by no more than a short one.
+/// Checkpoints are at least this part of the run so far apart, so that a long run is slowed down by
+/// no more than a short one.
 const PARTS: u64 = 128;
 
-/// Why a machine can have no history. Each ends the sentence "it cannot go back: ".
+/// Why a machine can have no history. Each ends a sentence about a machine that cannot go back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoHistory {
     /// KVM runs its cores.
