@@ -3,6 +3,7 @@
 mod boot;
 mod guest;
 mod guest_io;
+mod history;
 mod inject;
 mod qemu;
 mod requests;
@@ -22,6 +23,8 @@ enum Command {
     Boot(boot::Args),
     /// Time a guest that copies from and to its disk, with an IOMMU before it and without
     GuestIo(guest_io::Args),
+    /// Time going back in the run of a guest, over all of it and step by step
+    History(history::Args),
     /// Count the runs of a fault plan that a second has room for, from a snapshot and with a reboot
     /// for each
     Inject(inject::Args),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Boot(args) => boot::run(&args),
         Command::GuestIo(args) => guest_io::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Requests(args) => requests::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),

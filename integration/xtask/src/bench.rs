@@ -57,6 +57,12 @@ const MEASUREMENTS: &[Measurement] = &[
         command: Of::Benches,
     },
     Measurement {
+        name: "history",
+        what: "going back in the run of a guest, over all of it and step by step",
+        time: "20 s",
+        command: Of::Benches,
+    },
+    Measurement {
         name: "inject",
         what: "runs of a fault plan a second, from a snapshot and with a reboot for each",
         time: "25 s",

@@ -44,6 +44,13 @@ impl VirtualClock {
         self.now.fetch_max(to_ns, Ordering::Relaxed);
     }
 
+    /// Makes it show what it showed before, or will: `now_ns`, of which `skipped_ns` were skipped.
+    /// Only for a machine that goes back to a state that it was in.
+    pub fn set(&self, now_ns: u64, skipped_ns: u64) {
+        self.now.store(now_ns, Ordering::Relaxed);
+        self.skipped.store(skipped_ns, Ordering::Relaxed);
+    }
+
     /// Returns the nanoseconds skipped so far.
     pub fn skipped_ns(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
@@ -128,6 +135,8 @@ mod tests {
         assert_eq!((clock.now_ns(), clock.skipped_ns()), (100, 0));
         clock.skip_to(1000);
         assert_eq!((clock.now_ns(), clock.skipped_ns()), (1000, 900));
+        clock.set(40, 7);
+        assert_eq!((clock.now_ns(), clock.skipped_ns()), (40, 7));
     }
 
     #[test]

@@ -121,6 +121,16 @@ impl Control {
         self.interrupt.swap(false, Ordering::AcqRel)
     }
 
+    /// Returns whether a request to call observers is pending.
+    pub fn interrupt_pending(&self) -> bool {
+        self.interrupt.load(Ordering::Acquire)
+    }
+
+    /// Takes a pending request of the console's to end.
+    pub fn take_console_stop(&self) -> bool {
+        self.console.swap(false, Ordering::AcqRel)
+    }
+
     /// Returns whether a request to end is pending.
     pub fn pending(&self) -> bool {
         self.endings()

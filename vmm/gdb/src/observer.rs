@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use arm32::Watchpoint;
 use vmm_machine::Reason;
-use vmm_machine::vcpu::{Cores, Halted, Resume, Stop, StopHandler};
+use vmm_machine::vcpu::{Arrival, Backward, Cores, Halted, Resume, Stop, StopHandler};
 
-use super::event::Event;
+use super::event::{Cause, Event};
 
 /// The time for which the machine waits for an order before it looks whether the run must end.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -26,6 +26,8 @@ pub(super) enum Order {
     Do(Job),
     /// Run on.
     Resume,
+    /// Go back.
+    Back(Backward),
     /// End the run.
     End,
 }
@@ -93,9 +95,9 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Tells the session's thread of a stop (`None`: an interrupt) and does what it says until it
-    /// lets the guest run.
-    fn obey(&mut self, stop: Option<Stop>, halted: &mut Halted<'_>) -> Resume {
+    /// Tells the session's thread why the machine stands still, and does what it says until it lets
+    /// the guest run.
+    fn obey(&mut self, cause: Cause, halted: &mut Halted<'_>) -> Resume {
         let Some(orders) = &self.orders else {
             return Resume::Continue;
         };
@@ -108,13 +110,17 @@ impl Observer {
         self.interrupt.store(false, Ordering::Release);
         let current = halted.cores.current();
         let mut resume = Resume::Continue;
-        if self.events.send(Event::Stopped { stop, current }).is_ok() {
+        if self.events.send(Event::Stopped { cause, current }).is_ok() {
             // With a timeout, as a debugger may be silent for good, and a limit of the run or a
             // user's interrupt must end it.
             while !halted.must_end() {
                 match orders.recv_timeout(PATIENCE) {
                     Ok(Order::Do(job)) => job(halted, &mut self.wanted),
                     Ok(Order::Resume) => break,
+                    Ok(Order::Back(how)) => {
+                        resume = Resume::Back(how);
+                        break;
+                    }
                     Ok(Order::End) => {
                         resume = Resume::End;
                         break;
@@ -136,7 +142,7 @@ impl Observer {
 impl StopHandler for Observer {
     fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
         if self.wanted.covers(stop, halted) {
-            self.obey(Some(stop), halted)
+            self.obey(Cause::Stop(stop), halted)
         } else {
             Resume::Continue
         }
@@ -145,9 +151,22 @@ impl StopHandler for Observer {
     fn interrupted(&mut self, halted: &mut Halted<'_>) -> Resume {
         // Others interrupt the machine, too; only what the session asked for halts it.
         if self.interrupt.load(Ordering::Acquire) {
-            self.obey(None, halted)
+            self.obey(Cause::Interrupt, halted)
         } else {
             Resume::Continue
+        }
+    }
+
+    fn arrived(&mut self, arrival: Arrival, halted: &mut Halted<'_>) -> Resume {
+        self.obey(Cause::Arrival(arrival), halted)
+    }
+
+    fn wants(&self, stop: Stop) -> bool {
+        match stop {
+            Stop::Breakpoint { pc, .. } => self.wanted.breakpoints.contains(&pc),
+            Stop::Watchpoint { hit, .. } => self.wanted.watchpoints.contains(&hit.watchpoint),
+            // Steps are not looked for.
+            _ => false,
         }
     }
 

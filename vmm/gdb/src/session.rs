@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use gdbstub::common::Signal;
 use gdbstub::conn::Connection;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
 use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, MultiThreadStopReason};
@@ -19,14 +18,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use vmm_base::{Reason, thread};
 use vmm_machine::StopHandle;
-use vmm_machine::vcpu::Stop;
 
-use super::event::Event;
+use super::event::{Cause, Event};
 use super::greeting::{Greeting, Guess};
 use super::isa::Isa;
 use super::observer::{Observer, Order, StopRequests};
-use super::target::{MachineGone, Target, tid, watch_kind};
-use super::{Notice, Server};
+use super::target::{Abilities, MachineGone, Target};
+use super::{Notice, Ready, Server};
 
 /// The number of events that may wait; threads with more of them wait.
 const EVENTS: usize = 64;
@@ -35,15 +33,18 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time for which a client may say nothing after it has connected: others wait meanwhile.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts the threads; the returned observer is to be given to the machine, which has `cores`
-/// cores, and `watches` accesses or not.
+/// Starts the threads; the returned observer is to be given to the machine, which has these
+/// abilities.
 pub(super) fn start<I: Isa>(
     server: Server,
-    cores: usize,
-    watches: bool,
+    abilities: Abilities,
     machine: StopHandle,
 ) -> io::Result<Observer> {
-    let Server { listener, notice } = server;
+    let Server {
+        listener,
+        notice,
+        ready,
+    } = server;
     let (events, heard) = sync_channel(EVENTS);
     let (order, orders) = std::sync::mpsc::channel();
     // Nothing is ever written here: the end of the pipe tells that the session has ended.
@@ -53,7 +54,7 @@ pub(super) fn start<I: Isa>(
     // The first thing the machine does is to wait.
     let interrupt = Arc::new(AtomicBool::new(true));
     let session = Session::<I> {
-        target: Target::new(cores, watches, order, Arc::clone(&interrupt)),
+        target: Target::new(abilities, order, Arc::clone(&interrupt)),
         interrupt: Arc::clone(&interrupt),
         asked: true,
         machine,
@@ -61,6 +62,7 @@ pub(super) fn start<I: Isa>(
         events: events.clone(),
         over,
         notice,
+        ready,
         told: false,
         connection: 0,
         waiting: None,
@@ -149,7 +151,7 @@ type StubError = GdbStubError<MachineGone, io::Error>;
 /// An input of the session's state machine.
 enum Input {
     Byte(u8),
-    Stopped(Option<Stop>, usize),
+    Stopped(Cause, usize),
     Closed,
     Ended(Reason),
 }
@@ -188,6 +190,8 @@ struct Session<I: Isa> {
     /// Open as long as the session lasts.
     over: PipeWriter,
     notice: Notice,
+    /// Waits for the machine to stand still.
+    ready: Option<Ready>,
     /// The user knows of connections that were no debugger's.
     told: bool,
     /// Number of the present connection.
@@ -232,10 +236,21 @@ impl<I: Isa> Session<I> {
                 Ok(Event::Connected(stream)) => return Some(stream),
                 // An interrupt that was asked for earlier: the machine waits, and the next debugger
                 // finds it halted.
-                Ok(Event::Stopped { .. }) => self.note_stop(),
+                Ok(Event::Stopped { cause, .. }) => self.stand_or_go_on(cause),
                 Ok(Event::Ended(_)) | Err(_) => return None,
                 Ok(Event::Bytes(..) | Event::Closed(_)) => {}
             }
+        }
+    }
+
+    /// Sees to a stop while no debugger is there.
+    fn stand_or_go_on(&mut self, cause: Cause) {
+        self.note_stop();
+        // Nobody is there to go back from the end of the history, so that the run is over.
+        if let Cause::Arrival(_) = cause {
+            self.target.halted = false;
+            // Fails if the run is over in another way.
+            self.target.send(Order::Resume);
         }
     }
 
@@ -257,7 +272,7 @@ impl<I: Isa> Session<I> {
                 Ok(Event::Connected(stream)) => {
                     self.waiting.get_or_insert(stream);
                 }
-                Ok(Event::Stopped { stop, current }) => return Input::Stopped(stop, current),
+                Ok(Event::Stopped { cause, current }) => return Input::Stopped(cause, current),
                 Ok(Event::Ended(reason)) => return Input::Ended(reason),
                 // Does not happen: the session holds a sender itself.
                 Err(_) => return Input::Ended(Reason::Stopped),
@@ -281,6 +296,9 @@ impl<I: Isa> Session<I> {
         self.interrupt.store(false, Ordering::Release);
         self.asked = false;
         self.target.halted = true;
+        if let Some(ready) = self.ready.take() {
+            ready();
+        }
     }
 
     /// Halts the machine; returns `false` if the run is over instead.
@@ -410,7 +428,7 @@ impl<I: Isa> Session<I> {
                         return Ok(SessionEnd::Over);
                     }
                     Input::Byte(byte) => self.pump(waiting, byte),
-                    Input::Stopped(stop, current) => self.report(waiting, stop, current),
+                    Input::Stopped(cause, current) => self.report(waiting, cause, current),
                 },
             }
             .map_err(|error| error.to_string())?;
@@ -428,13 +446,13 @@ impl<I: Isa> Session<I> {
     fn report(
         &mut self,
         stub: Stub<I>,
-        stop: Option<Stop>,
+        cause: Cause,
         current: usize,
     ) -> Result<Stub<I>, StubError> {
         self.note_stop();
         match stub {
             GdbStubStateMachine::Running(inner) => {
-                inner.report_stop(&mut self.target, reason(stop, current))
+                inner.report_stop(&mut self.target, cause.reason(current))
             }
             other => Ok(other),
         }
@@ -451,25 +469,5 @@ impl<I: Isa> Session<I> {
                 MultiThreadStopReason::<I::Address>::Exited(code),
             );
         }
-    }
-}
-
-/// Returns a stop in the protocol's terms.
-fn reason<A: From<u32>>(stop: Option<Stop>, current: usize) -> MultiThreadStopReason<A> {
-    match stop {
-        Some(Stop::Breakpoint { core, .. }) => MultiThreadStopReason::SwBreak(tid(core)),
-        Some(Stop::Watchpoint { core, hit }) => MultiThreadStopReason::Watch {
-            tid: tid(core),
-            kind: watch_kind(hit.watchpoint.kind),
-            addr: hit.va.into(),
-        },
-        Some(Stop::Step { core }) => MultiThreadStopReason::SignalWithThread {
-            tid: tid(core),
-            signal: Signal::SIGTRAP,
-        },
-        _ => MultiThreadStopReason::SignalWithThread {
-            tid: tid(current),
-            signal: Signal::SIGINT,
-        },
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, sync_channel};
 
-use arm32::{Cluster, WatchKind, Watchpoint};
 use gdbstub::common::{Signal, Tid};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::multithread::{
@@ -16,28 +15,25 @@ use gdbstub::target::ext::base::multithread::{
     MultiThreadResumeOps, MultiThreadSchedulerLocking, MultiThreadSchedulerLockingOps,
     MultiThreadSingleStep, MultiThreadSingleStepOps,
 };
+use gdbstub::target::ext::base::reverse_exec::{ReverseContOps, ReverseStepOps};
 use gdbstub::target::ext::base::single_register_access::{
     SingleRegisterAccess, SingleRegisterAccessOps,
 };
-use gdbstub::target::ext::breakpoints::{
-    Breakpoints, BreakpointsOps, HwBreakpoint, HwBreakpointOps, HwWatchpoint, HwWatchpointOps,
-    SwBreakpoint, SwBreakpointOps, WatchKind as Kind,
-};
+use gdbstub::target::ext::breakpoints::BreakpointsOps;
 use gdbstub::target::ext::monitor_cmd::{ConsoleOutput, MonitorCmd, MonitorCmdOps, outputln};
 use gdbstub::target::ext::thread_extra_info::{ThreadExtraInfo, ThreadExtraInfoOps};
 use gdbstub::target::{self, TargetError, TargetResult};
-use vmm_machine::vcpu::{Core, Cores, Halted};
+use vmm_machine::vcpu::{Backward, Core, Halted};
 
 use super::isa::Isa;
 use super::observer::{Order, StopRequests};
 use super::registers::{self, Id, Values};
 use super::{memory, monitor};
 
-/// Breakpoints and watchpoints that a debugger may set, each: more than anyone uses, and little
-/// memory.
-const MAX_WANTED: usize = 10_000;
 /// EFAULT, as the remote protocol numbers errors.
 const EFAULT: u8 = 14;
+/// EROFS, of the guest whose run is known already.
+const EROFS: u8 = 30;
 
 /// The machine is not there any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,11 +48,20 @@ enum Action {
     Step(Range<u64>),
 }
 
+/// What a debugger can do with a machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Abilities {
+    /// The number of its cores.
+    pub cores: usize,
+    /// Whether accesses can be watched.
+    pub watches: bool,
+    /// Whether it can go back. Then it cannot be changed: its run has to be the same each time.
+    pub history: bool,
+}
+
 /// The machine, seen from the session's thread.
 pub(super) struct Target<I> {
-    cores: usize,
-    /// Whether accesses can be watched.
-    watches: bool,
+    pub(super) abilities: Abilities,
     orders: Sender<Order>,
     interrupt: Arc<AtomicBool>,
     /// The machine is halted, and carries out orders.
@@ -64,6 +69,8 @@ pub(super) struct Target<I> {
     actions: Vec<Option<Action>>,
     /// Cores without an action get no turn.
     locked: bool,
+    /// The core whose registers were looked at last.
+    seen: usize,
     isa: PhantomData<I>,
 }
 
@@ -77,42 +84,17 @@ fn core(tid: Tid) -> usize {
     tid.get() - 1
 }
 
-/// Returns a kind of watchpoint in the protocol's terms.
-pub(super) const fn watch_kind(kind: WatchKind) -> Kind {
-    match kind {
-        WatchKind::Read => Kind::Read,
-        WatchKind::Write => Kind::Write,
-        WatchKind::Access => Kind::ReadWrite,
-    }
-}
-
-/// Returns a watchpoint with addresses of 32 bits: 64-bit cores have none.
-fn watchpoint<A: TryInto<u32>>(start: A, len: A, kind: Kind) -> Option<Watchpoint> {
-    let kind = match kind {
-        Kind::Read => WatchKind::Read,
-        Kind::Write => WatchKind::Write,
-        Kind::ReadWrite => WatchKind::Access,
-    };
-    let (start, len) = (start.try_into().ok()?, len.try_into().ok()?);
-    Some(Watchpoint::new(start, len, kind))
-}
-
 impl<I: Isa> Target<I> {
-    /// Creates the view of a machine of `cores` cores, whose accesses can be watched or not.
-    pub fn new(
-        cores: usize,
-        watches: bool,
-        orders: Sender<Order>,
-        interrupt: Arc<AtomicBool>,
-    ) -> Self {
+    /// Creates the view of a machine with these abilities.
+    pub fn new(abilities: Abilities, orders: Sender<Order>, interrupt: Arc<AtomicBool>) -> Self {
         Self {
-            cores,
-            watches,
+            abilities,
             orders,
             interrupt,
             halted: false,
-            actions: vec![None; cores],
+            actions: vec![None; abilities.cores],
             locked: false,
+            seen: 0,
             isa: PhantomData,
         }
     }
@@ -155,30 +137,38 @@ impl<I: Isa> Target<I> {
             .ok_or(TargetError::NonFatal)
     }
 
-    /// Changes what the debugger wants to stop for.
-    fn want(
-        &self,
-        job: impl FnOnce(&mut Halted<'_>, &mut StopRequests) -> bool + Send + 'static,
-    ) -> TargetResult<bool, Self> {
-        // While the guest runs nobody takes orders: waiting for an answer would block the session.
-        if !self.halted {
-            return Err(TargetError::NonFatal);
+    /// Returns an error if the guest cannot be changed.
+    fn changes(&self) -> TargetResult<(), Self> {
+        match self.abilities.history {
+            true => Err(TargetError::Errno(EROFS)),
+            false => Ok(()),
         }
-        self.ask(job).map_err(TargetError::Fatal)
     }
 
-    /// Changes what the debugger wants to watch, where that can be watched.
-    fn want_watched(
-        &self,
-        watchpoint: Option<Watchpoint>,
-        job: impl FnOnce(Watchpoint, &mut Cluster, &mut StopRequests) -> bool + Send + 'static,
-    ) -> TargetResult<bool, Self> {
-        self.want(
-            move |halted, wanted| match (watchpoint, &mut halted.cores) {
-                (Some(watchpoint), Cores::Aarch32(cluster)) => job(watchpoint, cluster, wanted),
-                _ => false,
-            },
-        )
+    /// Has the machine run again: `order` says how.
+    fn go_on(&mut self, order: Order) -> Result<(), MachineGone> {
+        self.halted = false;
+        // An interrupt that was asked for while the machine stood still is no longer meant.
+        self.interrupt.store(false, Ordering::Release);
+        if self.send(order) {
+            Ok(())
+        } else {
+            Err(MachineGone)
+        }
+    }
+
+    /// Has the machine go back.
+    pub fn go_back(&mut self, how: Backward) -> Result<(), MachineGone> {
+        if !self.halted {
+            return Ok(());
+        }
+        self.go_on(Order::Back(how))
+    }
+
+    /// Returns the core that the debugger goes back with: the one that it looks at. It names one,
+    /// too, but names the first where it means all of them.
+    pub const fn core_to_step(&self) -> usize {
+        self.seen
     }
 
     fn set_action(&mut self, tid: Tid, action: Action) {
@@ -208,12 +198,14 @@ impl<I: Isa> target::Target for Target<I> {
 
 impl<I: Isa> MultiThreadBase for Target<I> {
     fn read_registers(&mut self, regs: &mut Values<I>, tid: Tid) -> TargetResult<(), Self> {
+        self.seen = core(tid);
         let all = self.ask_core(tid, |core| Values::of(&core))?;
         *regs = all.ok_or(TargetError::NonFatal)?;
         Ok(())
     }
 
     fn write_registers(&mut self, regs: &Values<I>, tid: Tid) -> TargetResult<(), Self> {
+        self.changes()?;
         let regs = regs.clone();
         let wrote = self.ask_core(tid, move |mut core| regs.write(&mut core))?;
         wrote.ok_or(TargetError::NonFatal)
@@ -240,6 +232,7 @@ impl<I: Isa> MultiThreadBase for Target<I> {
     }
 
     fn write_addrs(&mut self, start: I::Address, data: &[u8], tid: Tid) -> TargetResult<(), Self> {
+        self.changes()?;
         let (start, data) = (start.into(), data.to_vec());
         let wrote = self.ask_core(tid, move |mut core| memory::write(&mut core, start, &data))?;
         wrote.ok_or(TargetError::Errno(EFAULT))
@@ -247,7 +240,7 @@ impl<I: Isa> MultiThreadBase for Target<I> {
 
     fn list_active_threads(&mut self, active: &mut dyn FnMut(Tid)) -> Result<(), MachineGone> {
         // Cores that are off are threads, too: the debugger sees the same ones all the time.
-        (0..self.cores).for_each(|core| active(tid(core)));
+        (0..self.abilities.cores).for_each(|core| active(tid(core)));
         Ok(())
     }
 
@@ -262,6 +255,7 @@ impl<I: Isa> MultiThreadBase for Target<I> {
 
 impl<I: Isa> SingleRegisterAccess<Tid> for Target<I> {
     fn read_register(&mut self, tid: Tid, reg: Id<I>, buf: &mut [u8]) -> TargetResult<usize, Self> {
+        self.seen = core(tid);
         let bytes = self.ask_core(tid, move |core| registers::read(&core, reg))?;
         let bytes = bytes.ok_or(TargetError::NonFatal)?;
         let len = bytes.len().min(buf.len());
@@ -270,6 +264,7 @@ impl<I: Isa> SingleRegisterAccess<Tid> for Target<I> {
     }
 
     fn write_register(&mut self, tid: Tid, reg: Id<I>, val: &[u8]) -> TargetResult<(), Self> {
+        self.changes()?;
         let bytes = val.to_vec();
         let wrote = self.ask_core(tid, move |mut core| {
             registers::write(&mut core, reg, &bytes)
@@ -297,7 +292,8 @@ impl<I: Isa> MultiThreadResume for Target<I> {
             return Ok(());
         }
         let actions = self.actions.clone();
-        let locked = self.locked;
+        // Cores that get no turn are another run.
+        let locked = self.locked && !self.abilities.history;
         self.ask(move |halted, wanted| {
             for (core, action) in actions.into_iter().enumerate() {
                 // With scheduler locking, cores that the debugger did not name get no turn.
@@ -308,14 +304,7 @@ impl<I: Isa> MultiThreadResume for Target<I> {
                 }
             }
         })?;
-        self.halted = false;
-        // An interrupt that was asked for while the machine stood still is no longer meant.
-        self.interrupt.store(false, Ordering::Release);
-        if self.send(Order::Resume) {
-            Ok(())
-        } else {
-            Err(MachineGone)
-        }
+        self.go_on(Order::Resume)
     }
 
     fn clear_resume_actions(&mut self) -> Result<(), MachineGone> {
@@ -340,6 +329,14 @@ impl<I: Isa> MultiThreadResume for Target<I> {
 
     fn support_range_step(&mut self) -> Option<MultiThreadRangeSteppingOps<'_, Self>> {
         Some(self)
+    }
+
+    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, Tid, Self>> {
+        self.abilities.history.then_some(self)
+    }
+
+    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, Tid, Self>> {
+        self.abilities.history.then_some(self)
     }
 
     fn support_scheduler_locking(&mut self) -> Option<MultiThreadSchedulerLockingOps<'_, Self>> {
@@ -375,93 +372,6 @@ impl<I: Isa> MultiThreadSchedulerLocking for Target<I> {
     fn set_resume_action_scheduler_lock(&mut self) -> Result<(), MachineGone> {
         self.locked = true;
         Ok(())
-    }
-}
-
-impl<I: Isa> Breakpoints for Target<I> {
-    fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
-        Some(self)
-    }
-
-    fn support_hw_breakpoint(&mut self) -> Option<HwBreakpointOps<'_, Self>> {
-        Some(self)
-    }
-
-    fn support_hw_watchpoint(&mut self) -> Option<HwWatchpointOps<'_, Self>> {
-        self.watches.then_some(self)
-    }
-}
-
-impl<I: Isa> SwBreakpoint for Target<I> {
-    fn add_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
-        // Bit 0 of a function's address says Thumb, and is no part of it.
-        let va = addr.into() & !1;
-        self.want(move |halted, wanted| {
-            if wanted.breakpoints.len() >= MAX_WANTED {
-                return false;
-            }
-            // Inserted once however often it is asked for: the machine counts insertions.
-            if wanted.breakpoints.insert(va) {
-                halted.cores.insert_breakpoint(va);
-            }
-            true
-        })
-    }
-
-    fn remove_sw_breakpoint(&mut self, addr: I::Address, _kind: usize) -> TargetResult<bool, Self> {
-        let va = addr.into() & !1;
-        self.want(move |halted, wanted| {
-            // Only what the debugger has set: other observers, such as probes, have breakpoints of
-            // their own.
-            wanted.breakpoints.remove(&va) && halted.cores.remove_breakpoint(va)
-        })
-    }
-}
-
-impl<I: Isa> HwBreakpoint for Target<I> {
-    fn add_hw_breakpoint(&mut self, addr: I::Address, kind: usize) -> TargetResult<bool, Self> {
-        // Both kinds are the machine's breakpoints, which change no memory that a debugger sees.
-        self.add_sw_breakpoint(addr, kind)
-    }
-
-    fn remove_hw_breakpoint(&mut self, addr: I::Address, kind: usize) -> TargetResult<bool, Self> {
-        self.remove_sw_breakpoint(addr, kind)
-    }
-}
-
-impl<I: Isa> HwWatchpoint for Target<I> {
-    fn add_hw_watchpoint(
-        &mut self,
-        addr: I::Address,
-        len: I::Address,
-        kind: Kind,
-    ) -> TargetResult<bool, Self> {
-        self.want_watched(
-            watchpoint(addr, len, kind),
-            |watchpoint, cluster, wanted| {
-                if wanted.watchpoints.len() >= MAX_WANTED {
-                    return false;
-                }
-                if wanted.watchpoints.insert(watchpoint) {
-                    cluster.insert_watchpoint(watchpoint);
-                }
-                true
-            },
-        )
-    }
-
-    fn remove_hw_watchpoint(
-        &mut self,
-        addr: I::Address,
-        len: I::Address,
-        kind: Kind,
-    ) -> TargetResult<bool, Self> {
-        self.want_watched(
-            watchpoint(addr, len, kind),
-            |watchpoint, cluster, wanted| {
-                wanted.watchpoints.remove(&watchpoint) && cluster.remove_watchpoint(watchpoint)
-            },
-        )
     }
 }
 

@@ -1,5 +1,8 @@
 //! Sessions with a debugger that speaks the protocol byte by byte, and with ones that do not.
 
+mod client;
+mod reverse;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -17,11 +20,13 @@ use vmm_machine::{ByteSize, Config, KernelFormat, Limits, Machine, Reason, Summa
 
 use super::aarch64::Aarch64;
 use super::arm::Arm;
-use super::event::Event;
+use super::event::{Cause, Event};
 use super::isa::Isa;
 use super::registers::{self, Id, Values};
 use super::session;
+use super::target::Abilities;
 use super::{Server, memory};
+use client::Client;
 use vmm_machine::GuestRam;
 
 /// Where the kernel starts.
@@ -67,7 +72,14 @@ fn debugged<R: Send + 'static>(
     program: &[u32],
     session: impl FnOnce(SocketAddr) -> R + Send + 'static,
 ) -> (Reason, Summary, R) {
-    let mut machine = machine(program);
+    debugged_in(machine(program), session)
+}
+
+/// Does the same in a machine that has not run.
+fn debugged_in<R: Send + 'static>(
+    mut machine: Machine,
+    session: impl FnOnce(SocketAddr) -> R + Send + 'static,
+) -> (Reason, Summary, R) {
     let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = server.address().unwrap();
     server.attach(&mut machine).unwrap();
@@ -78,76 +90,6 @@ fn debugged<R: Send + 'static>(
     });
     let summary = machine.summary();
     (exit.reason, summary, debugger.join().unwrap())
-}
-
-/// A debugger.
-struct Client(TcpStream);
-
-impl Client {
-    fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
-        Self(stream)
-    }
-
-    fn send(&mut self, packet: &str) {
-        let sum = packet.bytes().fold(0u8, u8::wrapping_add);
-        write!(self.0, "${packet}#{sum:02x}").unwrap();
-    }
-
-    fn byte(&mut self) -> u8 {
-        let mut byte = [0];
-        self.0.read_exact(&mut byte).unwrap();
-        byte[0]
-    }
-
-    /// Returns the next packet, with repetitions spelled out.
-    fn packet(&mut self) -> String {
-        while self.byte() != b'$' {}
-        let mut text = String::new();
-        loop {
-            match self.byte() {
-                b'#' => break,
-                b'*' => {
-                    let (last, more) = (text.pop().unwrap(), self.byte() - 29);
-                    text.extend(std::iter::repeat_n(last, usize::from(more) + 1));
-                }
-                byte => text.push(byte.into()),
-            }
-        }
-        // The checksum.
-        self.byte();
-        self.byte();
-        self.0.write_all(b"+").unwrap();
-        text
-    }
-
-    fn run_and_interrupt(&mut self, packet: &str) {
-        self.send(packet);
-        thread::sleep(Duration::from_millis(50));
-        self.0.write_all(b"\x03").unwrap();
-        assert!(self.packet().starts_with("T02"));
-    }
-
-    fn ask(&mut self, packet: &str) -> String {
-        self.send(packet);
-        self.packet()
-    }
-
-    /// Reads a register's value.
-    fn register(&mut self, n: usize) -> u64 {
-        let text = self.ask(&format!("p{n:x}"));
-        let bytes = (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..][..2], 16));
-        bytes
-            .rev()
-            .fold(0, |v, byte| v << 8 | u64::from(byte.unwrap()))
-    }
-
-    fn pc(&mut self) -> u32 {
-        self.register(15) as u32 - ENTRY
-    }
 }
 
 #[test]
@@ -254,7 +196,12 @@ fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
     let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = server.address().unwrap();
     let stop = machine.stop_handle();
-    let mut observer = session::start::<Arm>(server, 2, true, stop.clone()).unwrap();
+    let abilities = Abilities {
+        cores: 2,
+        watches: true,
+        history: false,
+    };
+    let mut observer = session::start::<Arm>(server, abilities, stop.clone()).unwrap();
     // The debugger leaves when the step is over, whose end is told only when the session has asked
     // for a stop: so they cross.
     let (stepped, leave) = std::sync::mpsc::channel();
@@ -264,7 +211,11 @@ fn a_debugger_that_steps_and_leaves_at_once_lets_the_guest_go_on() {
     let crossing = thread::spawn(move || {
         let mut crossed = false;
         for event in heard {
-            if let Event::Stopped { stop: Some(_), .. } = &event {
+            if let Event::Stopped {
+                cause: Cause::Stop(_),
+                ..
+            } = &event
+            {
                 stepped.send(()).unwrap();
                 while !asked.load(Ordering::Acquire) {
                     thread::yield_now();

@@ -37,6 +37,6 @@ pub use host::Host;
 pub use judge::Judgement;
 pub use load::{Case, Lab};
 pub use report::{compare, report};
-pub use run::{Judged, check, run, run_on};
+pub use run::{Debuggee, Judged, check, debuggee, is_debuggable, run, run_on};
 pub use spec::{Health, Scenario};
 pub use undecided::Undecided;

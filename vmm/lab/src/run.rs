@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_base::Width;
-use vmm_devices::uart::Capture;
+use vmm_devices::uart::{Capture, ConsoleSink};
 use vmm_files::scratch::ScratchFile;
 use vmm_machine::board::Board;
 use vmm_machine::{
-    Accel, Config, DiskConfig, Error, GuestKernel, IommuConfig, KernelFormat, Machine, TimeMode,
-    accel,
+    Accel, Config, DiskConfig, Error, GuestKernel, IommuConfig, IommuSink, KernelFormat, Limits,
+    Machine, TimeMode, accel,
 };
 
 use super::behaviour::is_of_teardown;
@@ -25,8 +25,8 @@ use super::mappings::Mappings;
 use super::undecided::Undecided;
 use vmm_introspect::probe::{self, Probe, ProbeResults};
 use vmm_introspect::types::vmlinux::TypesFrom;
-use vmm_timeline::Run;
 use vmm_timeline::recording::Recording;
+use vmm_timeline::{Mark, Run};
 
 /// A case that was run and judged.
 #[derive(Clone, Debug)]
@@ -39,6 +39,17 @@ pub struct Judged {
     pub run: Run,
     /// Instructions that the guest retired; 0 where nobody counts them.
     pub instructions: u64,
+}
+
+impl Judged {
+    /// Returns the guest time of the first event that decided and is not as it should be, in
+    /// nanoseconds since power-on.
+    pub fn decided_ns(&self) -> Option<u64> {
+        let mut decisive = self.run.decisive.iter();
+        let bad = decisive.find(|decisive| decisive.mark == Mark::Bad)?;
+        let event = usize::try_from(bad.event.0).ok()?;
+        Some(self.run.timeline.events.get(event)?.at)
+    }
 }
 
 /// Checks what can be checked of `case` without its kernel, which will be one of `width`.
@@ -72,25 +83,12 @@ pub fn run_on(
     types: &TypesFrom,
 ) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
-    // A kernel of the user's own does not take the image's module: the clocks would never come.
-    if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
-        return Err(Undecided::NoClocks);
-    }
-    let mut disks = disks(case).map_err(|error| setup(&error))?;
-    let paths = disks.iter().map(Disk::path);
-    let mut config = config(host, case, (&kernel.path, kernel.format), paths);
-    // Made before the machine: the guest's script needs the kernel's names of the devices.
-    let board = Board::new(&config);
-    let entries = board.devices.iter();
-    let entries = entries.filter(|entry| entry.disk_index().is_some());
-    // The board has its disks in the order of the configuration, which is that of the topology.
-    for (entry, disk) in entries.zip(&mut disks) {
-        disk.device = entry.linux_name();
-    }
-    let initrd = initrd(host, case, &board, &disks, kernel)?;
-    // The path leads to the file as long as `initrd` lives, which is to the end of the run.
-    config.initrd = Some(initrd.path().into());
-
+    let Prepared {
+        config,
+        board,
+        disks,
+        initrd: _initrd,
+    } = prepare(host, case, kernel)?;
     // The recording is made first, as the machine is built with its sink and console, and connected
     // when it is there.
     let mappings = Arc::new(Mappings::default());
@@ -157,6 +155,95 @@ pub fn run_on(
         judgement,
         run,
         instructions: machine.summary().instructions,
+    })
+}
+
+/// The machine of a case, for a debugger.
+pub struct Debuggee {
+    /// It has not run.
+    pub machine: Machine,
+    /// As long as a run of the case may take.
+    pub limits: Limits,
+    /// Its files, which are gone with it.
+    _files: (Vec<Disk>, ScratchFile),
+}
+
+/// Returns the machine of `case` on `kernel`, on the emulated processor, which does what it does in
+/// [`run`]. Nothing is judged and its disks are left as they are, so that it can go back.
+///
+/// # Errors
+/// It cannot be made, or the behaviour of the case is that of probes, which a machine that goes
+/// back does without.
+pub fn debuggee(
+    case: &Case,
+    kernel: &GuestKernel,
+    console: Box<dyn ConsoleSink>,
+    iommu_sink: Option<Arc<dyn IommuSink>>,
+) -> Result<Debuggee, Undecided> {
+    if !is_debuggable(case) {
+        return Err(Undecided::Probed(case.behaviour_name.clone()));
+    }
+    let Prepared {
+        mut config,
+        disks,
+        initrd,
+        ..
+    } = prepare(Host::EMULATED, case, kernel)?;
+    for disk in &mut config.disks {
+        disk.overlay = true;
+    }
+    let machine = Machine::builder(&config, console)
+        .iommu_sink(iommu_sink)
+        .build();
+    Ok(Debuggee {
+        machine: machine.map_err(|error| Undecided::Setup(error.to_string()))?,
+        limits: Limits {
+            // A person takes their time.
+            wall: None,
+            ..Host::EMULATED.limits(case.machine.seconds)
+        },
+        _files: (disks, initrd),
+    })
+}
+
+/// Returns whether a [`debuggee`] can be made of `case`: no probe changes its guest.
+pub fn is_debuggable(case: &Case) -> bool {
+    case.behaviour.probes.is_empty()
+}
+
+/// What a machine is made from.
+struct Prepared {
+    config: Config,
+    board: Board,
+    disks: Vec<Disk>,
+    /// The file of the initial file system, which is there as long as this lives.
+    initrd: ScratchFile,
+}
+
+fn prepare(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Prepared, Undecided> {
+    // A kernel of the user's own does not take the image's module: the clocks would never come.
+    if !kernel.has_clocks && !case.trigger.clocks.is_empty() {
+        return Err(Undecided::NoClocks);
+    }
+    let disks = disks(case);
+    let mut disks = disks.map_err(|error| Undecided::Setup(error.to_string()))?;
+    let paths = disks.iter().map(Disk::path);
+    let mut config = config(host, case, (&kernel.path, kernel.format), paths);
+    // Made before the machine: the guest's script needs the kernel's names of the devices.
+    let board = Board::new(&config);
+    let entries = board.devices.iter();
+    let entries = entries.filter(|entry| entry.disk_index().is_some());
+    // The board has its disks in the order of the configuration, which is that of the topology.
+    for (entry, disk) in entries.zip(&mut disks) {
+        disk.device = entry.linux_name();
+    }
+    let initrd = initrd(host, case, &board, &disks, kernel)?;
+    config.initrd = Some(initrd.path().into());
+    Ok(Prepared {
+        config,
+        board,
+        disks,
+        initrd,
     })
 }
 

@@ -10,6 +10,12 @@ pub enum Undecided {
     /// The machine could not be made.
     #[error("{0}")]
     Setup(String),
+    /// It is to be debugged, and cannot.
+    #[error(
+        "its behaviour, {0}, is made by probes that change the guest, and a debugger that goes back runs without: \
+         name a case of the behaviour stock"
+    )]
+    Probed(String),
     /// The kernel did not come as far as its symbols.
     #[error("the kernel did not start, or nothing was found in memory that looks like one")]
     NoKernel,

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::config::ConfigError;
+use super::history::NoHistory;
 use super::loader::LoadError;
 use super::saved::WrongMachine;
 use crate::vcpu::KvmError;
@@ -103,6 +104,12 @@ pub enum Error {
     /// A saved state fits no such machine.
     #[error("the snapshot cannot be restored: {0}")]
     Restore(#[from] WrongMachine),
+    /// It is to go back, and cannot.
+    #[error("the machine cannot go back: {0}")]
+    NoHistory(#[from] NoHistory),
+    /// It is to go back further than its history does.
+    #[error("the machine cannot go back to instruction {0}: its history begins later")]
+    NoCheckpoint(u64),
     /// KVM was asked for.
     #[error("KVM cannot be used: {0}")]
     Kvm(#[from] KvmError),

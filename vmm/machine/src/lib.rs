@@ -20,6 +20,7 @@ mod error;
 mod exit;
 pub mod fdt;
 mod guest_kernel;
+mod history;
 #[cfg(test)]
 mod hostile_tests;
 mod iommu;
@@ -55,6 +56,7 @@ pub use config::{
 pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, Summary};
 pub use guest_kernel::{GuestKernel, KernelChoice, KernelError};
+pub use history::{HISTORY_LIMIT, NoHistory};
 pub use iommu::{
     BothSinks, IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary,
     VirtioEvent, VirtioIommuSummary,
@@ -65,7 +67,7 @@ pub use seeds::noise_seed;
 pub use snapshot::{Fork, Snapshot};
 pub use sources::{Moved, Role, Source};
 pub use tier::Tier;
-pub use vcpu::{Acceleration, Halted, Resume, StopHandler};
+pub use vcpu::{Acceleration, Arrival, Backward, Halted, Resume, StopHandler, Until};
 pub use vmm_base::{ByteSize, Exit, Limits, Reason, TextError};
 pub use vmm_devices::ram::{CodeMarks, GuestRam};
 pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
@@ -81,6 +83,7 @@ pub use assemble::{check, kernel_width};
 use board::Board;
 use bus::SystemBus;
 use controller::Controller;
+use history::History;
 use iommu::Iommus;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
 use vmm_devices::ram::DmaSpace;
@@ -94,8 +97,7 @@ use wires::Wires;
 use wiring::Devices;
 
 use crate::vcpu::{
-    Control, Cores, Divergence, Pace, RunContext, RunCounters, RunLoop, Silence, Timing, Waker,
-    WallTimer,
+    Control, Cores, Divergence, Pace, Passage, RunContext, RunCounters, Timing, Waker, WallTimer,
 };
 
 /// A machine, assembled and ready to run.
@@ -119,6 +121,8 @@ pub struct Machine {
     last: Option<Reason>,
     /// What it goes on from.
     origin: Option<Snapshot>,
+    /// What it takes to go back.
+    history: Option<Box<History>>,
 }
 
 /// Ends or interrupts a machine's run from another thread, also one that has not begun.
@@ -129,6 +133,12 @@ impl StopHandle {
     /// Asks the machine to end its run with [`Reason::Stopped`].
     pub fn stop(&self) {
         self.0.stop();
+    }
+
+    /// Tells a machine on its way to [`Until::asked`] that it is there. Otherwise this ends the run
+    /// as its console can, with [`Reason::ConsoleStop`].
+    pub fn arrive(&self) {
+        self.0.console_stop();
     }
 
     /// Calls the machine's observers ([`StopHandler::interrupted`]) as soon as possible, after
@@ -170,6 +180,7 @@ impl Machine {
             observers: Vec::new(),
             counters: RunCounters::default(),
             pace: Pace::Free,
+            passage: Passage::default(),
         };
         Self {
             config,
@@ -188,6 +199,7 @@ impl Machine {
             before: 0,
             last: None,
             origin: None,
+            history: None,
         }
     }
 
@@ -259,13 +271,7 @@ impl Machine {
             .first_limit(&limits)
             .map(|limit| WallTimer::set(limit, &self.context.control));
         let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
-        let reason = RunLoop {
-            context: &mut self.context,
-            pending: &pending,
-            limits,
-            silence: Silence::default(),
-        }
-        .run();
+        let reason = self.run_through(limits, &pending);
         // It must not interrupt a later run.
         drop(alarm);
         // What was shown last may be no whole line: nothing follows that would bring it out.

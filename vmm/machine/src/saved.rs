@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arm32::ClusterState;
 use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
+use arm32::{Cluster, ClusterState};
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
 use vmm_devices::clkgen;
@@ -192,12 +192,16 @@ impl Machine {
         })
     }
 
-    /// Takes over a saved state; the machine has not run, and its clock already shows the saved
-    /// time.
+    /// Takes over a saved state, of which `restore_cores` has the emulated cores take over theirs.
+    /// The machine stands still, and its clock already shows the saved time.
     ///
     /// # Errors
     /// If the state does not fit.
-    pub(super) fn restore(&mut self, saved: &MachineState) -> Result<(), WrongMachine> {
+    pub(super) fn restore(
+        &mut self,
+        saved: &MachineState,
+        restore_cores: fn(&mut Cluster, &ClusterState) -> Result<(), WrongCores>,
+    ) -> Result<(), WrongMachine> {
         let MachineState {
             processor,
             uart,
@@ -228,7 +232,7 @@ impl Machine {
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
             (processor, self.context.vcpus.cluster())
         {
-            cluster.restore(cores)?;
+            restore_cores(cluster, cores)?;
         }
         self.context.uart.restore(uart)?;
         self.context.gate.restore(input);

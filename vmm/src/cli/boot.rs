@@ -33,6 +33,7 @@ use super::settings::Settings;
 use super::signals::{self, Stopper};
 use super::tier::{BootTierArgs, Both};
 use super::trace::{self, IommuTrace};
+use super::travel::{Travel, TravelArgs};
 use super::values::Trace;
 use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError, gdb, moved, patience, sanitize, text};
@@ -59,13 +60,15 @@ pub struct Args {
     /// Have the run of a recording again: its machine, its input, its time. Only what looks on or
     /// ends the run sooner may be named beside, and where files are now: --kernel FILE, --initrd
     /// FILE, --disk diskN=FILE, --snapshot FILE
-    #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "gdb"])]
+    #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record"])]
     replay: Option<PathBuf>,
     /// With --replay: where the snapshot is now that the recorded run went on from
     #[arg(long, value_name = "FILE", help_heading = "Run", requires = "replay")]
     snapshot: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    travel: TravelArgs,
     #[command(flatten)]
     install: Install,
     #[command(flatten)]
@@ -102,7 +105,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     args.sandbox.apply();
     let both = args.tier.apply()?;
     if let Some(path) = &args.replay {
-        return replay(path, args.settings, args.snapshot, both);
+        return replay(path, args.settings, args.snapshot, (args.travel, both));
     }
     let mut files = Files::default();
     let settings = args.settings.with_file(args.config.as_deref())?;
@@ -115,7 +118,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
         boot.can_be("recorded")?;
         boot.record = Some(Output::at(path, "recording")?);
     }
-    boot.by_both(both)?.run()
+    boot.travelling(args.travel)?.by_both(both)?.run()
 }
 
 /// Repeats the run of a recording; its files must be what they were.
@@ -123,7 +126,7 @@ fn replay(
     path: &Path,
     mut settings: Settings,
     snapshot: Option<PathBuf>,
-    both: Option<Both>,
+    (travel, both): (TravelArgs, Option<Both>),
 ) -> Result<CommandExit, UserError> {
     let unusable = |why: &dyn std::fmt::Display| {
         UserError::new(format!(
@@ -138,6 +141,9 @@ fn replay(
         return Err(UserError::new(
             "a recording has a machine of its own: name only what looks on or ends the run sooner beside --replay",
         ));
+    }
+    if let Some(at) = settings.gdb {
+        gdb::check(at)?;
     }
     // Before the recording is opened: no output may take its place.
     let mut files = Files::default();
@@ -157,7 +163,7 @@ fn replay(
     files.machine(&header.config);
     files.check()?;
     let boot = Boot::outputs(settings, Origin::Recording(Box::new(recording)))?;
-    boot.by_both(both)?.run()
+    boot.travelling(travel)?.by_both(both)?.run()
 }
 
 /// A run whose settings make sense.
@@ -174,6 +180,8 @@ pub struct Boot {
     console: Console,
     /// Whether two machines run, each by a tier of its own.
     both: Option<Both>,
+    /// Where a debugger can go.
+    travel: Travel,
 }
 
 /// Sets the probes in `machine`, and has the sanitizer follow the calls of its guest.
@@ -324,7 +332,14 @@ impl Boot {
             timeline,
             console,
             both: None,
+            travel: Travel::default(),
         })
+    }
+
+    /// Returns the same run, with a debugger that can go where `args` say.
+    fn travelling(mut self, args: TravelArgs) -> Result<Self, UserError> {
+        self.travel = Travel::new(args, &self.settings, &self.origin)?;
+        Ok(self)
     }
 
     /// Obtains what the machine takes, and runs it to its end.
@@ -347,6 +362,7 @@ impl Boot {
             timeline,
             console,
             both: _,
+            travel,
         } = self;
         let interactive = matches!(console, Console::Stdio);
         let (later, stream) = stream(console);
@@ -363,6 +379,7 @@ impl Boot {
             ),
             None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
         };
+        let (sink, iommu_sink) = (travel.console(sink)?, travel.iommu_sink(iommu_sink)?);
         // Making the machine writes the beginning of a recording, which may be a pipe that nobody
         // reads.
         limit_patience(&settings);
@@ -384,8 +401,9 @@ impl Boot {
         let stopper = Stopper::new(machine.stop_handle());
         // Until here a signal ends the process at once: there was no run to end in good order.
         signals::handle(stopper.clone())?;
+        travel.prepare(&mut machine)?;
         if let Some(at) = settings.gdb {
-            gdb::attach(&mut machine, at)?;
+            gdb::attach(&mut machine, at, travel.goes_first())?;
         }
         let to_a_moment = settings.expect.is_some() || save.is_some();
         let session = Session::new(&settings, &origin, image, to_a_moment);

@@ -71,18 +71,25 @@ fn refused(at: GdbAddress, error: &std::io::Error) -> UserError {
     UserError::new(format!("cannot wait for a debugger at {}: {why}", at.0))
 }
 
-/// Makes `machine` wait for a debugger, and says so.
-pub fn attach(machine: &mut Machine, at: GdbAddress) -> Result<(), UserError> {
+/// Makes `machine` wait for a debugger, and says so; if it goes somewhere first (`later`), when it
+/// is there.
+pub fn attach(machine: &mut Machine, at: GdbAddress, later: bool) -> Result<(), UserError> {
     let fail = |error: std::io::Error| refused(at, &error);
     let notice = Box::new(|sentence: &str| text::complain(sentence));
     let server = Server::bind(at.0).map_err(fail)?.noticing(notice);
     // Asked of the socket: for port 0 the host has chosen one by now.
     let address = server.address().map_err(fail)?;
-    server.attach(machine).map_err(fail)?;
-    text::complain(&format!(
-        "waiting for a debugger: gdb-multiarch -ex 'target remote {address}' VMLINUX"
-    ));
-    Ok(())
+    let waits =
+        format!("waiting for a debugger: gdb-multiarch -ex 'target remote {address}' VMLINUX");
+    // A debugger that connects before would take the silence for a broken connection.
+    let server = match later {
+        true => server.ready(Box::new(move || text::complain(&waits))),
+        false => {
+            text::complain(&waits);
+            server
+        }
+    };
+    server.attach(machine).map_err(fail)
 }
 
 #[cfg(test)]

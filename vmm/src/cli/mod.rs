@@ -34,6 +34,7 @@ mod terminal;
 mod text;
 mod tier;
 mod trace;
+mod travel;
 mod tty;
 mod values;
 mod vmlinux;

@@ -41,7 +41,7 @@ pub fn ports(board: &Board) {
 }
 
 /// Returns `iommu SECONDS NAME EVENT KEY=VALUE...`, or nothing for events that are not traced.
-fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String> {
+pub fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<String> {
     let words = match event {
         IommuEvent::Registers(event) => register(iommu, *event),
         IommuEvent::Virtio(event) => virtio(iommu, event)?,

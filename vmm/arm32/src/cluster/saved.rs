@@ -98,6 +98,18 @@ impl Cluster {
     /// If the state is of another version, of another number of cores, or of cores that cannot be;
     /// then nothing changes.
     pub fn restore(&mut self, saved: &ClusterState) -> Result<(), RestoreError> {
+        // It is made again from memory, which may be any other.
+        self.members.iter_mut().for_each(|m| m.core.forget_code());
+        self.go_back(saved)
+    }
+
+    /// Restores a saved state as [`restore`](Self::restore) does, in a cluster that keeps its
+    /// predecoded code. Whoever has changed its memory to that of the state has said so
+    /// ([`CodePages`](vmm_base::CodePages)).
+    ///
+    /// # Errors
+    /// As those of [`restore`](Self::restore).
+    pub fn go_back(&mut self, saved: &ClusterState) -> Result<(), RestoreError> {
         let ClusterState {
             version,
             turn,
@@ -197,8 +209,7 @@ impl Member {
         } = saved;
         (self.power, self.outputs) = (*power, *outputs);
         (self.waits, self.event_at) = (*waits, *event_at);
-        // Not saved: it is made anew from memory.
-        self.core.forget_code();
+        self.core.look_again();
         let cpu = &mut self.core.cpu;
         cpu.s = state.clone();
         // The clock, whose state is restored elsewhere, has been told of these.

@@ -38,6 +38,23 @@ pub struct GateState {
     pub record: Vec<InputRecord>,
 }
 
+impl GateState {
+    /// Returns the state of a gate that goes back from this one to what it was in `before`. What
+    /// has passed since waits for its time once more if it is to pass `again`; what had not passed
+    /// goes on waiting.
+    #[must_use]
+    pub fn back_to(self, before: &Self, again: bool) -> Self {
+        // The record only ever grows.
+        let since = self.record.get(before.record.len()..).unwrap_or_default();
+        let since = since.iter().filter(|_| again).cloned();
+        Self {
+            live: self.live,
+            scheduled: since.chain(self.scheduled).collect(),
+            record: before.record.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     live: VecDeque<u8>,
@@ -219,6 +236,11 @@ impl InputGate {
         }
     }
 
+    /// Returns whether all that has passed is remembered: no more than [`MAX_RECORD`] bytes.
+    pub fn remembers_all(&self) -> bool {
+        self.0.waiting().recorded != usize::MAX
+    }
+
     /// Returns what passed so far, up to [`MAX_RECORD`] bytes.
     pub fn record(&self) -> Vec<InputRecord> {
         self.0.waiting().record.clone()
@@ -364,6 +386,31 @@ mod tests {
         let again = InputGate::new(Arc::default());
         again.restore(&gate.save());
         assert_eq!(again.record(), record);
+    }
+
+    #[test]
+    fn what_passed_since_passes_once_more() {
+        let gate = InputGate::new(Arc::default());
+        let input = gate.input();
+        input.send(b"a");
+        assert_eq!(gate.open(10, 9), b"a");
+        let before = gate.save();
+        input.send(b"b");
+        assert_eq!(gate.open(20, 9), b"b");
+        input.send(b"c");
+        assert_eq!(gate.open(30, 0), b"", "there is no room");
+        input.send_at(50, b"d");
+        gate.restore(&gate.save().back_to(&before, true));
+        assert_eq!(
+            (gate.next_scheduled(), gate.record()),
+            (Some(20), before.record.clone())
+        );
+        assert_eq!(gate.open(19, 0), b"");
+        assert_eq!(gate.open(20, 0), b"b");
+        assert_eq!(gate.open(50, 9), b"dc");
+        assert!(gate.remembers_all());
+        gate.restore(&gate.save().back_to(&before, false));
+        assert!(!gate.can_arrive(0));
     }
 
     #[test]

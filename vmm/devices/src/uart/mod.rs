@@ -37,6 +37,9 @@ struct Output {
     sink: Box<dyn ConsoleSink>,
     stop: Box<dyn Fn() + Send>,
     bytes: u64,
+    /// The most that `bytes` has been: what a guest that went back writes once more is not shown
+    /// again.
+    shown: u64,
     digest: Hasher,
 }
 
@@ -45,6 +48,10 @@ impl Output {
         self.bytes += 1;
         // By this digest a replay is compared with its recording.
         self.digest.update(&[byte]);
+        if self.bytes <= self.shown {
+            return;
+        }
+        self.shown = self.bytes;
         if self.sink.write(&[byte]) == Flow::Stop {
             (self.stop)();
         }
@@ -90,6 +97,7 @@ impl Uart {
             sink,
             stop,
             bytes: 0,
+            shown: 0,
             digest: Hasher::new(),
         };
         Self(Mutex::new(Inner {
@@ -168,6 +176,16 @@ impl Uart {
     /// Returns a CRC-32 of what the guest has written since the machine was made.
     pub fn digest(&self) -> u32 {
         self.inner().output.digest.clone().finalize()
+    }
+
+    /// Returns what [`digest`](Self::digest) is made of, to go back to it.
+    pub fn digest_state(&self) -> Hasher {
+        self.inner().output.digest.clone()
+    }
+
+    /// Goes back to a digest of before, after a state of that time was restored.
+    pub fn set_digest(&self, digest: Hasher) {
+        self.inner().output.digest = digest;
     }
 
     /// Tells the sink that the machine pauses.

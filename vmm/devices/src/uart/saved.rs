@@ -38,7 +38,8 @@ impl Uart {
         }
     }
 
-    /// Takes over a saved state and drives the interrupt line as it says; the sink stays.
+    /// Takes over a saved state and drives the interrupt line as it says; the sink stays, and is
+    /// given only what it was not given before.
     ///
     /// # Errors
     /// No console can be in such a state; then nothing changes.
@@ -59,8 +60,9 @@ impl Uart {
         let mut inner = self.inner();
         inner.registers = registers.clone();
         inner.backlog = backlog.iter().copied().collect();
-        // The digest begins anew: it covers only what this machine has written.
+        // The digest stays: it covers only what this machine has written.
         inner.output.bytes = *bytes_out;
+        inner.output.shown = inner.output.shown.max(*bytes_out);
         inner.settle();
         Ok(())
     }

@@ -48,6 +48,11 @@ impl DeferredWork {
         }
     }
 
+    /// Forgets what was announced, for devices whose states are restored next.
+    pub fn forget(&self) {
+        self.due.store(false, Ordering::SeqCst);
+    }
+
     /// Returns whether there is work.
     pub fn are_due(&self) -> bool {
         self.due.load(Ordering::SeqCst)

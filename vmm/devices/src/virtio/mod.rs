@@ -137,6 +137,11 @@ pub trait VirtioDevice: Send {
     fn disk(&self) -> Option<&Disk> {
         None
     }
+
+    /// Returns the disk behind the device, if there is one, to give it other contents.
+    fn disk_mut(&mut self) -> Option<&mut Disk> {
+        None
+    }
 }
 
 /// A turn in which a device serves one of its queues.

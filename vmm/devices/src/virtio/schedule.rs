@@ -181,6 +181,11 @@ impl Schedule {
         done
     }
 
+    /// Forgets what goes on when, for devices whose states are restored next.
+    pub fn forget(&self) {
+        self.next_ns.store(NEVER, Ordering::Release);
+    }
+
     /// Returns what devices may do, to be saved.
     pub fn save(&self) -> Allowance {
         let mut allowance = *self.allowance();

@@ -17,10 +17,11 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arm32::Cluster;
 use bench::{Bench, Remains};
 use disk::DiskImage;
 use memory::Memory;
-pub(super) use memory::touched;
+pub(super) use memory::{PAGE, touched};
 use vmm_base::VirtualClock;
 use vmm_devices::uart::ConsoleSink;
 use vmm_faults::Injection;
@@ -302,7 +303,7 @@ impl Snapshot {
         };
         let pieces = assemble::wire(&config, resources, connections)?;
         let mut machine = Machine::from_pieces(config, pieces, waker);
-        machine.restore(state)?;
+        machine.restore(state, Cluster::restore)?;
         // After the state: to restore a core drops its predecoded code.
         if let (Some(cluster), Some(code)) = (machine.cluster(), code) {
             cluster.give_code(code);

@@ -8,7 +8,7 @@ use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
 
 use super::timing::{RunCounters, Timing};
-use super::{Control, Pace, StopHandler, Vcpus, Waker};
+use super::{Control, Pace, Passage, StopHandler, Vcpus, Waker};
 use crate::targets::Targets;
 use crate::wires::Wires;
 
@@ -42,4 +42,6 @@ pub struct RunContext {
     pub counters: RunCounters,
     /// Whether the run is recorded, or recorded already.
     pub pace: Pace,
+    /// What there is to do with the machine's history, if it has one.
+    pub passage: Passage,
 }

@@ -71,8 +71,9 @@ pub enum Pace {
 
 /// A recording that is gone through again.
 pub struct Replay {
-    turns: std::vec::IntoIter<RunSlice>,
-    next: Option<RunSlice>,
+    turns: Vec<RunSlice>,
+    /// The number of turns that have begun.
+    begun: usize,
     ending: Ending,
     /// Whether the guest's clock was the host's.
     pub host: bool,
@@ -80,14 +81,19 @@ pub struct Replay {
     divergence: Option<Divergence>,
 }
 
+/// A place in a recording that is gone through again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayPlace {
+    begun: usize,
+    agreed: u64,
+}
+
 impl Replay {
     /// Creates a replay of `turns`; `host` if the guest's clock was the host's.
     pub fn new(turns: Vec<RunSlice>, ending: Ending, host: bool) -> Self {
-        let mut turns = turns.into_iter();
-        let next = turns.next();
         Self {
             turns,
-            next,
+            begun: 0,
             ending,
             host,
             agreed: 0,
@@ -97,12 +103,27 @@ impl Replay {
 
     /// Returns when the next turn begins, or the recording ends.
     pub fn next(&self) -> &RunSlice {
-        self.next.as_ref().unwrap_or(&self.ending.turn)
+        self.turns.get(self.begun).unwrap_or(&self.ending.turn)
     }
 
     /// Returns why the recorded run ended, if all its turns are over.
     pub fn ending(&self) -> Option<Reason> {
-        self.next.is_none().then_some(self.ending.reason)
+        (self.begun >= self.turns.len()).then_some(self.ending.reason)
+    }
+
+    /// Returns where in the recording it is.
+    pub fn place(&self) -> ReplayPlace {
+        ReplayPlace {
+            begun: self.begun,
+            agreed: self.agreed,
+        }
+    }
+
+    /// Goes back to where it was, with a machine that is as it was then.
+    pub fn go_back(&mut self, to: ReplayPlace) {
+        let ReplayPlace { begun, agreed } = to;
+        (self.begun, self.agreed) = (begun, agreed);
+        self.divergence = None;
     }
 
     /// Begins the next turn, where `found` is how the machine is; its input.
@@ -111,10 +132,10 @@ impl Replay {
     /// [`Reason::Diverged`] when it is not as it was.
     pub fn begin(&mut self, found: &RunSlice) -> Result<Vec<u8>, Reason> {
         self.compare(found)?;
-        let input = self.next.take().map_or(Vec::new(), |turn| turn.input);
+        let input = self.turns.get(self.begun).map(|turn| turn.input.clone());
         self.agreed = found.instructions;
-        self.next = self.turns.next();
-        Ok(input)
+        self.begun += 1;
+        Ok(input.unwrap_or_default())
     }
 
     /// Compares with what is recorded of this moment.
@@ -199,6 +220,7 @@ mod tests {
             true,
         );
         assert_eq!(replay.begin(&turn(0, 0, 1)), Ok(vec![b'x']));
+        let place = replay.place();
         assert_eq!(replay.begin(&turn(10, 12, 2)), Ok(vec![b'x']));
         assert_eq!((replay.next().instructions, replay.ending()), (20, None));
         assert_eq!(replay.begin(&turn(20, 21, 9)), Err(Reason::Diverged));
@@ -206,6 +228,12 @@ mod tests {
         let divergence = replay.divergence().unwrap();
         assert_eq!((divergence.instructions, divergence.agreed), (20, 10));
         assert!(divergence.to_string().contains("registers"), "{divergence}");
+        replay.go_back(place);
+        assert_eq!(
+            (replay.next().instructions, replay.divergence()),
+            (10, None)
+        );
+        replay.begin(&turn(10, 12, 2)).unwrap();
         replay.begin(&turn(20, 21, 3)).unwrap();
         assert_eq!(replay.ending(), Some(Reason::PowerOff));
         assert_eq!(replay.compare(&turn(30, 32, 5)), Err(Reason::Diverged));

@@ -5,20 +5,21 @@
 //! every run. When all cores sleep, virtual time skips to the next event, and host time waits for
 //! it, as virtual time does too while a person may type.
 
+mod passage;
 mod waiting;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use vmm_base::Clock;
 use vmm_base::{Limits, Reason};
 
+use super::Stop;
 use super::context::RunContext;
 use super::pace::{self, Pace, RunSlice};
 use super::timing::Timing;
-use super::{Halted, Resume, Stop, StopHandler};
 
+pub use passage::{Passage, Pause, Until};
 pub use waiting::Silence;
 
 /// Instructions between looks at input, limits and requests: a few milliseconds of the host, a
@@ -39,14 +40,20 @@ pub struct RunLoop<'a> {
     pub pending: &'a AtomicU64,
     /// When to give up.
     pub limits: Limits,
+    /// When their limit of wall time is reached.
+    pub deadline: Option<Instant>,
     /// How long the guest has shown nothing.
     pub silence: Silence,
 }
 
 impl RunLoop<'_> {
-    /// Runs to the end.
+    /// Runs to the end, or to a [`Pause`], of which observers do not hear.
     pub fn run(&mut self) -> Reason {
         let reason = self.run_slices();
+        let reason = self.at_end(reason);
+        if self.context.passage.is_paused() {
+            return reason;
+        }
         // Before anyone looks at what the cores did.
         self.context.vcpus.pause();
         if reason == Reason::WallTimeout {
@@ -76,28 +83,28 @@ impl RunLoop<'_> {
     }
 
     fn run_slices(&mut self) -> Reason {
-        let deadline = self
-            .limits
-            .wall
-            // A limit that is too far away for an `Instant` is none.
-            .and_then(|wall| Instant::now().checked_add(wall));
         loop {
+            match self.comes_to_a_pause() {
+                Ok(false) => {}
+                // Nobody hears of this reason.
+                Ok(true) => return Reason::Stopped,
+                Err(reason) => return reason,
+            }
             // Before anything is looked at: what changes later then ends the sleep at once.
             let ticket = self.context.waker.ticket();
             self.context.schedule.looked();
             let waits = self.waits_for_the_host();
-            if let Some(reason) = self.must_end(waits, deadline) {
+            if let Some(reason) = self.must_end(waits) {
                 return reason;
             }
-            if self.context.control.take_interrupt() {
-                if let Err(reason) = self.interrupt(deadline) {
-                    return reason;
-                }
-                continue;
+            match self.interrupt() {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(reason) => return reason,
             }
             if waits {
                 // Whoever ends the wait wakes the loop; until then the guest's clock stands still.
-                self.sleep(None, ticket, deadline);
+                self.sleep(None, ticket);
                 continue;
             }
             // Here no device is locked, and this work locks them itself.
@@ -121,7 +128,7 @@ impl RunLoop<'_> {
             }
             self.context.counters.slices += 1;
             let budget = self.budget();
-            match self.slice(budget, deadline) {
+            match self.slice(budget) {
                 Ok(Stop::SystemOff) => return Reason::PowerOff,
                 Ok(Stop::SystemReset) => return Reason::Reset,
                 Ok(Stop::Idle { wake_ns }) => {
@@ -130,7 +137,7 @@ impl RunLoop<'_> {
                     // not dead.
                     let cluster = self.context.vcpus.cluster();
                     let held = cluster.is_some_and(|cluster| cluster.any_held());
-                    if let Some(reason) = self.idle(wake_ns, held, ticket, deadline) {
+                    if let Some(reason) = self.idle(wake_ns, held, ticket) {
                         return reason;
                     }
                 }
@@ -152,12 +159,12 @@ impl RunLoop<'_> {
 
     /// Returns why the run ends now. While it waits for the host the guest's own limits have their
     /// time to come: how long it waits must not be seen in what the guest has done by then.
-    fn must_end(&self, waits: bool, deadline: Option<Instant>) -> Option<Reason> {
+    fn must_end(&self, waits: bool) -> Option<Reason> {
         self.context.control.take().or_else(|| {
             if waits {
-                passed(deadline).then_some(Reason::WallTimeout)
+                self.is_late().then_some(Reason::WallTimeout)
             } else {
-                self.exceeded(deadline)
+                self.exceeded()
             }
         })
     }
@@ -175,10 +182,11 @@ impl RunLoop<'_> {
     /// Lets in what comes from outside; the console's input.
     fn begin_turn(&mut self) -> Result<Vec<u8>, Reason> {
         if matches!(self.context.pace, Pace::Free) {
-            return Ok(self
-                .context
-                .gate
-                .open(self.context.timing.now_ns(), self.context.uart.room()));
+            let room = match self.is_known() {
+                true => 0,
+                false => self.context.uart.room(),
+            };
+            return Ok(self.context.gate.open(self.context.timing.now_ns(), room));
         }
         // The turn has the time that the guest sees from here on.
         self.catch_up();
@@ -248,19 +256,17 @@ impl RunLoop<'_> {
 
     /// Gives the cores `budget` instructions. Observers are told of stops on the way, and the slice
     /// ends where it would without them.
-    fn slice(&mut self, budget: u64, deadline: Option<Instant>) -> Result<Stop, Reason> {
+    fn slice(&mut self, budget: u64) -> Result<Stop, Reason> {
         // One end for the whole slice, however many stops there are on the way.
         let end = self.context.vcpus.retired().saturating_add(budget);
         loop {
             let left = end.saturating_sub(self.context.vcpus.retired());
             match self.context.vcpus.run(&mut self.context.wires, left)? {
                 stop @ (Stop::Breakpoint { .. } | Stop::Watchpoint { .. } | Stop::Step { .. }) => {
-                    self.tell(deadline, |observer, halted| observer.stopped(stop, halted))?;
+                    self.meet(stop)?;
                 }
                 Stop::Requested => {
-                    if self.context.control.take_interrupt() {
-                        self.interrupt(deadline)?;
-                    }
+                    self.interrupt()?;
                     // A device has work for later, which may be due before the
                     // end that was chosen without it.
                     if self.context.control.take_recheck() {
@@ -270,46 +276,18 @@ impl RunLoop<'_> {
                 stop => return Ok(stop),
             }
             // Looked at after each stop, too: breakpoints and steps may follow each other for ever.
-            if self.context.control.pending() || passed(deadline) {
+            if self.context.control.pending() || self.is_late() {
                 return Ok(Stop::Requested);
             }
         }
     }
 
-    fn interrupt(&mut self, deadline: Option<Instant>) -> Result<(), Reason> {
-        self.tell(deadline, |observer, halted| observer.interrupted(halted))
+    /// Returns whether the limit of wall time is reached.
+    fn is_late(&self) -> bool {
+        passed(self.deadline)
     }
 
-    /// Shows all observers the machine; returns the reason if one ends the run.
-    fn tell(
-        &mut self,
-        deadline: Option<Instant>,
-        mut what: impl FnMut(&mut dyn StopHandler, &mut Halted<'_>) -> Resume,
-    ) -> Result<(), Reason> {
-        let control = Arc::clone(&self.context.control);
-        let must_end = || control.pending() || passed(deadline);
-        let now_ns = self.context.timing.now_ns();
-        let Some(cores) = self.context.vcpus.show()? else {
-            return Ok(());
-        };
-        let mut halted = Halted {
-            cores,
-            image: None,
-            now_ns,
-            uart: &self.context.uart,
-            must_end: &must_end,
-        };
-        let mut ends = false;
-        for observer in self.context.observers.iter_mut() {
-            // All are told, also when one before has ended the run.
-            ends |= what(observer.as_mut(), &mut halted) == Resume::End;
-        }
-        let image = halted.image;
-        self.context.vcpus.hide(image)?;
-        if ends { Err(Reason::Stopped) } else { Ok(()) }
-    }
-
-    fn exceeded(&self, deadline: Option<Instant>) -> Option<Reason> {
+    fn exceeded(&self) -> Option<Reason> {
         // The guest's own limits first, so that the host's speed does not
         // choose between two that are reached.
         let limits = &self.limits;
@@ -325,7 +303,7 @@ impl RunLoop<'_> {
         {
             return Some(Reason::InstructionLimit);
         }
-        passed(deadline).then_some(Reason::WallTimeout)
+        self.is_late().then_some(Reason::WallTimeout)
     }
 
     /// Returns when something happens by itself next.
@@ -340,23 +318,26 @@ impl RunLoop<'_> {
 
     /// Returns the instructions until the next point at which something must be looked at.
     fn budget(&self) -> u64 {
+        let last = self.last_instruction();
         let mut budget = match &self.context.pace {
             Pace::Free | Pace::Record(None, _) => SLICE,
             Pace::Record(Some(_), _) => RECORDED_SLICE,
             // To the next turn, whose time is the only one at which something happens.
             Pace::Replay(replay) => {
                 let next = replay.next().instructions;
-                let left = next.saturating_sub(self.context.vcpus.retired());
-                let limit = self.limits.instructions.unwrap_or(u64::MAX);
+                let end = next.min(last.unwrap_or(u64::MAX));
                 // May be 0: while all cores slept, turns followed each other at one instruction.
-                return left.min(limit.saturating_sub(self.context.vcpus.retired()));
+                let left = end.saturating_sub(self.context.vcpus.retired());
+                return self
+                    .left_until(self.last_ns())
+                    .map_or(left, |by_time| left.min(by_time));
             }
         };
-        if let Some(limit) = self.limits.instructions {
-            budget = budget.min(limit.saturating_sub(self.context.vcpus.retired()));
+        if let Some(last) = last {
+            budget = budget.min(last.saturating_sub(self.context.vcpus.retired()));
         }
         if let Timing::Virtual(clock) = &self.context.timing {
-            for event in self.limits.guest_ns.into_iter().chain(self.next_event()) {
+            for event in self.last_ns().into_iter().chain(self.next_event()) {
                 budget = budget.min(clock.instructions_until(event).unwrap_or(SLICE));
             }
         }
@@ -365,13 +346,7 @@ impl RunLoop<'_> {
     }
 
     /// Waits, as all cores sleep or are `held`, until guest time `wake_ns` or an interrupt.
-    fn idle(
-        &mut self,
-        wake_ns: Option<u64>,
-        held: bool,
-        ticket: u64,
-        deadline: Option<Instant>,
-    ) -> Option<Reason> {
+    fn idle(&mut self, wake_ns: Option<u64>, held: bool, ticket: u64) -> Option<Reason> {
         // Virtual time stands still while all cores sleep: a time that has come and woke nobody
         // never will.
         let wake_ns = wake_ns.filter(|ns| match &self.context.timing {
@@ -383,7 +358,7 @@ impl RunLoop<'_> {
         // does not sleep up to its limit.
         let until = event
             .into_iter()
-            .chain(self.limits.guest_ns.filter(|_| event.is_some()))
+            .chain(self.last_ns().filter(|_| event.is_some()))
             .min();
         match &self.context.pace {
             Pace::Replay(replay) => return self.idle_again(replay, until),
@@ -391,15 +366,15 @@ impl RunLoop<'_> {
                 // The guest's clock is virtual and follows the host's, so this sleep is a real one.
                 let left = |ns: u64| Duration::from_nanos(ns.saturating_sub(host.now_ns()));
                 let until = until.into_iter().chain(self.limits.guest_ns).min();
-                self.sleep(until.map(left), ticket, deadline);
+                self.sleep(until.map(left), ticket);
                 return None;
             }
             _ => {}
         }
-        let waits = self.waits_for_a_person();
+        let waits = self.waits_for_a_person() && !self.is_known();
         match (&self.context.timing, until) {
             (Timing::Virtual(clock), _) if waits && (until.is_some() || self.may_wake(ticket)) => {
-                self.wait_in_virtual_time(clock, until.or(self.limits.guest_ns), ticket, deadline);
+                self.wait_in_virtual_time(clock, until.or(self.limits.guest_ns), ticket);
                 None
             }
             (Timing::Virtual(clock), Some(ns)) => {
@@ -413,7 +388,6 @@ impl RunLoop<'_> {
                 self.sleep(
                     Some(Duration::from_nanos(ns.saturating_sub(clock.now_ns()))),
                     ticket,
-                    deadline,
                 );
                 None
             }
@@ -428,7 +402,7 @@ impl RunLoop<'_> {
                     // No time of the guest passes: only a wake-up or the deadline ends this.
                     Timing::Virtual(_) => None,
                 };
-                self.sleep(limit, ticket, deadline);
+                self.sleep(limit, ticket);
                 None
             }
             (_, None) => Some(Reason::GuestDead),
@@ -465,9 +439,10 @@ impl RunLoop<'_> {
         work || self.context.waker.ticket() != ticket
     }
 
-    fn sleep(&self, time: Option<Duration>, ticket: u64, deadline: Option<Instant>) {
+    fn sleep(&self, time: Option<Duration>, ticket: u64) {
         // Someone may be waiting for what is shown: a prompt ends no line.
         self.context.uart.flush();
+        let deadline = self.deadline;
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let time = time
             .into_iter()

@@ -1,5 +1,6 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
+mod debug;
 mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,10 @@ use vmm::timeline::export;
 
 use self::selection::{Selection, enter_sandbox};
 use super::files::Files;
+use super::gdb::GdbAddress;
 use super::output::Output;
 use super::stdout::print;
+use super::travel::TravelArgs;
 use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError};
 
@@ -34,7 +37,7 @@ pub enum Command {
         releases: bool,
     },
     /// Run scenarios and compare what is seen with what they expect
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run scenarios on several kernels and print how each went
     Matrix(MatrixArgs),
 }
@@ -81,6 +84,12 @@ pub struct RunArgs {
     /// Write the results to this file, as JUnit's XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Judge nothing, and wait for a debugger (GDB) at this port: one case, whose kernel is not
+    /// changed by probes
+    #[arg(long, value_name = "[ADDRESS:]PORT", conflicts_with_all = ["report", "json", "junit", "vmlinux"])]
+    gdb: Option<GdbAddress>,
+    #[command(flatten)]
+    travel: TravelArgs,
 }
 
 /// `vmm lab matrix`.
@@ -207,6 +216,7 @@ impl RunArgs {
     }
 
     fn run(self) -> Result<CommandExit, UserError> {
+        self.travel.need(self.gdb.is_some())?;
         let cases = self.selection.cases()?;
         // Before an output is begun, and before hours of runs: none may take an input's place.
         self.check_files(&cases)?;
@@ -229,12 +239,22 @@ impl RunArgs {
         for kernel in kernels.iter().flat_map(BTreeMap::values) {
             vmlinux.check(&kernel.path)?;
         }
+        if let Some(at) = self.gdb {
+            return self.debug(&cases, &kernels[0], at);
+        }
         let outputs = [&self.json, &self.junit];
         let jobs = self.selection.jobs();
         enter_sandbox(&kernels, outputs, self.report.as_deref(), jobs)?;
         // One choice of kernel was given, so that there is one map.
         let types = vmlinux.only();
         let verdicts = self.selection.judge(&cases, &kernels[0], &types)?;
+        for (case, verdict) in cases.iter().zip(&verdicts) {
+            let unexpected = |judged: &Judged| !judged.judgement.is_expected();
+            // Of many cases only those that somebody will look into.
+            if cases.len() == 1 || verdict.as_ref().is_ok_and(unexpected) {
+                self.print_hint(case, verdict);
+            }
+        }
         if let Some(directory) = &self.report {
             reports(directory, &cases, &verdicts)?;
         }

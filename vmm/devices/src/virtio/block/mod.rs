@@ -274,4 +274,8 @@ impl VirtioDevice for Block {
     fn disk(&self) -> Option<&Disk> {
         Some(&self.disk)
     }
+
+    fn disk_mut(&mut self) -> Option<&mut Disk> {
+        Some(&mut self.disk)
+    }
 }

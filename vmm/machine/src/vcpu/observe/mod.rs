@@ -20,6 +20,34 @@ pub enum Resume {
     Continue,
     /// It ends, with [`Reason::Stopped`](crate::Reason::Stopped).
     End,
+    /// At an earlier place, of which observers are told ([`StopHandler::arrived`]). Of a machine
+    /// without a history this is [`Continue`](Self::Continue).
+    Back(Backward),
+}
+
+/// How a machine with a history goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backward {
+    /// To before the last instruction of a core.
+    Step {
+        /// Its index.
+        core: usize,
+    },
+    /// To the last stop before this place that an observer wants ([`StopHandler::wants`]).
+    Continue,
+}
+
+/// Where a machine with a history has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// At a stop, having gone back. At a breakpoint, the core is about to execute the instruction,
+    /// and at a watchpoint it has just made the access, which a step back undoes.
+    Stop(Stop),
+    /// At the beginning of the history.
+    Begin,
+    /// At its end, where the guest or its recording ends: the run is over unless an observer goes
+    /// back.
+    End,
 }
 
 /// The machine while it stands still. Virtual time stands still with it.
@@ -66,6 +94,18 @@ pub trait StopHandler {
     fn interrupted(&mut self, halted: &mut Halted<'_>) -> Resume {
         let _ = halted;
         Resume::Continue
+    }
+
+    /// Handles an arrival in a machine with a history.
+    fn arrived(&mut self, arrival: Arrival, halted: &mut Halted<'_>) -> Resume {
+        let _ = (arrival, halted);
+        Resume::Continue
+    }
+
+    /// Returns whether a machine that goes back shall arrive at a stop like this one.
+    fn wants(&self, stop: Stop) -> bool {
+        let _ = stop;
+        false
     }
 
     /// Handles the end of the run.

@@ -60,11 +60,10 @@ impl RunLoop<'_> {
         clock: &VirtualClock,
         until: Option<u64>,
         ticket: u64,
-        deadline: Option<Instant>,
     ) {
         let (before_ns, start) = (clock.now_ns(), Instant::now());
         let left = until.map(|ns| Duration::from_nanos(ns.saturating_sub(before_ns)));
-        self.sleep(left, ticket, deadline);
+        self.sleep(left, ticket);
         // Measured, as the sleep may have ended early, for input, or late, on a busy host.
         let passed_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let now_ns = before_ns.saturating_add(passed_ns);

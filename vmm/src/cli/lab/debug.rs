@@ -1,0 +1,95 @@
+//! `vmm lab run --gdb`: a debugger in the run of a case.
+
+use std::collections::BTreeMap;
+
+use vmm::lab::{self, Case, Lab};
+use vmm::{Accel, GuestKernel};
+use vmm_base::Reason;
+
+use super::{RunArgs, Verdict};
+use crate::cli::console::Watched;
+use crate::cli::gdb::{self, GdbAddress};
+use crate::cli::sandbox::{self, Policy};
+use crate::cli::signals::{self, Stopper};
+use crate::cli::stdout::print;
+use crate::cli::travel::Travel;
+use crate::cli::{CommandExit, UserError, patience, text};
+
+/// How long before the decisive event a debugger is to stop, in nanoseconds of the guest's time: as
+/// many instructions.
+const MOMENT_NS: u64 = 10_000;
+
+impl RunArgs {
+    /// Runs the one case that is named under a debugger.
+    pub(super) fn debug(
+        &self,
+        cases: &[Case],
+        kernels: &BTreeMap<String, GuestKernel>,
+        at: GdbAddress,
+    ) -> Result<CommandExit, UserError> {
+        let [case] = cases else {
+            return Err(UserError::new(format!(
+                "a debugger looks at one run, and {} cases are named: name one as `vmm lab list` has it",
+                cases.len()
+            )));
+        };
+        let travel = Travel::always(self.travel.clone());
+        let mut policy = Policy::of_images()?;
+        for kernel in kernels.values() {
+            policy.read(&kernel.path);
+        }
+        policy.listen(Some(at.port()));
+        policy.enter()?;
+        let (console, _) = Watched::new(Some(Box::new(patience::Console::new())), None);
+        let console = travel.console(Box::new(console))?;
+        let sink = travel.iommu_sink(None)?;
+        let debuggee = lab::debuggee(case, &kernels[&case.machine.image], console, sink);
+        let mut debuggee =
+            debuggee.map_err(|why| UserError::new(format!("{}: {why}", case.name)))?;
+        let machine = &mut debuggee.machine;
+        travel.prepare(machine)?;
+        let stopper = Stopper::new(machine.stop_handle());
+        signals::handle(stopper.clone())?;
+        gdb::attach(machine, at, travel.goes_first())?;
+        sandbox::filter(0)?;
+        let reason = machine.run(debuggee.limits).reason;
+        text::complain(&format!("the guest {}", reason.sentence()));
+        Ok(match (stopper.cause(), reason) {
+            // The debugger ended it, or the guest did.
+            (None, Reason::Stopped | Reason::PowerOff) => CommandExit::Success,
+            _ => CommandExit::GuestFailure,
+        })
+    }
+
+    /// Prints the command with which a debugger stops a moment before the event that decided
+    /// `case`, if there is one.
+    pub(super) fn print_hint(&self, case: &Case, verdict: &Verdict) {
+        let Ok(judged) = verdict else { return };
+        let Some(at) = judged.decided_ns() else {
+            return;
+        };
+        let name = match &self.selection.names[..] {
+            [name] if Lab::is_file(name) => name,
+            _ => &case.name,
+        };
+        if !lab::is_debuggable(case) || self.selection.accel() != Accel::Emulated {
+            return;
+        }
+        let at = at.saturating_sub(MOMENT_NS);
+        let kernel = match (&self.kernel, &self.image) {
+            (Some(path), _) => format!(" --kernel {}", path.display()),
+            (None, Some(image)) => format!(" --image {image}"),
+            (None, None) => String::new(),
+        };
+        let module = self.module.as_ref();
+        let module = module.map_or(String::new(), |path| {
+            format!(" --module {}", path.display())
+        });
+        print(&format!(
+            "     gdb: vmm lab run {}{kernel}{module} --gdb 1234 --goto time:{}.{:09}\n",
+            name,
+            at / 1_000_000_000,
+            at % 1_000_000_000
+        ));
+    }
+}
