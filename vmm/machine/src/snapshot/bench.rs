@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arm32::cluster::ClusterCode;
 
-use super::memory::rewind;
+use super::memory::Memory;
 use vmm_devices::ram::GuestRam;
 
 /// Most that are kept: as many as may run at once and then some.
@@ -60,16 +60,16 @@ impl Bench {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Returns remains that nobody uses any more, with the memory as it was at first.
-    pub fn take(&self) -> Option<Remains> {
+    /// Returns remains that nobody uses any more, with their memory what `memory` is.
+    pub fn take(&self, memory: &Memory) -> Option<Remains> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A machine that is being dropped may still hold its memory.
         let free = |left: &Remains| Arc::strong_count(&left.memory) == 1;
         let index = all.iter().rposition(free)?;
         let mut left = all.swap_remove(index);
-        // Giving pages back takes time, which others need not wait for.
+        // Copying pages takes time, which others need not wait for.
         drop(all);
-        let whole = rewind(Arc::get_mut(&mut left.memory)?);
+        let whole = memory.rewind(Arc::get_mut(&mut left.memory)?);
         whole.then_some(left)
     }
 }

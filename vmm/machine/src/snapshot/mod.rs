@@ -269,7 +269,7 @@ impl Snapshot {
             ..config.clone()
         };
         let mut vm = open(&config, state)?;
-        let (ram, code) = match bench.take() {
+        let (ram, code) = match bench.take(memory) {
             Some(Remains { memory, code }) => (memory, Some(code)),
             None => {
                 let fresh = memory.map(board.ram.base);
