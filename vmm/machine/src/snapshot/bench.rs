@@ -1,7 +1,8 @@
 //! What machines that are gone leave to those that come: memory in its place, and the predecoded
 //! code.
 //!
-//! Most of the time of a short run would go into predecoding. Code is compared with memory before
+//! Most of the time of a short run would go into predecoding, translation and page faults. Memory
+//! is made what it was at first, and code that was not made of that is compared with memory before
 //! it runs, so that a machine which got some does what one which did not does.
 
 use std::io;
@@ -52,6 +53,15 @@ impl Bench {
             all.insert(0, Remains { memory, code });
         }
         Ok(())
+    }
+
+    /// Forgets them.
+    pub fn clear(&self) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = std::mem::take(&mut *all);
+        // Unmapping takes time, which others need not wait for.
+        drop(all);
+        drop(gone);
     }
 
     /// Returns how many there are.

@@ -85,3 +85,35 @@ fn give_back(region: &GuestRegionMmap<CodeMarks>) -> bool {
     // accessing it; accesses are volatile, and no reference into it ever exists.
     unsafe { madvise(host.cast(), region.len() as usize, Advice::LinuxDontNeed) }.is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use vm_memory::{Bytes, GuestAddress};
+
+    use super::*;
+
+    #[test]
+    fn memory_that_has_too_many_pages_of_its_own_gives_them_back() {
+        let pages = MOST_OWN_PAGES + 2;
+        let place = |page: usize| GuestAddress((page * PAGE) as u64);
+        let first = GuestRam::from_ranges(&[(place(0), pages * PAGE)]).unwrap();
+        first.write_obj(7_u8, place(1)).unwrap();
+        let memory = Memory::capture(&first).unwrap();
+        let mut second = memory.map(0).unwrap();
+        // Two times half of them, which are counted together, and then all at once.
+        let half = pages / 2;
+        for (written, own) in [(0..half, half), (half..pages, 0), (0..pages, 0)] {
+            for page in written {
+                second.write_obj(9_u8, place(page)).unwrap();
+            }
+            let ram = Arc::get_mut(&mut second).unwrap();
+            assert!(memory.rewind(ram));
+            let region = ram.iter().next().unwrap();
+            assert_eq!(unwritten(region).restored(), own);
+            for page in 0..pages {
+                let found: u8 = second.read_obj(place(page)).unwrap();
+                assert_eq!(found, if page == 1 { 7 } else { 0 }, "page {page}");
+            }
+        }
+    }
+}
