@@ -1,8 +1,8 @@
 //! `benches inject`: how many runs of a fault plan a second, from a snapshot and with a reboot for
 //! each.
 
+use benches::core_time::core_seconds;
 use guest_images::Terminal;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use vmm::campaign::campaign::Prepared;
 use vmm::campaign::scenario::Scenario;
@@ -35,12 +35,6 @@ struct Rates {
     snapshot_runs_per_s: f64,
     reboot_runs_per_s: f64,
     ratio: f64,
-}
-
-/// Returns the time of a core that this thread has had.
-fn core_seconds() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Runs the measurement.

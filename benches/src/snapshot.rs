@@ -2,9 +2,10 @@
 
 use std::io::Seek;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow};
+use benches::core_time::core_seconds;
 use benches::statistics::median;
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
@@ -34,7 +35,7 @@ pub struct Args {
     /// Snapshots and reboots
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
-    /// Seconds for each kind of run
+    /// Seconds of a core's time for each kind of run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
     /// Print the result as JSON
@@ -42,7 +43,7 @@ pub struct Args {
     json: bool,
 }
 
-/// The result, as JSON has it. Rates are of one thread.
+/// The result, as JSON has it. Rates are of one thread, by the time of a core that it had.
 #[derive(Debug, Serialize)]
 struct Figures {
     image: String,
@@ -127,15 +128,18 @@ fn go_on(snapshot: &Snapshot, limits: Limits, wanted: Reason) -> anyhow::Result<
     }
 }
 
-/// Does `what` again and again for `time`; how often, a second.
-fn rate(time: Duration, mut what: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let start = Instant::now();
+/// Does `what` again and again for `time` seconds of a core; how often, a second.
+fn rate(time: f64, mut what: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let start = core_seconds();
     let mut count = 0;
-    while start.elapsed() < time {
+    loop {
         what()?;
         count += 1;
+        let spent = core_seconds() - start;
+        if spent >= time {
+            return Ok(f64::from(count) / spent);
+        }
     }
-    Ok(f64::from(count) / start.elapsed().as_secs_f64())
 }
 
 /// Returns the median of what `what` takes, in milliseconds, and the last of what it gave.
@@ -205,7 +209,7 @@ fn measure(config: &Config, args: &Args) -> anyhow::Result<Figures> {
         file.rewind()?;
         Ok(Snapshot::read(std::io::BufReader::new(&file))?)
     })?;
-    let time = Duration::from_secs(args.seconds.into());
+    let time = args.seconds.into();
     let forks = rate(time, || {
         let machine = snapshot.machine(Fork::new(Box::new(Discard)));
         Ok(machine.map(drop)?)

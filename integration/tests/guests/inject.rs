@@ -338,3 +338,40 @@ fn a_fault_waits_for_a_call_under_a_condition() {
     let sentence = refused.expect_err("there is no such field").to_string();
     assert!(sentence.contains("does not fit this kernel"), "{sentence}");
 }
+
+/// What runs leave to those that come, memory and code, changes nothing but time: every shipped
+/// plan is run with it, without it, and with as much of it as jobs find that run at the same time.
+#[test]
+fn what_other_runs_left_changes_no_run() {
+    const RUNS: u64 = 4;
+    for (name, text) in plan::SHIPPED {
+        let plan = plan::parse(name, text).expect("a plan");
+        let scenario = Scenario::new(plan.scenario);
+        let start = forked(plan.scenario);
+        let prepared = Prepared::new(&plan, &scenario, &start).expect("a sound scenario");
+        let task = |run| prepared.task(1, run);
+        let alone: Vec<Record> = (0..RUNS)
+            .map(|run| {
+                start.release();
+                prepared.runner.run(&task(run), None).record
+            })
+            .collect();
+        // The second time, blocks that ran often have become host code.
+        for jobs in [1, 1, 3] {
+            let records = prepared
+                .run(
+                    &|run| Some(task(run)),
+                    0..RUNS,
+                    BTreeMap::new(),
+                    NonZeroUsize::new(jobs).expect("some"),
+                    &AtomicBool::new(false),
+                    &mut |_: &mut Record| Ok::<(), ()>(()),
+                )
+                .expect("nobody objects");
+            for (record, alone) in records.values().zip(&alone) {
+                assert_eq!(record, alone, "{name}, {jobs} jobs");
+            }
+            assert_eq!(records.len(), alone.len());
+        }
+    }
+}

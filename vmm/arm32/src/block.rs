@@ -25,6 +25,7 @@ use crate::hash::AddressMap;
 use crate::mem;
 use crate::sparse::SparseTable;
 use crate::tlb::{Spans, fetch_tag};
+use handover::PageBlocks;
 
 /// Blocks held at most; when they are used up all are dropped, and so is what was translated. A
 /// compiler has more than 65 536, of five instructions each. Bounds host memory at about 200 MiB a
@@ -246,7 +247,7 @@ pub struct Blocks {
     /// Blocks that were dropped since somebody asked, if anybody does.
     dropped: Option<Vec<u32>>,
     /// Blocks by the pages of RAM that they were made from.
-    in_page: AddressMap<u32, Vec<u32>>,
+    in_page: AddressMap<u32, PageBlocks>,
     /// Blocks by the virtual page they begin in; kept from the first [`Blocks::discard`] on.
     by_page: Option<AddressMap<u32, Vec<u32>>>,
 }
@@ -349,7 +350,8 @@ impl Blocks {
         block.epoch = self.epoch;
         self.ops += block.ops.len();
         for (number, _) in block.parts() {
-            self.in_page.entry(number).or_default().push(id);
+            let blocks = self.in_page.entry(number).or_default();
+            blocks.add(id, number, &block);
         }
         if let Some(pages) = &mut self.by_page {
             pages.entry(block.key.va >> 12).or_default().push(id);
@@ -388,7 +390,7 @@ impl Blocks {
     /// Drops every block made from RAM page `number`, which was written.
     pub fn drop_page(&mut self, number: u32) {
         self.start.remove(&number);
-        for id in self.in_page.remove(&number).unwrap_or_default() {
+        for id in self.in_page.remove(&number).unwrap_or_default().ids {
             let block = &mut self.arena[id as usize];
             void(id, block, &mut self.by_key, &mut self.dropped);
         }
@@ -446,10 +448,8 @@ impl Blocks {
 
     /// Links exit `slot` of block `from` to `to`.
     pub fn link(&mut self, from: u32, slot: usize, to: u32, spans: Spans) {
-        let (target, crosses) = (
-            self.arena[to as usize].key,
-            self.arena[to as usize].crosses(),
-        );
+        let block = &self.arena[to as usize];
+        let (target, crosses) = (block.key, block.crosses());
         let source = &mut self.arena[from as usize];
         let same_page = !crosses
             && source.key.va >> 12 == target.va >> 12

@@ -200,7 +200,11 @@ impl Core {
             if left == 0 {
                 return CoreExit::Budget;
             }
-            if next == NONE || !self.holds(next) {
+            let code = match (next, from) {
+                (NONE, None) => self.code_ahead(left),
+                _ => None,
+            };
+            if code.is_none() && (next == NONE || !self.holds(next)) {
                 match self.look_up(from) {
                     Ok(id) => next = id,
                     Err(fault) => {
@@ -211,7 +215,7 @@ impl Core {
                     }
                 }
             }
-            let onward = match self.code_for(next, left, from) {
+            let onward = match code.or_else(|| self.code_for(next, left, from)) {
                 Some(code) => {
                     let (onward, block) = self.run_code(code, left);
                     next = block;

@@ -34,8 +34,9 @@ const SETS: usize = 8;
 const INVALID: u32 = 1 << 11;
 /// Added to the tag of a page that is watched, and masked away like it.
 const WATCHED: u32 = 1 << 10;
-/// Added to the write tag of a page that holds predecoded code, and masked away like it.
-const CODE: u32 = 1 << 9;
+/// Added to the write tag of a page of which stores are told to
+/// [`CodePages`](crate::CodePages::want_writes), and masked away like it.
+const TOLD: u32 = 1 << 9;
 /// As many entries are dropped one by one; a guest that invalidates often has few, and all are 128
 /// KiB.
 const FEW: usize = 512;
@@ -122,8 +123,8 @@ pub struct Hit {
     pub number: u32,
     /// The page is watched.
     pub watched: bool,
-    /// The page may hold predecoded code.
-    pub code: bool,
+    /// Stores to the page are told.
+    pub told: bool,
 }
 
 /// The software TLB of one core.
@@ -256,9 +257,9 @@ impl Tlb {
     }
 
     /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of
-    /// the current set. `code`: the page holds predecoded code, so that stores to it take the slow
-    /// path.
-    pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage, code: bool) {
+    /// the current set. `told`: stores to the page are told to those who want to know, and so take
+    /// the slow path.
+    pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage, told: bool) {
         self.large = wider(self.large, va, t);
         let slot = self.slot(va);
         let perms = if privileged { t.privileged } else { t.user };
@@ -266,7 +267,7 @@ impl Tlb {
         let mut entry = Entry {
             read: if perms.read { vpage } else { INVALID },
             write: if perms.write && page.writable {
-                vpage | if code { CODE } else { 0 }
+                vpage | if told { TOLD } else { 0 }
             } else {
                 INVALID
             },
@@ -355,12 +356,12 @@ impl Tlb {
         let slot = self.slot(va);
         let entry = &self.entries[slot];
         let tag = if write { entry.write } else { entry.read };
-        let tags = tag & (WATCHED | CODE);
+        let tags = tag & (WATCHED | TOLD);
         (tag & !tags == va & 0xffff_f000).then_some(Hit {
             host: pointer(entry, va)?,
             number: self.numbers[slot],
             watched: tags & WATCHED != 0,
-            code: tags & CODE != 0,
+            told: tags & TOLD != 0,
         })
     }
 

@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use crate::Pins;
+use crate::{Pins, UnwrittenPages};
 
 /// Bytes of a page.
 pub const PAGE: usize = 4096;
@@ -31,6 +31,8 @@ pub type Words = [u64; PAGE / 4 / 64];
 pub struct CodePages {
     /// A bit for each page that holds code.
     holds: Box<[AtomicU64]>,
+    /// Those that nobody has written since they were restored, who learns it from the same calls.
+    unwritten: UnwrittenPages,
     shared: Mutex<Shared>,
     untold: OnceLock<Box<dyn Untold>>,
 }
@@ -100,6 +102,7 @@ impl CodePages {
         let words = len.div_ceil(PAGE).div_ceil(64);
         Self {
             holds: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            unwritten: UnwrittenPages::new(len.div_ceil(PAGE)),
             shared: Mutex::default(),
             untold: OnceLock::new(),
         }
@@ -171,6 +174,18 @@ impl CodePages {
             .is_none_or(|word| word.load(Ordering::Relaxed) & bit(number) != 0)
     }
 
+    /// Returns whether stores to page `number` must be told: it holds code, or nobody has written
+    /// it since it was restored.
+    #[inline]
+    pub fn want_writes(&self, number: u32) -> bool {
+        self.hold(number) || self.unwritten.contains(number)
+    }
+
+    /// Returns the pages that nobody has written since they were restored, if they ever were.
+    pub const fn unwritten(&self) -> &UnwrittenPages {
+        &self.unwritten
+    }
+
     /// Notes that the core that `me` belongs to has predecoded `code`, which it found from byte
     /// `start` of page `number` on. Returns whether the page held no code before; the other cores
     /// are told then.
@@ -218,6 +233,7 @@ impl CodePages {
     /// Returns whether code was overwritten, which all cores learn before their next block.
     #[inline]
     pub fn written(&self, number: u32, offset: u32, len: u32) -> bool {
+        self.unwritten.remove(number);
         // Without a fence: one thread runs all cores, and sets the bits as well.
         self.hold(number) && {
             let start = offset as usize;
@@ -244,6 +260,7 @@ impl CodePages {
         let last = ((end - 1) / PAGE).min((self.holds.len() * 64).saturating_sub(1));
         for page in start / PAGE..=last {
             let number = page as u32;
+            self.unwritten.remove(number);
             if self.hold(number) {
                 let begin = page * PAGE;
                 // No underflow: `page` is at most that of the last byte, so it begins before `end`.

@@ -14,6 +14,7 @@ mod interrupt;
 mod pins;
 mod text_error;
 pub mod thread;
+mod unwritten;
 mod waker;
 mod width;
 
@@ -29,6 +30,7 @@ pub use interrupt::Interrupt;
 pub use interrupt::testing;
 pub use pins::Pins;
 pub use text_error::TextError;
+pub use unwritten::UnwrittenPages;
 pub use waker::Waker;
 pub use width::Width;
 

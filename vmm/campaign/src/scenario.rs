@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use vmm_faults::spec::ScenarioName;
 use vmm_files::scratch::{ScratchFile, seeded_bytes};
@@ -166,10 +167,14 @@ fn disk_name(config: &Config) -> String {
 pub const DISK_BYTES: usize = (1 + COPIES) * PART;
 
 /// Returns what is on the disk at first: noise, and room for copies of it.
-fn contents() -> Vec<u8> {
-    let mut bytes = seeded_bytes(CONTENTS, PART);
-    bytes.resize(DISK_BYTES, 0);
-    bytes
+fn contents() -> &'static [u8] {
+    // Every run is compared with it.
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| {
+        let mut bytes = seeded_bytes(CONTENTS, PART);
+        bytes.resize(DISK_BYTES, 0);
+        bytes
+    })
 }
 
 /// Returns a disk for one run.
@@ -177,7 +182,7 @@ fn contents() -> Vec<u8> {
 /// # Errors
 /// The host has no room for it.
 pub fn disk() -> io::Result<ScratchFile> {
-    ScratchFile::new(&[&contents()])
+    ScratchFile::new(&[contents()])
 }
 
 #[cfg(test)]
@@ -204,7 +209,7 @@ mod tests {
     #[test]
     fn only_what_was_told_to_be_good_is_looked_at() {
         let scenario = Scenario::new(ScenarioName::Copy);
-        let mut bytes = contents();
+        let mut bytes = contents().to_vec();
         assert!(
             scenario.verify(&bytes, &[1, 0]).is_empty(),
             "a copy that failed"

@@ -2,21 +2,39 @@
 
 use vmm_base::code_pages::{Words, mark};
 
-use super::{Blocks, START, VOID};
+use super::{Block, Blocks, START, VOID};
 use crate::bus::Bus;
+
+/// The blocks that were made from one page of RAM.
+#[derive(Clone, Default)]
+pub(super) struct PageBlocks {
+    /// The page's physical address, and that in the host.
+    place: Option<(u64, usize)>,
+    pub ids: Vec<u32>,
+}
+
+impl PageBlocks {
+    /// Adds `block`, a part of which is in the page, whose number is `number`.
+    pub fn add(&mut self, id: u32, number: u32, block: &Block) {
+        self.ids.push(id);
+        // One that only ends in it does not know its address.
+        if number == block.page.number {
+            self.place = Some((block.key.pa & !0xfff, block.page.host.as_ptr().addr()));
+        }
+    }
+}
 
 impl Blocks {
     /// Has every block know where `bus` has its page; returns whether that has all of them.
     pub fn settle(&mut self, bus: &dyn Bus) -> bool {
         let mut moved = false;
-        let all = self.in_page.iter().all(|(number, ids)| {
-            let mut blocks = ids.iter().map(|id| &self.arena[*id as usize]);
+        let all = self.in_page.iter_mut().all(|(number, blocks)| {
             // All blocks of a page have it at the same place. Those that end in it do not count:
             // they cross.
-            let first = blocks.find(|block| block.page.number == *number);
-            first.is_none_or(|block| {
-                bus.ram(block.key.pa).is_some_and(|page| {
-                    moved |= page.host != block.page.host;
+            blocks.place.as_mut().is_none_or(|(pa, host)| {
+                bus.ram(*pa).is_some_and(|page| {
+                    let now = page.host.as_ptr().addr();
+                    moved |= std::mem::replace(host, now) != now;
                     page.number == *number
                 })
             })

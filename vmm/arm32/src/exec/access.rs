@@ -71,7 +71,7 @@ impl Cpu {
     #[inline(never)]
     fn store_slow(&mut self, va: u32, size: u32, value: u32, idx: u8) -> Result<Flow, Flow> {
         let privileged = self.s.psr.mode.privileged();
-        // Cached, but tagged as watched or as code.
+        // Cached, but tagged as watched or as told.
         if let Some(page) = self.cached(va, size, Access::Write) {
             let mut flow = Flow::Next;
             if page.watched {
@@ -86,10 +86,11 @@ impl Cpu {
     pub(crate) fn store_cached(&mut self, page: Hit, va: u32, size: u32, value: u64) -> Flow {
         write_cached(page.host, size, value);
         let code = self.bus.code_pages();
-        if page.code && !code.hold(page.number) {
-            self.tlb.untag_code(va);
+        let flow = after_write(code.written(page.number, va & 0xfff, size));
+        if page.told && !code.want_writes(page.number) {
+            self.tlb.untag_told(va);
         }
-        after_write(code.written(page.number, va & 0xfff, size))
+        flow
     }
 
     /// Returns the page of `va`, if the fast path would answer for an access of `size` bytes there
@@ -217,8 +218,13 @@ impl Cpu {
             // Unprivileged loads and stores at PL1 have other permissions than the current TLB set.
             && privileged == self.s.psr.mode.privileged()
         {
-            let code = self.bus.code_pages().hold(page.number);
-            self.tlb.fill(va, privileged, &t, page, code);
+            let pages = self.bus.code_pages();
+            if access == Access::Write {
+                // It is about to be told: the next store to it need not take the slow path, too.
+                pages.unwritten().remove(page.number);
+            }
+            let told = pages.want_writes(page.number);
+            self.tlb.fill(va, privileged, &t, page, told);
         }
         Ok((t, page))
     }

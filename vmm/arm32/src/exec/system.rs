@@ -268,6 +268,12 @@ fn hint(cpu: &mut Cpu, op: &Op) -> Flow {
         // One core alone has nobody to yield to.
         HintOp::Yield if cpu.is_alone() => after_masks(cpu),
         HintOp::Yield => cpu.leave(CoreExit::Yield),
+        // A kernel signals an event whenever it gives up a lock: one core alone has nobody to wake,
+        // and keeps the event for its next WFE.
+        HintOp::Sev if cpu.is_alone() => {
+            cpu.s.event = true;
+            after_masks(cpu)
+        }
         HintOp::Sev => cpu.leave(CoreExit::SendEvent),
         HintOp::Wfi => cpu.leave(CoreExit::WaitInterrupt),
         // An event that is there is used up, and nothing is waited for.

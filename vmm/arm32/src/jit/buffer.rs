@@ -8,6 +8,7 @@
 
 use std::ffi::c_void;
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -83,22 +84,26 @@ impl CodeMemory {
         cache::publish(written, self.address(at), bytes.len());
     }
 
-    /// Writes the first `len` bytes of `other`, as [`write`](Self::write) does.
+    /// Writes what is in `range` of `other` to the same place, as [`write`](Self::write) does.
     ///
     /// # Panics
-    /// If there are not so many.
-    pub fn copy(&mut self, other: &Self, len: usize) {
-        assert!(len <= SIZE, "the code fits");
-        // SAFETY: so many bytes are within either mapping, which live as long as their owners.
-        // These are two, so the mappings are; no reference into one exists, and nobody writes to
-        // `other` while it is borrowed.
+    /// If it is none of the memory.
+    pub fn copy(&mut self, other: &Self, range: Range<usize>) {
+        let Range { start, end } = range;
+        assert!(start <= end && end <= SIZE, "the code fits");
+        let len = end - start;
+        // SAFETY: the range was just found to be within either mapping, which live as long as their
+        // owners. These are two, so the mappings are; no reference into one exists, and nobody
+        // writes to `other` while it is borrowed.
         unsafe {
             other
                 .write
                 .as_ptr()
-                .copy_to_nonoverlapping(self.write.as_ptr(), len);
+                .add(start)
+                .copy_to_nonoverlapping(self.write.as_ptr().add(start), len);
         }
-        cache::publish(self.write.as_ptr(), self.address(0), len);
+        let written = self.write.as_ptr().wrapping_add(start);
+        cache::publish(written, self.address(start), len);
     }
 
     /// Returns the address to execute what is at `at`.

@@ -33,11 +33,51 @@ pub struct Site {
     pub guard: Option<usize>,
 }
 
+/// Where the code of a block goes in the code area: what usually runs, and what is out of its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// Where it begins.
+    pub near: usize,
+    /// Where what is out of the way begins; `None` to have it behind the rest.
+    pub far: Option<usize>,
+}
+
+/// The code of a block. What is out of the way comes last.
+#[derive(Clone, Copy, Debug)]
+pub struct Emitted {
+    /// Its exits.
+    pub sites: [Option<Site>; 2],
+    /// The position at which begins what is out of the way.
+    pub split: usize,
+    /// Where it goes.
+    pub places: Places,
+}
+
+impl Emitted {
+    /// Returns where the byte at position `at` of the code goes in the code area.
+    pub fn address(&self, at: usize) -> usize {
+        match self.places.far {
+            Some(far) if at >= self.split => far + (at - self.split),
+            _ => self.places.near + at,
+        }
+    }
+}
+
 /// What is out of the way: an operation left to its handler.
 struct Slow<F> {
     from: Vec<F>,
     op: *const Op,
     back: usize,
+}
+
+/// What is out of the way: an exit that leads nowhere yet.
+struct Stub<F> {
+    slot: usize,
+    va: u32,
+    it: u8,
+    jump: F,
+    /// What names the tag that is compared, and the branch that is taken if it is another.
+    guard: Option<(F, F)>,
 }
 
 /// A block on its way to code.
@@ -52,10 +92,9 @@ pub struct Emitter<'a, A: Target> {
     pub id: u32,
     /// What the host's flags say of the guest's, if anything.
     pub host: Option<A::Known>,
-    /// Where the code will be, from the start of the code area.
-    start: usize,
     slow: Vec<Slow<A::Fixup>>,
-    sites: [Option<Site>; 2],
+    stubs: Vec<Stub<A::Fixup>>,
+    code: Emitted,
 }
 
 /// A host's encoder, and how it says what blocks are made of.
@@ -64,6 +103,9 @@ pub trait Target: Sized {
     type Fixup: Copy;
     /// What the host's flags may say of the guest's.
     type Known: Copy;
+    /// Whether what is out of the way may be anywhere in the code area. It is not in the way of
+    /// what usually runs then, in the host's caches either.
+    const REACHES_ALL: bool;
 
     /// Returns the position of what is written next.
     fn here(&self) -> usize;
@@ -110,26 +152,30 @@ pub trait Target: Sized {
     fn leave_at(e: &mut Emitter<'_, Self>, va: u32, it: u8, why: CodeExit);
 }
 
-/// Writes the code of block `id`, which will be at `start` of the code area; returns its exits.
+/// Writes the code of block `id`, which will be at `places` of the code area.
 pub fn emit<A: Target>(
     asm: &mut A,
-    start: usize,
+    places: Places,
     routines: &Routines,
     id: u32,
     block: &Block,
-) -> [Option<Site>; 2] {
+) -> Emitted {
     let mut emitter = Emitter {
         asm,
         routines,
         block,
         id,
         host: None,
-        start,
         slow: Vec::new(),
-        sites: [None; 2],
+        stubs: Vec::new(),
+        code: Emitted {
+            sites: [None; 2],
+            split: usize::MAX,
+            places,
+        },
     };
     emitter.block();
-    emitter.sites
+    emitter.code
 }
 
 /// Returns the operations of a block, and how many of them each instruction has.
@@ -164,7 +210,9 @@ impl<A: Target> Emitter<'_, A> {
         if !ended {
             self.leave_by(0, self.block.end, self.block.end_it);
         }
-        self.out_of_the_way();
+        self.begin_far();
+        self.handlers();
+        self.exits();
         self.bind_here(budget);
         A::give_back(self, count);
         let key = self.block.key;
@@ -184,12 +232,28 @@ impl<A: Target> Emitter<'_, A> {
 
     /// Has what `fixup` names be at `to` of the code area.
     pub fn bind_to(&mut self, fixup: A::Fixup, to: usize) {
-        self.asm.bind_from(self.start, fixup, to);
+        let at = A::place(fixup);
+        // Both count from the start of the code area.
+        self.asm.bind_from(self.code.address(at) - at, fixup, to);
+    }
+
+    /// Has what `fixup` names be at position `to` of the block's code.
+    fn bind(&mut self, fixup: A::Fixup, to: usize) {
+        self.bind_to(fixup, self.code.address(to));
     }
 
     fn bind_here(&mut self, fixup: A::Fixup) {
-        let here = self.asm.here();
-        self.asm.bind_from(0, fixup, here);
+        self.bind(fixup, self.asm.here());
+    }
+
+    /// Notes that what follows is out of the way.
+    fn begin_far(&mut self) {
+        let split = self.asm.here();
+        self.code.split = split;
+        if let Some(far) = &mut self.code.places.far {
+            // What is aligned in the code is aligned in its place.
+            *far += split.wrapping_sub(*far) % 8;
+        }
     }
 
     /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit
@@ -198,21 +262,41 @@ impl<A: Target> Emitter<'_, A> {
         let elsewhere = va >> 12 != self.block.key.va >> 12;
         let guard = elsewhere.then(|| A::guard(self, va));
         let jump = self.asm.jump();
-        let stub = self.asm.here();
-        self.bind_here(jump);
-        A::note_exit(self, slot);
-        A::leave_at(self, va, it, CodeExit::Link);
-        let guard = guard.map(|(quad, stale)| {
-            self.asm.bind_from(0, stale, stub);
-            let at = self.asm.quad();
-            self.asm.bind_from(0, quad, at);
-            at
-        });
-        self.sites[slot] = Some(Site {
-            jump: A::place(jump),
-            stub,
+        self.stubs.push(Stub {
+            slot,
+            va,
+            it,
+            jump,
             guard,
         });
+    }
+
+    /// Writes what exits lead to that are not linked.
+    fn exits(&mut self) {
+        for Stub {
+            slot,
+            va,
+            it,
+            jump,
+            guard,
+        } in std::mem::take(&mut self.stubs)
+        {
+            let stub = self.asm.here();
+            self.bind(jump, stub);
+            A::note_exit(self, slot);
+            A::leave_at(self, va, it, CodeExit::Link);
+            let guard = guard.map(|(quad, stale)| {
+                self.bind(stale, stub);
+                let at = self.asm.quad();
+                self.bind(quad, at);
+                at
+            });
+            self.code.sites[slot] = Some(Site {
+                jump: A::place(jump),
+                stub,
+                guard,
+            });
+        }
     }
 
     /// Writes the operations of one instruction; returns whether they end the block whatever
@@ -293,14 +377,15 @@ impl<A: Target> Emitter<'_, A> {
         });
     }
 
-    fn out_of_the_way(&mut self) {
+    /// Writes calls of handlers where the fast path does not answer.
+    fn handlers(&mut self) {
         for Slow { from, op, back } in std::mem::take(&mut self.slow) {
             for fixup in from {
                 self.bind_here(fixup);
             }
             A::call(self, op, self.count());
             let fixup = self.asm.jump();
-            self.asm.bind_from(0, fixup, back);
+            self.bind(fixup, back);
         }
     }
 }

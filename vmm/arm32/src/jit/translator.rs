@@ -4,7 +4,7 @@
 
 use super::buffer::SIZE;
 use super::cache;
-use super::emit::{Routines, Site, emit};
+use super::emit::{Places, Routines, Site, Target, emit};
 use super::host::{self, Asm};
 use super::pool::{self, Area};
 use crate::block::Block;
@@ -15,6 +15,10 @@ use crate::sparse::SparseTable;
 /// The most bytes that the code of a block may have: blocks have 64 instructions, each of at most
 /// some hundred bytes.
 const MAX_CODE: usize = 1 << 16;
+/// Where what is out of the way of other code begins, if it may be anywhere: it is a little more.
+const FAR: usize = SIZE / 8 * 3;
+/// Where other code ends.
+const NEAR_END: usize = if Asm::REACHES_ALL { FAR } else { SIZE };
 
 /// An exit of translated code.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +73,8 @@ struct Translated {
 pub struct Translator {
     memory: Area,
     used: usize,
+    /// Where the next code goes that is out of the way of other code.
+    far: usize,
     /// Where the first block is.
     first: usize,
     routines: Routines,
@@ -87,6 +93,7 @@ impl Translator {
         Self {
             memory,
             used: first,
+            far: FAR,
             first,
             routines,
             asm,
@@ -99,10 +106,12 @@ impl Translator {
     pub fn copy(&self) -> Option<Self> {
         let mut memory = pool::take().ok()?;
         // Within it code is known by distances, and outside by addresses that are the same.
-        memory.copy(&self.memory, self.used);
+        memory.copy(&self.memory, 0..self.used);
+        memory.copy(&self.memory, FAR..self.far);
         Some(Self {
             memory,
             used: self.used,
+            far: self.far,
             first: self.first,
             routines: self.routines,
             asm: Asm::default(),
@@ -113,7 +122,7 @@ impl Translator {
 
     /// Forgets all code.
     pub fn clear(&mut self) {
-        self.used = self.first;
+        (self.used, self.far) = (self.first, FAR);
         self.blocks.clear();
         self.jumps.clear();
     }
@@ -140,28 +149,41 @@ impl Translator {
     /// Translates block `id`, for which [`is_worth_it`](Self::is_worth_it) was asked; returns where
     /// its code is. When there is no room left, all code is forgotten first, and there is none.
     pub fn translate(&mut self, id: u32, block: &Block) -> Option<usize> {
-        if self.used + MAX_CODE > SIZE {
+        if self.used + MAX_CODE > NEAR_END || self.far + MAX_CODE > SIZE {
             self.clear();
             return None;
         }
         self.asm.clear();
         let start = self.used;
-        let sites = emit(&mut self.asm, start, &self.routines, id, block);
-        if self.asm.bytes().len() > MAX_CODE {
+        let places = Places {
+            near: start,
+            far: Asm::REACHES_ALL.then_some(self.far),
+        };
+        let code = emit(&mut self.asm, places, &self.routines, id, block);
+        let bytes = self.asm.bytes();
+        if bytes.len() > MAX_CODE {
             return None;
         }
-        self.memory.write(start, self.asm.bytes());
-        self.used = (start + self.asm.bytes().len()).next_multiple_of(16);
-        let index = id as usize;
+        let (near, far) = bytes.split_at(code.split);
+        self.memory.write(start, near);
+        self.memory.write(code.address(code.split), far);
+        let end = match code.places.far {
+            Some(at) => {
+                self.far = at + far.len();
+                start + near.len()
+            }
+            None => start + bytes.len(),
+        };
+        self.used = end.next_multiple_of(16);
         let exit = |site: Site| Exit {
-            jump: start + site.jump,
-            stub: start + site.stub,
-            guard: site.guard.map(|at| start + at),
+            jump: code.address(site.jump),
+            stub: code.address(site.stub),
+            guard: site.guard.map(|at| code.address(at)),
             linked: None,
         };
-        let translated = &mut self.blocks[index];
+        let translated = &mut self.blocks[id as usize];
         translated.at = start;
-        translated.exits = sites.map(|site| site.map(exit));
+        translated.exits = code.sites.map(|site| site.map(exit));
         Some(start)
     }
 
@@ -202,6 +224,14 @@ impl Translator {
             let entry = JumpEntry { target, code, tag };
             self.jumps.set(jump_slot(target), entry);
         }
+    }
+
+    /// Returns where code is that a computed jump to `target` (bit 0 set for T32) may go to, and
+    /// the tag that its page must have.
+    #[inline]
+    pub fn jump(&self, target: u32) -> Option<(usize, u64)> {
+        let entry = self.jumps.get(jump_slot(target))?;
+        (entry.target == target).then_some((entry.code as usize, entry.tag))
     }
 
     /// Has no code lead to that of block `id` at `target` (bit 0 set for T32) but through its core,
@@ -350,8 +380,10 @@ mod tests {
         let mut translator = translator(3);
         translator.link(0, 0, 1, Some(1));
         translator.note_jump(0x2ffc, 1, 1);
+        let code = translator.code(1).unwrap();
+        assert_eq!(translator.jump(0x2ffc), Some((code, 1)));
         translator.forget(1, 0x2ffc);
-        assert_eq!(translator.code(1), None);
+        assert_eq!((translator.code(1), translator.jump(0x2ffc)), (None, None));
         assert_eq!(translator.blocks[0].exits[0].unwrap().linked, None);
         assert!(
             translator
@@ -365,11 +397,18 @@ mod tests {
     #[test]
     fn a_full_area_is_begun_anew() {
         let mut translator = translator(1);
-        translator.used = SIZE - MAX_CODE + 1;
-        assert!(translator.is_worth_it(1, 1));
-        assert_eq!(translator.translate(1, &block(0)), None);
-        assert_eq!(translator.code(0), None);
-        assert!(translator.is_worth_it(1, 1));
-        assert_eq!(translator.translate(1, &block(0)), Some(translator.first));
+        let fill: [fn(&mut Translator); 2] = [
+            |one| one.used = NEAR_END - MAX_CODE + 1,
+            |one| one.far = SIZE - MAX_CODE + 1,
+        ];
+        for fill in fill {
+            fill(&mut translator);
+            assert!(translator.is_worth_it(1, 1));
+            assert_eq!(translator.translate(1, &block(0)), None);
+            assert_eq!(translator.code(0), None);
+            assert!(translator.is_worth_it(1, 1));
+            let first = Some(translator.first);
+            assert_eq!(translator.translate(1, &block(0)), first);
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Pages that hold predecoded code: stores there take the slow path.
+//! Pages of which stores are told, and take the slow path: those that hold predecoded code, and
+//! those of restored memory that nobody has written yet.
 
-use super::{CODE, ENTRIES, INVALID, SETS, Tlb};
+use super::{ENTRIES, INVALID, SETS, TOLD, Tlb};
 
 impl Tlb {
     /// Has stores to RAM page `number` take the slow path from now on: it holds predecoded code.
@@ -25,16 +26,16 @@ impl Tlb {
                 .zip(&self.numbers[slots])
                 .filter(|(entry, _)| entry.write != INVALID);
             for (entry, _) in writable.filter(|(_, found)| holds(**found)) {
-                entry.write |= CODE;
+                entry.write |= TOLD;
             }
         }
     }
 
-    /// Has stores to the page of `va` take the fast path again: it holds no code any more.
-    pub fn untag_code(&mut self, va: u32) {
+    /// Has stores to the page of `va` take the fast path from now on: nobody needs to know of them.
+    pub fn untag_told(&mut self, va: u32) {
         let entry = &mut self.entries[self.slot(va)];
         if entry.write & 0xffff_f000 == va & 0xffff_f000 && entry.write != INVALID {
-            entry.write &= !CODE;
+            entry.write &= !TOLD;
         }
     }
 }

@@ -256,6 +256,8 @@ impl Fetched {
                     global,
                 } = *page;
                 self.add((va, set), Page { pa, ram, global });
+                // Most will be fetched from again, and code would come back for each to learn it.
+                self.note_tag(va, set, ram.number);
             }
         }
     }

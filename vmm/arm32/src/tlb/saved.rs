@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CODE, ENTRIES, Entry, FEW, FetchedPage, INVALID, Key, SETS, Tlb, fetched};
+use super::{ENTRIES, Entry, FEW, FetchedPage, INVALID, Key, SETS, TOLD, Tlb, fetched};
 use crate::bus::Bus;
 
 /// The translations that a core has cached.
@@ -152,10 +152,10 @@ impl Tlb {
             self.note_filled(page.slot.into());
             self.numbers[usize::from(page.slot)] = ram.number;
             let tag = |allowed, tags| if allowed { page.va | tags } else { INVALID };
-            let held = bus.code_pages().hold(ram.number);
+            let told = bus.code_pages().want_writes(ram.number);
             self.entries[usize::from(page.slot)] = Entry {
                 read: tag(page.read, 0),
-                write: tag(page.write && ram.writable, if held { CODE } else { 0 }),
+                write: tag(page.write && ram.writable, if told { TOLD } else { 0 }),
                 host: (ram.host.as_ptr().expose_provenance()).wrapping_sub(page.va as usize),
             };
         }

@@ -1,7 +1,8 @@
 //! What machines that are gone leave to those that come: memory in its place, and the predecoded
 //! code.
 //!
-//! Most of the time of a short run would go into predecoding. Code is compared with memory before
+//! Most of the time of a short run would go into predecoding, translation and page faults. Memory
+//! is made what it was at first, and code that was not made of that is compared with memory before
 //! it runs, so that a machine which got some does what one which did not does.
 
 use std::io;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arm32::cluster::ClusterCode;
 
-use super::memory::rewind;
+use super::memory::Memory;
 use vmm_devices::ram::GuestRam;
 
 /// Most that are kept: as many as may run at once and then some.
@@ -54,22 +55,31 @@ impl Bench {
         Ok(())
     }
 
+    /// Forgets them.
+    pub fn clear(&self) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = std::mem::take(&mut *all);
+        // Unmapping takes time, which others need not wait for.
+        drop(all);
+        drop(gone);
+    }
+
     /// Returns how many there are.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Returns remains that nobody uses any more, with the memory as it was at first.
-    pub fn take(&self) -> Option<Remains> {
+    /// Returns remains that nobody uses any more, with their memory what `memory` is.
+    pub fn take(&self, memory: &Memory) -> Option<Remains> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A machine that is being dropped may still hold its memory.
         let free = |left: &Remains| Arc::strong_count(&left.memory) == 1;
         let index = all.iter().rposition(free)?;
         let mut left = all.swap_remove(index);
-        // Giving pages back takes time, which others need not wait for.
+        // Copying pages takes time, which others need not wait for.
         drop(all);
-        let whole = rewind(Arc::get_mut(&mut left.memory)?);
+        let whole = memory.rewind(Arc::get_mut(&mut left.memory)?);
         whole.then_some(left)
     }
 }

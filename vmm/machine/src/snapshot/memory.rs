@@ -1,23 +1,19 @@
 //! The memory of a snapshot: written once, then mapped copy-on-write by every machine that goes on
 //! from it.
 
-#![expect(
-    unsafe_code,
-    reason = "pages of guest memory are given back to the host"
-)]
+mod rewind;
 
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range as Pages;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, memfd_create, seek};
 use rustix::io::Errno;
-use rustix::mm::{Advice, madvise};
 use rustix::param::page_size;
 use vm_memory::mmap::MmapRegion;
 use vm_memory::{
@@ -44,6 +40,9 @@ const SEAL_TRIES: usize = 50;
 pub(super) struct Memory {
     file: Arc<File>,
     size: u64,
+    /// What [`Memory::rewind`] copies from, once it has been needed; `None` in it if the host
+    /// refused to map it.
+    original: Arc<OnceLock<Option<MmapRegion>>>,
 }
 
 impl Memory {
@@ -120,6 +119,7 @@ impl Memory {
             MmapRegion::build(Some(offset), size, prot, flags).map_err(io::Error::other)?;
         let region = GuestRegionMmap::new(region, GuestAddress(base))
             .ok_or_else(|| io::Error::other("the memory does not fit"))?;
+        rewind::unwritten(&region).forget();
         let memory = GuestRam::from_regions(vec![region]).map_err(io::Error::other)?;
         Ok(Arc::new(memory))
     }
@@ -149,24 +149,6 @@ fn copy_piece(
         at += part.len() as u64;
     }
     Ok(())
-}
-
-/// Makes `memory`, which [`Memory::map`] made and nobody else has, what it was at first, and all
-/// the host's addresses the same. Whether it could.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the region is mapped, so its length is one of the host's"
-)]
-pub(super) fn rewind(memory: &mut GuestRam) -> bool {
-    memory.iter().all(|region| {
-        let Ok(host) = region.get_host_address(MemoryRegionAddress(0)) else {
-            return false;
-        };
-        // SAFETY: the range is one region's whole private mapping of a sealed file, so dropping its
-        // pages has it show the file again. `memory` is borrowed mutably, so nobody is accessing
-        // it; accesses are volatile, and no reference into it ever exists.
-        unsafe { madvise(host.cast(), region.len() as usize, Advice::LinuxDontNeed) }.is_ok()
-    })
 }
 
 /// Memory that is being written.
@@ -226,6 +208,7 @@ impl Blank {
         Ok(Memory {
             file: Arc::new(self.file),
             size: self.size,
+            original: Arc::default(),
         })
     }
 }
@@ -418,11 +401,12 @@ mod tests {
     fn a_rewound_one_is_as_it_was_in_its_place() {
         let first = fresh(1 << 20);
         put(&first, 5, 1);
-        let mut second = Memory::capture(&first).unwrap().map(BASE).unwrap();
+        let memory = Memory::capture(&first).unwrap();
+        let mut second = memory.map(BASE).unwrap();
         let host = second.get_host_address(GuestAddress(BASE)).unwrap();
         put(&second, 5, 7);
         put(&second, 0x3000, 7);
-        assert!(rewind(Arc::get_mut(&mut second).unwrap()));
+        assert!(memory.rewind(Arc::get_mut(&mut second).unwrap()));
         assert_eq!([get(&second, 5), get(&second, 0x3000)], [1, 0]);
         assert_eq!(second.get_host_address(GuestAddress(BASE)).unwrap(), host);
     }

@@ -270,7 +270,7 @@ impl Snapshot {
             ..config.clone()
         };
         let mut vm = open(&config, state)?;
-        let (ram, code) = match bench.take() {
+        let (ram, code) = match bench.take(memory) {
             Some(Remains { memory, code }) => (memory, Some(code)),
             None => {
                 let fresh = memory.map(board.ram.base);
@@ -330,6 +330,12 @@ impl Snapshot {
         if let Err(why) = bench.spread(machines, || memory.map(board.ram.base)) {
             tracing::info!("no memory for prepared machines: {why}");
         }
+    }
+
+    /// Gives back what machines that are gone left for those to come: memory that they mapped, and
+    /// code that they made. The next ones begin without; nothing but time depends on it.
+    pub fn release(&self) {
+        self.0.bench.clear();
     }
 
     /// Returns what the machine was made from.

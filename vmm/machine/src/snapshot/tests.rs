@@ -221,6 +221,40 @@ fn a_machine_that_is_gone_leaves_nothing_but_what_the_next_begins_with() {
 }
 
 #[test]
+fn memory_that_was_used_is_the_snapshots_again_whoever_wrote_it() {
+    let (mut first, _, _file) = counting();
+    first.run(limited(1_000));
+    let snapshot = first.snapshot().unwrap();
+    let at_first = facts(&mut first);
+    let fork = || {
+        let fork = Fork::new(Box::new(Discard));
+        snapshot.machine(fork).unwrap()
+    };
+    for (round, steps) in (0u8..).zip([60_000, 3_000, 1_001, 40_000]) {
+        let mut used = fork();
+        assert!(facts(&mut used) == at_first, "round {round}");
+        used.run(limited(steps));
+        let ran = facts(&mut used);
+        // As a device writes, over code and elsewhere; the last page, too.
+        let ram = used.board().ram;
+        for at in [0, ram.size / 2 - 1, ram.size - 2] {
+            let bytes = [0xa5 ^ round; 2];
+            let place = GuestAddress(ram.base + at);
+            used.memory().write_slice(&bytes, place).unwrap();
+        }
+        drop(used);
+        // One that begins with nothing of others does the same.
+        let mut after = fork();
+        snapshot.release();
+        let mut fresh = fork();
+        for machine in [&mut after, &mut fresh] {
+            machine.run(limited(steps));
+            assert!(facts(machine) == ran, "round {round}");
+        }
+    }
+}
+
+#[test]
 fn machines_that_begin_with_copies_of_code_do_the_same() {
     let (mut first, _, _file) = counting();
     first.run(limited(1_000));

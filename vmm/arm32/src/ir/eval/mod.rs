@@ -409,7 +409,7 @@ fn system(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
 /// Returns where the fast path finds an access.
 fn host(cpu: &Cpu, at: u32, size: u32, access: Access) -> Option<std::ptr::NonNull<u8>> {
     let page = cpu.cached(at, size, access)?;
-    (!page.watched && !page.code).then_some(page.host)
+    (!page.watched && !page.told).then_some(page.host)
 }
 
 /// Returns each register of `list` and where its word is; `None` unless all are in one page.

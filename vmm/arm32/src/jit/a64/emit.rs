@@ -13,6 +13,8 @@ use crate::tlb::TAG_BYTES;
 impl Target for Asm {
     type Fixup = Fixup;
     type Known = FlagSet;
+    /// Conditional branches reach a mebibyte.
+    const REACHES_ALL: bool = false;
 
     fn here(&self) -> usize {
         self.here()

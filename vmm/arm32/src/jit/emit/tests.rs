@@ -85,6 +85,8 @@ fn a64_has_code_for_vfp_and_advanced_simd() {
 
 /// Where code is that is not at the start of the area.
 const START: usize = 0x10000;
+/// Where what is out of its way is, if it is elsewhere: at no multiple of anything.
+const FAR: usize = 0x50_0003;
 
 /// Returns the code of `bytes`, without the tokens of `sites`.
 fn code(bytes: &[u8], sites: [Option<Site>; 2]) -> Vec<&[u8]> {
@@ -125,16 +127,28 @@ fn is_code<A: Target + Default>(host: &Host<A>, reader: &Capstone) {
     let routines = (host.routines)(&mut asm);
     assert!(whole((host.bytes)(&asm)));
     for block in blocks() {
-        (host.clear)(&mut asm);
-        let sites = emit(&mut asm, START, &routines, 1, &block);
-        let (written, op) = ((host.bytes)(&asm), &block.ops[0]);
-        for piece in code(written, sites) {
-            assert!(whole(piece), "{:x?}: {piece:02x?}", op.insn);
-        }
-        for site in sites.into_iter().flatten() {
-            // It leads to its stub until it is patched.
-            let stub = (host.branch)(START + site.jump, START + site.stub);
-            assert_eq!(written[site.jump..site.jump + 4], stub, "{:x?}", op.insn);
+        for far in [None, A::REACHES_ALL.then_some(FAR)] {
+            (host.clear)(&mut asm);
+            let places = Places { near: START, far };
+            let emitted = emit(&mut asm, places, &routines, 1, &block);
+            let (written, op) = ((host.bytes)(&asm), &block.ops[0]);
+            for piece in code(written, emitted.sites) {
+                assert!(whole(piece), "{:x?}: {piece:02x?}", op.insn);
+            }
+            assert!(whole(&written[..emitted.split]), "{:x?}", op.insn);
+            for site in emitted.sites.into_iter().flatten() {
+                assert!(site.jump < emitted.split && emitted.split <= site.stub);
+                // It leads to its stub until it is patched.
+                let [jump, stub] = [site.jump, site.stub].map(|at| emitted.address(at));
+                let stub = (host.branch)(jump, stub);
+                assert_eq!(written[site.jump..site.jump + 4], stub, "{:x?}", op.insn);
+                let guard = site.guard.map(|at| emitted.address(at));
+                assert!(
+                    guard.is_none_or(|at| at.is_multiple_of(8)),
+                    "{:x?}",
+                    op.insn
+                );
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::tlb::TAG_BYTES;
 impl Target for Asm {
     type Fixup = Fixup;
     type Known = Known;
+    /// Branches have 32 bits for distances.
+    const REACHES_ALL: bool = true;
 
     fn here(&self) -> usize {
         self.here()
