@@ -9,6 +9,7 @@ mod debug_registers;
 mod determinism;
 mod disks;
 mod disturbed;
+mod fault_recordings;
 mod inject;
 mod iommu;
 mod kernels;
