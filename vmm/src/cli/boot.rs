@@ -11,12 +11,13 @@ use vmm::introspect::probe::Probe;
 use vmm::{Acceleration, Config, DiskConfig, Error, IommuSink, Limits};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
-use vmm_machine::{Recording, Snapshot, check, kernel_width};
+use vmm_machine::{Recording, RunFaults, Snapshot, check, kernel_width};
 
 use super::console::{Destination, Watched};
 use super::deferred::Deferred;
 use super::ending::Ending;
 use super::expect::Expect;
+use super::faults::{self, FaultArgs};
 use super::files::Files;
 use super::gdb::GdbAddress;
 use super::guest::{self, width};
@@ -56,11 +57,13 @@ pub struct Args {
     /// Have the run of a recording again: its machine, its input, its time. Only what looks on or
     /// ends the run sooner may be named beside, and where files are now: --kernel FILE, --initrd
     /// FILE, --disk diskN=FILE, --snapshot FILE
-    #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "gdb"])]
+    #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "gdb", "faults"])]
     replay: Option<PathBuf>,
     /// With --replay: where the snapshot is now that the recorded run went on from
     #[arg(long, value_name = "FILE", help_heading = "Run", requires = "replay")]
     snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    faults: FaultArgs,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -104,9 +107,11 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     let settings = args.settings.with_file(args.config.as_deref())?;
     files.inputs("configuration", &args.config);
     files.settings(&settings);
+    args.faults.name(&mut files);
     files.output("--record", args.record.as_deref());
     files.check()?;
-    let mut boot = Boot::prepare(settings)?;
+    let faults = args.faults.read()?;
+    let mut boot = Boot::prepare(settings)?.with_faults(faults);
     if let Some(path) = &args.record {
         boot.can_be("recorded")?;
         boot.record = Some(Output::at(path, "recording")?);
@@ -162,6 +167,7 @@ pub struct Boot {
     origin: Origin,
     save: Option<Moment>,
     record: Option<Output>,
+    faults: Option<RunFaults>,
     expect: Option<Expect>,
     json: Option<Output>,
     probes: Vec<Probe>,
@@ -260,6 +266,12 @@ impl Boot {
         }
     }
 
+    /// Returns the same run, with faults.
+    pub fn with_faults(mut self, faults: Option<RunFaults>) -> Self {
+        self.faults = faults;
+        self
+    }
+
     /// Returns the same run, to be saved at a moment.
     pub fn saving(mut self, moment: Moment) -> Self {
         self.save = Some(moment);
@@ -298,6 +310,7 @@ impl Boot {
             origin,
             save: None,
             record: None,
+            faults: None,
             expect,
             json,
             probes,
@@ -321,6 +334,7 @@ impl Boot {
             origin,
             save,
             record,
+            faults,
             expect,
             json,
             probes,
@@ -334,8 +348,7 @@ impl Boot {
         let (sink, watcher) = Watched::new(stream, expect);
         let tracing = settings.trace.contains(&Trace::Iommu);
         let iommu_sink = tracing.then(|| Arc::new(IommuTrace) as Arc<dyn IommuSink>);
-        let recording = timeline.as_ref().map(|timeline| timeline.recording());
-        let recording = recording.map(Arc::clone);
+        let recording = timeline.as_ref().map(|t| Arc::clone(t.recording()));
         let (sink, iommu_sink) = match &recording {
             Some(recording) => (
                 recording.console(Box::new(sink)),
@@ -347,7 +360,10 @@ impl Boot {
         // reads.
         limit_patience(&settings);
         let start_ns = origin.start_ns();
-        let (mut machine, recorder) = origin.machine(settings.seed, sink, iommu_sink, record)?;
+        let types = vmlinux.only();
+        let faults = (faults, &types);
+        let (mut machine, recorder) =
+            origin.machine(settings.seed, faults, sink, iommu_sink, record)?;
         let image = origin.config().image.as_deref();
         if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
             text::complain(&format!("the processor is emulated: {why}"));
@@ -355,7 +371,7 @@ impl Boot {
         if let Some(recording) = &recording {
             recording.connect(&machine, |entry| entry.name.clone());
         }
-        let set = probes::Set::new(&mut machine, probes, vmlinux.only(), recording)?;
+        let set = probes::Set::new(&mut machine, probes, types, recording)?;
         if tracing {
             trace::ports(machine.board());
         }
@@ -397,13 +413,15 @@ impl Boot {
         .tell(exit.reason, stopper.cause())
     }
 
-    /// Obtains the image, and checks what can be checked of its kernel before that runs.
+    /// Obtains the image, and checks what can be checked of its kernel and machine before that
+    /// runs.
     fn obtain(&mut self) -> Result<(), UserError> {
-        let Origin::Power(config) = &mut self.origin else {
-            return Ok(());
-        };
-        guest::obtain(config, &self.settings)?;
-        self.vmlinux.check(&config.kernel)
+        if let Origin::Power(config) = &mut self.origin {
+            guest::obtain(config, &self.settings)?;
+            self.vmlinux.check(&config.kernel)?;
+        }
+        let faults = self.faults.as_ref();
+        faults.map_or(Ok(()), |faults| faults::check(faults, &self.origin))
     }
 
     /// Returns what the process has to reach for the run.

@@ -12,7 +12,7 @@ use super::probes::{self, Timeline};
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::Cause;
-use super::{CommandExit, UserError, patience, stdout, text};
+use super::{CommandExit, UserError, faults, patience, stdout, text};
 
 /// What a run leaves.
 pub struct Ending<'r> {
@@ -105,9 +105,20 @@ impl Ending<'_> {
         if !quiet {
             text::complain(&report::line(verdict, &summary));
         }
+        let faults = self.machine.faults();
+        if let Some(account) = faults.as_ref().filter(|_| !quiet) {
+            faults::tell(account);
+        }
         if let Some(mut output) = self.json.take() {
             let path = output.path().display().to_string();
-            let written = report::write(&mut output, verdict, image, &self.watcher, &summary);
+            let written = report::write(
+                &mut output,
+                verdict,
+                image,
+                &self.watcher,
+                &summary,
+                faults.as_ref(),
+            );
             let written = written.and_then(|()| output.publish());
             written.map_err(|error| {
                 let why = output::reason(&error);

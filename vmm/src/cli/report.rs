@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use vmm::{Reason, Summary};
+use vmm_faults::{Account, FaultRecord};
 
 use super::console::Watcher;
 use super::signals::Cause;
@@ -96,6 +97,16 @@ struct Report<'a> {
     command_statuses: &'a [u8],
     #[serde(flatten)]
     summary: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    injected: Option<Injected<'a>>,
+}
+
+/// The faults of a run that had a fault plan.
+#[derive(Debug, Serialize)]
+struct Injected<'a> {
+    faults: u64,
+    /// The first of them.
+    told: &'a [FaultRecord],
 }
 
 /// Writes the summary for a program as JSON.
@@ -105,6 +116,7 @@ pub fn write(
     image: Option<&str>,
     watcher: &Watcher,
     summary: &Summary,
+    faults: Option<&Account>,
 ) -> std::io::Result<()> {
     let seen = watcher.seen();
     let report = Report {
@@ -115,6 +127,10 @@ pub fn write(
         guest_ready: seen.commands.ready(),
         command_statuses: seen.commands.statuses(),
         summary,
+        injected: faults.map(|account| Injected {
+            faults: account.faults,
+            told: &account.told,
+        }),
     };
     serde_json::to_writer_pretty(&mut *to, &report)?;
     writeln!(to)?;
