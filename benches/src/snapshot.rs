@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use benches::core_time::core_seconds;
+use benches::core_time::{ClockId, core_seconds};
 use benches::statistics::median;
 use guest_images::{Cache, Terminal};
 use serde::Serialize;
@@ -130,12 +130,12 @@ fn go_on(snapshot: &Snapshot, limits: Limits, wanted: Reason) -> anyhow::Result<
 
 /// Does `what` again and again for `time` seconds of a core; how often, a second.
 fn rate(time: f64, mut what: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let start = core_seconds();
+    let start = core_seconds(ClockId::ThreadCPUTime);
     let mut count = 0;
     loop {
         what()?;
         count += 1;
-        let spent = core_seconds() - start;
+        let spent = core_seconds(ClockId::ThreadCPUTime) - start;
         if spent >= time {
             return Ok(f64::from(count) / spent);
         }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use sha2::{Digest, Sha256};
-use vmm::campaign::{journal, plan};
+use vmm::campaign::{Summary, journal, plan};
 
 use super::text::Input;
 
@@ -110,6 +110,10 @@ fn journal(data: &[u8]) {
         if let Ok(contents) = journal::parse(data) {
             let again = journal::parse(&data[..contents.good]).expect("what was whole is whole");
             assert_eq!(contents, again);
+            // Whatever its points and its code are said to be.
+            if let Some(header) = &contents.header {
+                let _ = Summary::new(header, contents.records.values()).table();
+            }
         }
     }
 }

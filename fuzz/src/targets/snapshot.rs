@@ -11,9 +11,11 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempPath};
+use vmm::campaign::plan;
 use vmm::machine::snapshot::file::describe;
 use vmm::machine::{
-    Fork, IommuConfig, IommuModel, KernelFormat, Moved, Recorder, Recording, Snapshot, Source,
+    Fork, IommuConfig, IommuModel, KernelFormat, Moved, Recorder, Recording, RunFaults, Snapshot,
+    Source,
 };
 use vmm::{ByteSize, Config, Discard, DiskConfig, Limits, Machine};
 
@@ -89,6 +91,17 @@ fn config(kernel: &Path, disk: &Path) -> Config {
     }
 }
 
+/// A plan of which each value may be changed: several kinds of rules, each with what it takes.
+const FAULTS: &str = "title = 't'\n\
+    [[fault]]\nwhere = 'queue'\nwhat = 'late'\ndelay = '5us'\nwhen = { every = 2, times = 3 }\n\
+    [[fault]]\nwhere = 'register-read'\nwhat = 'flip'\nmask = 4\nregister = 'IMCTR'\nwhen = { nth = '1..9' }\n\
+    [[fault]]\nwhere = 'disk'\nwhat = 'flip'\ndevice = 'disk0'\nwhen = { probability = 0.5, at = '1us' }\n";
+
+fn faults() -> RunFaults {
+    let plan = plan::parse("plan", FAULTS).expect("a plan");
+    RunFaults { plan, seed: 7 }
+}
+
 fn files() -> &'static Files {
     static FILES: OnceLock<Files> = OnceLock::new();
     FILES.get_or_init(|| {
@@ -103,7 +116,8 @@ fn files() -> &'static Files {
         let taken = machine.snapshot().expect("a snapshot");
         taken.write(&mut snapshot).expect("memory is not full");
         let (mut machine, recorder) =
-            Recorder::start(&config, Box::new(Discard), None, Vec::new()).expect("a recording");
+            Recorder::start(&config, Box::new(Discard), None, Some(faults()), Vec::new())
+                .expect("a recording");
         machine.run(limit(3000));
         Files {
             snapshot,
@@ -301,7 +315,9 @@ fn record_from(snapshot: &Snapshot) {
         seed: Some(5),
         ..Fork::new(Box::new(Discard))
     };
-    let Ok((mut machine, recorder)) = Recorder::resume(snapshot, file, fork, Vec::new()) else {
+    let Ok((mut machine, recorder)) =
+        Recorder::resume(snapshot, file, fork, Some(faults()), Vec::new())
+    else {
         return;
     };
     machine.run(onwards(snapshot));

@@ -130,7 +130,7 @@ fn a_replay_goes_back() {
     config.time = vmm::TimeMode::Host;
     let console = Capture::default();
     let (mut machine, recorder) =
-        Recorder::start(&config, Box::new(console.clone()), None, Vec::new()).unwrap();
+        Recorder::start(&config, Box::new(console.clone()), None, None, Vec::new()).unwrap();
     let sentence = machine.keep_history(HISTORY_LIMIT).unwrap_err().to_string();
     assert!(sentence.contains("is being recorded"), "{sentence}");
     assert_eq!(machine.run(Limits::default()).reason, Reason::PowerOff);

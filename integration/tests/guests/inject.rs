@@ -15,7 +15,7 @@ use vmm::faults::spec::ScenarioName;
 use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
 use vmm::{GuestKernel, KernelChoice};
 
-fn kernel(image: &str) -> GuestKernel {
+pub fn kernel(image: &str) -> GuestKernel {
     match GuestKernel::obtain(image, &KernelChoice::OfImage, &mut Terminal::plain()) {
         Ok(kernel) => kernel,
         Err(error) => panic!("there is no kernel: {error}"),
@@ -196,7 +196,7 @@ fn each_run_is_that_after_a_reboot(text: &str, start: &Forked) {
     };
     let booted = Prepared::new(&plan, &scenario, &boot).expect("a sound scenario");
     let forked = Prepared::new(&plan, &scenario, start).expect("a sound scenario");
-    assert_eq!(booted.points, forked.points);
+    assert_eq!(booted.walk, forked.walk);
     for run in 0..3 {
         let task = forked.task(1, run);
         let record = forked.runner.run(&task, None).record;
@@ -250,13 +250,19 @@ fn every_point_is_walked_once() {
     let plan = plan::parse("test", text).expect("a plan");
     let scenario = Scenario::new(plan.scenario);
     let prepared = Prepared::new(&plan, &scenario, copying()).expect("a sound scenario");
-    let runs = prepared.systematic_runs();
+    let runs = prepared.walk.runs(false);
     // Eight requests of the scenario, and as many flushes at least.
-    assert_eq!(prepared.points[0], 8);
-    assert!(prepared.points[1] >= 8, "{:?}", prepared.points);
+    let points: Vec<u64> = prepared
+        .walk
+        .faults
+        .iter()
+        .map(|fault| fault.points())
+        .collect();
+    assert_eq!(points[0], 8);
+    assert!(points[1] >= 8, "{points:?}");
     let records = prepared
         .run(
-            &|run| prepared.systematic_task(1, run),
+            &|run| prepared.systematic_task(1, run, false),
             0..runs,
             BTreeMap::new(),
             NonZeroUsize::MIN,
@@ -269,10 +275,10 @@ fn every_point_is_walked_once() {
         assert_eq!(record.faults, 1, "{record:#?}");
         assert_ne!(record.verdict.outcome, Outcome::VmmError, "{record:#?}");
     }
-    assert!(prepared.systematic_task(1, runs).is_none());
+    assert!(prepared.systematic_task(1, runs, false).is_none());
     // Again, a third of them; and what is found if one had been another.
     let (task, stop) = (
-        |run| prepared.systematic_task(1, run),
+        |run| prepared.systematic_task(1, run, false),
         AtomicBool::new(false),
     );
     let sample = NonZeroUsize::new(3).expect("three");
@@ -374,4 +380,81 @@ fn what_other_runs_left_changes_no_run() {
             assert_eq!(records.len(), alone.len());
         }
     }
+}
+
+/// What runs reach of the driver's code is the same whoever looks, and the run is the same as if
+/// nobody did.
+#[test]
+fn code_that_only_faults_reach_is_found_and_the_runs_stay_the_same() {
+    let text = "title = \"t\"\n[[fault]]\nwhere = \"translation\"\nwhat = \"translation\"\n";
+    let plan = plan::parse("test", text).expect("a plan");
+    let scenario = Scenario::new(plan.scenario);
+    let mut prepared = Prepared::new(&plan, &scenario, copying()).expect("a sound scenario");
+    let before = prepared.runner.run(&prepared.task(1, 0), None).record;
+    let patterns = ["ipmmu_irq", "ipmmu_tlb_*"].map(str::to_owned);
+    prepared.watch_code(&patterns).expect("its functions");
+    let code = prepared.runner.code.clone().expect("it is looked at");
+    let of = |name: &str| {
+        let before = code
+            .functions
+            .iter()
+            .take_while(|function| function.name != name);
+        let first: usize = before.map(|function| function.blocks.len()).sum();
+        let function = code.functions.iter().find(|function| function.name == name);
+        first..first + function.expect(name).blocks.len()
+    };
+    // Without faults there is no interrupt, and translations are flushed.
+    let irq = of("ipmmu_irq");
+    assert!(irq.len() > 3, "{code:?}");
+    assert!(
+        irq.clone().all(|block| !code.usual.contains(&block)),
+        "{code:?}"
+    );
+    assert!(!code.usual.is_empty(), "{code:?}");
+    let after = prepared.runner.run(&prepared.task(1, 0), None).record;
+    assert!(after.blocks.contains(&irq.start), "{after:?}");
+    assert_eq!(after.digest, before.digest);
+    let none = prepared.watch_code(&["no_such_*".to_owned()]);
+    assert!(
+        none.expect_err("no function")
+            .to_string()
+            .contains("no_such_*")
+    );
+}
+
+/// However many run at once, and whoever goes on with it, a guided campaign is the same.
+#[test]
+fn a_guided_campaign_is_the_same_with_any_number_of_threads() {
+    let text = "title = \"t\"\n[[fault]]\nwhere = \"flush\"\nwhat = \"stuck\"\n\
+                [[fault]]\nwhere = \"translation\"\nwhat = \"permission\"\n";
+    let plan = plan::parse("test", text).expect("a plan");
+    let scenario = Scenario::new(plan.scenario);
+    let mut prepared = Prepared::new(&plan, &scenario, copying()).expect("a sound scenario");
+    prepared
+        .watch_code(&["ipmmu_*".to_owned()])
+        .expect("its functions");
+    let run = |done: BTreeMap<u64, Record>, jobs: usize| {
+        let jobs = NonZeroUsize::new(jobs).expect("some");
+        let stop = AtomicBool::new(false);
+        let mut each = |_: &mut Record| Ok::<(), ()>(());
+        let all = prepared.run_guided(1, 70, done, jobs, &stop, &mut each);
+        all.expect("nobody objects")
+    };
+    let one = run(BTreeMap::new(), 1);
+    assert_eq!(one.len(), 70);
+    assert!(
+        one.values().any(|record| !record.more.is_empty()),
+        "all have one fault"
+    );
+    assert!(
+        one.values().any(|record| !record.blocks.is_empty()),
+        "none reached more"
+    );
+    assert_eq!(run(BTreeMap::new(), 3), one);
+    // As after a journal that ended in the middle of a generation.
+    let half = one
+        .clone()
+        .into_iter()
+        .filter(|(run, _)| *run < 40 && run % 3 > 0);
+    assert_eq!(run(half.collect(), 2), one);
 }

@@ -11,6 +11,7 @@ mod determinism;
 mod disks;
 mod disturbed;
 mod dma_api;
+mod fault_recordings;
 mod history;
 mod inject;
 mod iommu;

@@ -29,7 +29,13 @@ fn four_cores_in_host_time_do_it_again() {
     let guest = Guest::image("ipmmu").cpus(4).host_time().iommu("ipmmu");
     let guest = guest.disk_config(overlay).run(race);
     let console = Capture::default();
-    let started = Recorder::start(guest.config(), Box::new(console.clone()), None, Vec::new());
+    let started = Recorder::start(
+        guest.config(),
+        Box::new(console.clone()),
+        None,
+        None,
+        Vec::new(),
+    );
     let (mut machine, recorder) = started.unwrap();
     let input = machine.console_input();
     input.send(b"x");

@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vmm_base::thread;
-use vmm_faults::spec::{Nth, Plan, Rule, When};
+use vmm_faults::spec::{Plan, Rule};
 use vmm_introspect::types::vmlinux::TypesFrom;
 
 use super::classify::{Lines, Outcome, statuses};
+use super::code::CodeMap;
 use super::conditions::{self, Conditions};
 use super::error::CampaignError;
 use super::functions::Functions;
-use super::run::{Record, Runner, Task, seed_of};
+use super::run::{Done, Record, Runner, Task, seed_of};
 use super::scenario::Scenario;
+use super::single;
 use super::start::Start;
+use super::walk::{self, FaultAt, Walk};
 
 /// Most runs of a campaign: what a person, a disk and memory can take.
 pub const MAX_RUNS: u64 = 1_000_000;
@@ -56,14 +59,17 @@ pub struct Difference {
     pub what: String,
 }
 
+/// Is told of a run when it has ended, and may change what is kept of it.
+pub type Each<'e, E> = dyn FnMut(&mut Record) -> Result<(), E> + Send + 'e;
+
 /// A plan that is ready to be run.
 pub struct Prepared<'p> {
     /// The plan.
     pub plan: &'p Plan,
     /// How its runs are made.
     pub runner: Runner<'p>,
-    /// How many points each of its rules was about in a run without faults.
-    pub points: Vec<u64>,
+    /// The points that a run without faults came to, and which of them each rule is about.
+    pub walk: Walk,
 }
 
 /// Checks what can be checked of a plan before its kernel is there: that its scenario's machine has
@@ -73,19 +79,22 @@ pub struct Prepared<'p> {
 /// # Errors
 /// It names one that is not there, or has one that cannot be read.
 pub fn check(plan: &Plan) -> Result<bool, CampaignError> {
-    let devices = Scenario::new(plan.scenario).board().devices;
-    let known = |name: &str| devices.iter().any(|entry| entry.name == name);
-    for (number, rule) in (1..).zip(&plan.fault) {
-        if let Some(name) = rule.device.as_deref().filter(|name| !known(name)) {
-            let names: Vec<&str> = devices.iter().map(|entry| &*entry.name).collect();
-            return Err(CampaignError::Device {
-                number,
-                name: name.to_owned(),
-                known: names.join(", "),
-            });
-        }
-    }
+    single::check_devices(plan, &Scenario::new(plan.scenario).board())?;
     Ok(!conditions::of(plan)?.is_empty())
+}
+
+/// Returns the task of a run of `plan` in which nothing goes wrong, and that counts its points.
+fn faultless(plan: &Plan) -> Task {
+    // No run comes to so many points: rules count theirs, and none strikes.
+    let never = |rule: &Rule| walk::only_at(rule, u64::MAX);
+    Task {
+        run: 0,
+        seed: 0,
+        rules: plan.fault.iter().map(never).collect(),
+        point: None,
+        more: Vec::new(),
+        survey: true,
+    }
 }
 
 impl<'p> Prepared<'p> {
@@ -118,24 +127,9 @@ impl<'p> Prepared<'p> {
             functions: Functions::default(),
             conditions: Conditions::default(),
             usual: Lines::default(),
+            code: None,
         };
-        let never = |rule: &Rule| Rule {
-            when: When {
-                nth: Some(Nth {
-                    // No run comes to so many points: rules count theirs, and none strikes.
-                    first: u64::MAX,
-                    last: u64::MAX,
-                }),
-                ..When::default()
-            },
-            ..rule.clone()
-        };
-        let task = Task {
-            run: 0,
-            seed: 0,
-            rules: plan.fault.iter().map(never).collect(),
-            point: None,
-        };
+        let task = faultless(plan);
         let first = runner.run(&task, None);
         let verdict = &first.record.verdict;
         let unwell = |why: &str| CampaignError::Unwell(why.to_owned());
@@ -161,8 +155,30 @@ impl<'p> Prepared<'p> {
         Ok(Self {
             plan,
             runner,
-            points: second.account.seen,
+            walk: Walk::new(plan, second.account),
         })
+    }
+
+    /// Has runs find out which blocks they reach of the functions of the kernel that `patterns`
+    /// name, where `*` stands for any text: of those that the scenario does not reach without
+    /// faults.
+    ///
+    /// # Errors
+    /// A pattern names no function, or they have too many blocks.
+    pub fn watch_code(&mut self, patterns: &[String]) -> Result<(), CampaignError> {
+        let task = faultless(self.plan);
+        let Done {
+            record, machine, ..
+        } = self.runner.run(&task, None);
+        let unwell = || CampaignError::Unwell(record.verdict.why.clone());
+        let mut machine = machine.ok_or_else(unwell)?;
+        self.runner.code = Some(CodeMap::find(patterns, &mut machine)?);
+        let usual = self.runner.run(&task, None).record.blocks;
+        self.runner
+            .code
+            .iter_mut()
+            .for_each(|code| code.usual.clone_from(&usual));
+        Ok(())
     }
 
     /// Returns the task of run `run` of a campaign with this seed.
@@ -172,42 +188,32 @@ impl<'p> Prepared<'p> {
             seed: seed_of(seed, run),
             rules: self.plan.fault.clone(),
             point: None,
+            more: Vec::new(),
+            survey: false,
         }
     }
 
     /// Returns the task of run `run` of a walk of every point with this seed: one rule at one
-    /// point; `None` after the last.
-    pub fn systematic_task(&self, seed: u64, run: u64) -> Option<Task> {
-        let mut left = run;
-        for (number, (rule, count)) in self.plan.fault.iter().zip(&self.points).enumerate() {
-            if left < *count {
-                let nth = left + 1;
-                let when = When {
-                    nth: Some(Nth {
-                        first: nth,
-                        last: nth,
-                    }),
-                    ..When::default()
-                };
-                return Some(Task {
-                    run,
-                    seed: seed_of(seed, run),
-                    rules: vec![Rule {
-                        when,
-                        ..rule.clone()
-                    }],
-                    point: Some((number, nth)),
-                });
-            }
-            // `left` is at least `count` here, so this does not underflow.
-            left -= count;
-        }
-        None
+    /// point, and with `pairs` after all points two at a time; `None` after the last.
+    pub fn systematic_task(&self, seed: u64, run: u64, pairs: bool) -> Option<Task> {
+        let (point, second) = self.walk.run(run, pairs)?;
+        let points: Vec<FaultAt> = std::iter::once(point).chain(second).collect();
+        self.task_at(seed, run, &points)
     }
 
-    /// Returns how many runs a walk of every point has.
-    pub fn systematic_runs(&self) -> u64 {
-        self.points.iter().fold(0, |sum, n| sum.saturating_add(*n))
+    /// Returns the task of run `run` of a campaign with this seed in which faults of the plan
+    /// happen at these points and nowhere else; `None` if the plan has no such fault.
+    pub fn task_at(&self, seed: u64, run: u64, points: &[FaultAt]) -> Option<Task> {
+        let rule = |(rule, nth): &FaultAt| Some(walk::only_at(self.plan.fault.get(*rule)?, *nth));
+        let (point, more) = points.split_first()?;
+        Some(Task {
+            run,
+            seed: seed_of(seed, run),
+            rules: points.iter().map(rule).collect::<Option<_>>()?,
+            point: Some(*point),
+            more: more.to_vec(),
+            survey: false,
+        })
     }
 
     /// Runs those of `tasks` whose numbers are among `runs` and not among `done`, `jobs` at a time,
@@ -223,7 +229,7 @@ impl<'p> Prepared<'p> {
         done: BTreeMap<u64, Record>,
         jobs: NonZeroUsize,
         stop: &AtomicBool,
-        each: &mut (dyn FnMut(&mut Record) -> Result<(), E> + Send),
+        each: &mut Each<'_, E>,
     ) -> Result<BTreeMap<u64, Record>, E> {
         let left: Vec<u64> = runs.filter(|run| !done.contains_key(run)).collect();
         self.runner.start.prepare(jobs.get().min(left.len()));

@@ -30,6 +30,9 @@ pub enum CampaignError {
     /// The plan names a function that the guest's kernel has not.
     #[error("the guest's kernel has no function {0}: use one of its /proc/kallsyms")]
     Function(String),
+    /// The functions whose code is looked at have too many blocks.
+    #[error("the functions of --cover have more than {0} blocks: name fewer")]
+    Blocks(usize),
     /// What the plan waits for under a condition cannot be read.
     #[error("fault {number}: `probe`: {what}")]
     Condition {
@@ -41,6 +44,12 @@ pub enum CampaignError {
     /// It does not fit the kernel.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// A plan that names functions is to be at work before there is a kernel.
+    #[error(
+        "the plan names functions of the kernel, which is not in memory at power-on: go on from a snapshot, by \
+         vmm snapshot restore FILE --faults PLAN"
+    )]
+    TooEarly,
     /// Plans are for 32-bit kernels.
     #[error("the guest's kernel is no 32-bit one")]
     Wide,

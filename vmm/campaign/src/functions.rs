@@ -23,16 +23,7 @@ impl Functions {
     /// # Errors
     /// One is not there, or the kernel has no symbols.
     pub fn find(plan: &Plan, machine: &Machine) -> Result<Self, CampaignError> {
-        let names = plan.fault.iter().flat_map(|rule| {
-            let probe = rule.when.probe.as_deref();
-            let probe = probe.filter(|probe| plan::condition(probe).1.is_none());
-            let function = match &rule.fault {
-                Fault::Function(FunctionFault::Error { function, .. }) => Some(&**function),
-                _ => None,
-            };
-            function.into_iter().chain(probe)
-        });
-        let names: std::collections::BTreeSet<&str> = names.collect();
+        let names: std::collections::BTreeSet<&str> = names(plan).collect();
         let mut places = BTreeMap::new();
         if names.is_empty() {
             return Ok(Self(places));
@@ -72,6 +63,19 @@ impl Functions {
     }
 }
 
+/// Returns the functions that `plan` names without a condition.
+pub(super) fn names(plan: &Plan) -> impl Iterator<Item = &str> {
+    plan.fault.iter().flat_map(|rule| {
+        let probe = rule.when.probe.as_deref();
+        let probe = probe.filter(|probe| plan::condition(probe).1.is_none());
+        let function = match &rule.fault {
+            Fault::Function(FunctionFault::Error { function, .. }) => Some(&**function),
+            _ => None,
+        };
+        function.into_iter().chain(probe)
+    })
+}
+
 struct Watch {
     functions: Functions,
     injection: Arc<Injection>,
@@ -91,8 +95,8 @@ impl StopHandler for Watch {
         // First, as a rule may wait for the very call that it has fail.
         self.injection.reached(name);
         // Functions belong to no device: a rule that names one is not about them.
-        let action = self.injection.at(
-            "",
+        let action = self.injection.at_part(
+            ("", name),
             1,
             |FunctionFault::Error { function, .. }| function == name,
             |_| format!(" ({name})"),

@@ -7,6 +7,8 @@
 //! was cut off at the end of a line cannot be told from a run that was killed, and whoever makes
 //! the whole chain anew is not found out by it: repeating runs finds that out.
 
+pub(crate) mod header;
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,94 +16,19 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use vmm_files::atomic_file::reason;
 use vmm_files::input;
 
+pub use header::{Header, Part};
+
+use header::{VERSION, difference};
+
 use super::chain::{Chain, MAGIC};
 use super::run::{Record, seed_of};
-use super::shard::Shard;
 
-/// The version of the format.
-const VERSION: u32 = 2;
 /// The largest journal that is read, in bytes: some millions of runs.
 const MAX_BYTES: u64 = 4 << 30;
-
-/// The identity of a campaign: one that differs in any of this is another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
-    /// What is written: `viommu-inject`.
-    pub journal: String,
-    /// The version of the format.
-    pub version: u32,
-    /// The plan's name or file.
-    pub plan: String,
-    /// SHA-256 of what the plan says.
-    pub plan_sha256: String,
-    /// SHA-256 of the kernel.
-    pub kernel_sha256: String,
-    /// The campaign's seed.
-    pub seed: u64,
-    /// Whether every point is walked.
-    pub systematic: bool,
-    /// The plan's title.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub title: String,
-    /// Which part of the campaign this is; `None` if all of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part: Option<Part>,
-}
-
-/// A shard of a campaign whose number of runs is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
-    /// Which shard.
-    pub shard: Shard,
-    /// How many runs all shards have together.
-    pub runs: u64,
-}
-
-impl Header {
-    /// Creates the header that this version writes.
-    pub fn new(plan: &str, plan_sha256: String, kernel_sha256: String, seed: u64) -> Self {
-        Self {
-            journal: MAGIC.into(),
-            version: VERSION,
-            plan: plan.into(),
-            plan_sha256,
-            kernel_sha256,
-            seed,
-            systematic: false,
-            title: String::new(),
-            part: None,
-        }
-    }
-
-    /// Returns whether both are of one campaign, and one part of it. A plan is what it says: its
-    /// file may have another name or place now. Its title is part of what it says.
-    fn is_same_campaign(&self, other: &Self) -> bool {
-        let (plan, title) = (self.plan.clone(), self.title.clone());
-        *self
-            == Self {
-                plan,
-                title,
-                ..other.clone()
-            }
-    }
-
-    /// Returns the header of the campaign that this is of, all its parts together.
-    pub(super) fn of_all(&self) -> Self {
-        Self {
-            part: None,
-            ..self.clone()
-        }
-    }
-
-    /// Returns in which way this campaign is not `wanted`; `None` if it is.
-    pub(super) fn difference(&self, wanted: &Self) -> Option<String> {
-        (!self.is_same_campaign(wanted)).then(|| difference(Some(self), wanted))
-    }
-}
 
 /// The reason for which there is no journal.
 #[derive(Debug, thiserror::Error)]
@@ -290,7 +217,9 @@ impl Journal {
         let mut wanted = header.clone();
         if let Some(found) = &found {
             wanted.kernel_sha256.clone_from(&found.kernel_sha256);
-            // Nor is how many points there are to walk.
+            // Nor are the points to walk, and how many there are.
+            wanted.walk.clone_from(&found.walk);
+            wanted.code.clone_from(&found.code);
             if let (true, Some(part), Some(found)) =
                 (wanted.systematic, &mut wanted.part, found.part)
             {
@@ -439,37 +368,6 @@ pub fn parse(text: &[u8]) -> Result<Contents, Damage> {
 const fn changed(line: usize) -> Damage {
     let what = "is not what was written there: it was edited, or lines before it were dropped, added or moved";
     Damage { line, what }
-}
-
-/// Returns in which way a journal is not that of this campaign.
-fn difference(found: Option<&Header>, wanted: &Header) -> String {
-    match found {
-        None => "no journal of a campaign".into(),
-        Some(found) if found.journal != wanted.journal => "no journal of a campaign".into(),
-        Some(found) if found.version != wanted.version => format!(
-            "of version {}, and this build reads version {VERSION}",
-            found.version
-        ),
-        Some(found) if found.seed != wanted.seed => {
-            format!("of seed {}, and not {}", found.seed, wanted.seed)
-        }
-        Some(found) if found.systematic != wanted.systematic => {
-            "of another mode: --systematic must be given both times, or neither".into()
-        }
-        Some(found) if found.kernel_sha256 != wanted.kernel_sha256 => "of another kernel".into(),
-        Some(found) if found.part != wanted.part => {
-            format!("of {}, and not of {}", part(found.part), part(wanted.part))
-        }
-        Some(found) => format!("of another plan, {}, or the plan was changed", found.plan),
-    }
-}
-
-/// Returns a part in words.
-pub(super) fn part(part: Option<Part>) -> String {
-    part.map_or_else(
-        || "the whole campaign".to_owned(),
-        |Part { shard, runs }| format!("shard {shard} of {runs} runs"),
-    )
 }
 
 #[cfg(test)]

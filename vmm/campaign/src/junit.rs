@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use vmm_timeline::junit::{self, Case, Details, Suite};
 
 use super::classify::Outcome;
+use super::code::CodeLine;
 use super::run::Record;
 use super::summary::Summary;
 
@@ -24,14 +25,48 @@ pub fn write<'r>(
         tests: summary.runs,
         failures: denied.iter().map(|outcome| summary.count(*outcome)).sum(),
         errors: summary.count(Outcome::VmmError),
+        properties: properties(summary),
     };
     let cases = records.map(|record| Case {
         class: &summary.plan,
-        name: format!("run {}", record.run),
+        name: match summary.points(record) {
+            Some(points) => format!("run {}: {points}", record.run),
+            None => format!("run {}", record.run),
+        },
         nanoseconds: record.guest_ns,
         outcome: outcome(summary, denied, record),
     });
     junit::write(suite, cases, out)
+}
+
+/// Returns what was covered, of points and of code.
+fn properties(summary: &Summary) -> Vec<(&'static str, String)> {
+    let mut numbers = Vec::new();
+    if let Some(coverage) = &summary.coverage {
+        numbers.extend([
+            ("points-reached", coverage.reached),
+            ("points-of-the-plan", coverage.points),
+            ("points-injected", coverage.injected),
+            ("outcomes", coverage.outcomes as u64),
+        ]);
+        if let Some(pairs) = coverage.pairs {
+            numbers.push(("pairs", pairs.of));
+            numbers.push(("pairs-run", pairs.runs));
+            numbers.push(("pairs-injected", pairs.both));
+        }
+    }
+    if let Some(code) = &summary.code {
+        let sum = |of: fn(&CodeLine) -> usize| code.functions.iter().map(of).sum::<usize>() as u64;
+        numbers.extend([
+            ("blocks", sum(|line| line.blocks)),
+            ("blocks-without-faults", sum(|line| line.usual)),
+            ("blocks-with-faults-only", sum(|line| line.more)),
+        ]);
+    }
+    let numbers = numbers.into_iter();
+    numbers
+        .map(|(name, number)| (name, number.to_string()))
+        .collect()
 }
 
 fn outcome(summary: &Summary, denied: &[Outcome], record: &Record) -> junit::TestStatus {

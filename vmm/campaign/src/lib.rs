@@ -6,29 +6,37 @@
 
 #![deny(missing_docs)]
 
+mod blocks;
 pub mod campaign;
 mod chain;
 mod classify;
+mod code;
 mod conditions;
+mod coverage;
 mod error;
 mod functions;
+mod guided;
 mod html;
 pub mod journal;
 mod junit;
 pub mod merge;
 pub mod run;
 pub mod scenario;
-mod shard;
+pub mod single;
 pub mod start;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use classify::{Outcome, Verdict};
+pub use code::{CodeCoverage, CodeFunction, CodeLine, CodeMap};
+pub use coverage::{Coverage, Line, Pairs};
 pub use error::CampaignError;
 pub use functions::Functions;
 pub use html::write as write_html;
 pub use junit::write as write_junit;
-pub use shard::Shard;
 pub use summary::Summary;
-pub use vmm_faults::{Account, FaultRecord, Injection, Point, plan, spec};
+pub use vmm_base::Shard;
+pub use vmm_faults::{Account, FaultRecord, Injection, Point, Reached, Site, plan, spec};
+pub use walk::{FaultAt, Walk, Walked};

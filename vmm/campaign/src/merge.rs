@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use vmm_base::Shard;
+
 use super::campaign::RetentionPolicy;
-use super::journal::{self, Header, Journal, JournalError, Part};
+use super::journal::{Header, Journal, JournalError, Part, header};
 use super::run::Record;
-use super::shard::Shard;
 
 /// The whole of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,8 +155,8 @@ fn check(
         Some(first) if first.part.map(division) != header.part.map(division) => {
             Err(other(format!(
                 "{}, and the other is {}",
-                journal::part(header.part),
-                journal::part(first.part)
+                header::part(header.part),
+                header::part(first.part)
             )))
         }
         _ => Ok(()),

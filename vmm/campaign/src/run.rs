@@ -1,6 +1,7 @@
 //! One run: a machine comes to the beginning of its scenario, faults begin, and what becomes of it
 //! is told.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use vmm_faults::{Account, FaultRecord, Injection};
 use vmm_machine::{Limits, Machine};
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
+use super::code::CodeMap;
 use super::conditions::Conditions;
 use super::error::CampaignError;
 use super::functions::Functions;
 use super::scenario::{DISK_BYTES, Scenario};
 use super::start::{Start, Started};
 use super::summary;
+use super::walk::FaultAt;
 use vmm_timeline::recording::Recording;
 
 /// Faults that are kept of a run.
@@ -34,8 +37,20 @@ pub struct Task {
     pub seed: u64,
     /// The rules that strike in it.
     pub rules: Vec<Rule>,
-    /// In systematic mode: which rule of the plan, and at which of its points.
-    pub point: Option<(usize, u64)>,
+    /// Where the run has chosen points: which rule of the plan, and at which of its points.
+    pub point: Option<FaultAt>,
+    /// In a run with several points: the others.
+    pub more: Vec<FaultAt>,
+    /// Whether the run is to find out where points are.
+    pub survey: bool,
+}
+
+impl Task {
+    /// Returns which rule of the plan a rule of this run is.
+    fn rule(&self, number: usize) -> usize {
+        let mut points = self.point.iter().chain(&self.more);
+        points.nth(number).map_or(number, |(rule, _)| *rule)
+    }
 }
 
 /// The record of a run.
@@ -45,9 +60,13 @@ pub struct Record {
     pub run: u64,
     /// Its seed.
     pub seed: u64,
-    /// In systematic mode: which rule of the plan, from 0, and at which of its points, from 1.
+    /// Where the run has chosen points: which rule of the plan, from 0, and at which of its
+    /// points, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub point: Option<(usize, u64)>,
+    pub point: Option<FaultAt>,
+    /// In a run with several points: the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<FaultAt>,
     /// The verdict.
     pub verdict: Verdict,
     /// How many faults there were.
@@ -58,6 +77,10 @@ pub struct Record {
     pub guest_ns: u64,
     /// Instructions in that time.
     pub instructions: u64,
+    /// The blocks of code that it reached, of those that the scenario does not reach without
+    /// faults.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub blocks: BTreeSet<usize>,
     /// The SHA-256 of all that repeats: two runs that differ in anything have two.
     pub digest: String,
     /// What tables say of it, if what that was taken from is not kept.
@@ -66,6 +89,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the points that were chosen for it.
+    pub fn points(&self) -> Vec<FaultAt> {
+        self.point.iter().chain(&self.more).copied().collect()
+    }
+
     /// Gives up what sums and tables do not need.
     pub(super) fn trim(&mut self) {
         self.headline = Some(self.headline());
@@ -87,14 +115,17 @@ impl Record {
             run,
             seed,
             point,
+            more,
             verdict,
             faults,
             told,
             guest_ns,
             instructions,
+            blocks,
             digest,
             headline: _,
         } = self;
+        let points = (point, more) != (&again.point, &again.more);
         let differs = |what: &str, then: &dyn Display, now: &dyn Display| {
             let (then, now) = (then.to_string(), now.to_string());
             (then != now).then(|| format!("{what} was {then} and is {now}"))
@@ -123,7 +154,10 @@ impl Record {
             .or_else(|| differs("the guest's time in ns", guest_ns, &again.guest_ns))
             .or_else(|| differs("the seed", seed, &again.seed))
             .or_else(|| differs("the digest", digest, &again.digest))
-            .or_else(|| (*point != again.point).then(|| "the point was another".to_owned()))
+            .or_else(|| {
+                (*blocks != again.blocks).then(|| "the code that it reached was another".to_owned())
+            })
+            .or_else(|| points.then(|| "the point was another".to_owned()))
             .or_else(|| (whole && details).then(|| "what was said or done was other".to_owned()))
     }
 }
@@ -147,6 +181,8 @@ pub struct Runner<'r> {
     pub(super) conditions: Conditions,
     /// What the kernel says without faults.
     pub usual: Lines,
+    /// The code that is looked at, if any.
+    pub code: Option<CodeMap>,
 }
 
 /// A run that is over.
@@ -189,7 +225,7 @@ impl Runner<'_> {
             said: Vec::new(),
             stack: Vec::new(),
         };
-        let record = record(task, verdict, &account, (0, 0), "");
+        let record = record(task, verdict, &account, (0, 0), "", BTreeSet::new());
         Done {
             record,
             account,
@@ -214,10 +250,15 @@ impl Runner<'_> {
         // Not by a summary, which counts what IOMMUs have mapped.
         let (guest_ns, instructions) = (machine.guest_ns(), machine.instructions());
         // Armed where the scenario begins: points and probes before it are not counted.
-        injection.arm(&task.rules, task.seed);
+        match task.survey {
+            true => injection.survey(&task.rules, task.seed),
+            false => injection.arm(&task.rules, task.seed),
+        }
         // First, as a rule may wait for the very call that it has fail.
         self.conditions.watch(&mut machine, injection)?;
         self.functions.watch(&mut machine, injection);
+        let code = self.code.as_ref();
+        let reached = code.map(|code| code.watch(&mut machine));
         let exit = machine.run(Limits {
             // Limits count from power-on, and so do the machine's numbers.
             guest_ns: Some(guest_ns + self.scenario.watchdog_ns),
@@ -243,8 +284,9 @@ impl Runner<'_> {
             wrong: &wrong,
         });
         let account = injection.account();
+        let blocks = reached.map(|reached| reached.take()).unwrap_or_default();
         Ok(Done {
-            record: record(task, verdict, &account, spent, &console),
+            record: record(task, verdict, &account, spent, &console, blocks),
             account,
             console,
             machine: Some(machine),
@@ -258,6 +300,7 @@ fn record(
     account: &Account,
     (guest_ns, instructions): (u64, u64),
     console: &str,
+    blocks: BTreeSet<usize>,
 ) -> Record {
     // Journals keep the digest, and `--recheck` compares it with that of later builds: what goes
     // into it must stay the same.
@@ -272,19 +315,21 @@ fn record(
         run: task.run,
         seed: task.seed,
         point: task.point,
+        more: task.more.clone(),
         verdict,
         faults: account.faults,
         told: told
             .iter()
             .take(MAX_TOLD)
             .map(|told| FaultRecord {
-                // By its number in the plan, also where it is the only rule of the run.
-                rule: task.point.map_or(told.rule, |(rule, _)| rule),
+                // By its number in the plan, also where the run has some of its rules only.
+                rule: task.rule(told.rule),
                 ..told.clone()
             })
             .collect(),
         guest_ns,
         instructions,
+        blocks,
         digest: format!("{:x}", digest.finalize()),
         headline: None,
     }
@@ -324,12 +369,15 @@ mod tests {
                 functions: Functions::default(),
                 conditions: Conditions::default(),
                 usual: Lines::default(),
+                code: None,
             };
             let task = Task {
                 run: 3,
                 seed: 4,
                 rules: Vec::new(),
                 point: None,
+                more: Vec::new(),
+                survey: false,
             };
             let Record { run, verdict, .. } = runner.run(&task, None).record;
             assert_eq!((run, verdict.outcome), (3, Outcome::VmmError));
@@ -343,6 +391,7 @@ mod tests {
             run: 3,
             seed: 4,
             point: Some((0, 1)),
+            more: vec![(0, 2)],
             verdict: Verdict {
                 outcome: Outcome::Recovered,
                 why: "an error was told".into(),
@@ -353,12 +402,13 @@ mod tests {
             told: Vec::new(),
             guest_ns: 5,
             instructions: 6,
+            blocks: BTreeSet::new(),
             digest: "ab".into(),
             headline: None,
         };
         assert_eq!(record.difference(&record), None);
         type Edit = fn(&mut Record);
-        let edits: [(Edit, &str); 8] = [
+        let edits: [(Edit, &str); 10] = [
             (|r| r.verdict.outcome = Outcome::Hang, "the outcome was "),
             (|r| r.verdict.why.clear(), "the reason was"),
             (|r| r.faults = 0, "the number of faults was 0 and is 1"),
@@ -369,6 +419,8 @@ mod tests {
             (|r| r.guest_ns = 0, "the guest's time in ns was 0 and is 5"),
             (|r| r.digest = "cd".into(), "the digest was cd and is ab"),
             (|r| r.point = None, "the point was another"),
+            (|r| r.more.clear(), "the point was another"),
+            (|r| r.blocks.extend([3]), "the code that it reached"),
             (|r| r.verdict.said[0].push('!'), "what was said"),
         ];
         for (edit, words) in edits {
@@ -388,8 +440,7 @@ mod tests {
 
     #[test]
     fn each_run_has_its_own_seed() {
-        let seeds: std::collections::BTreeSet<u64> =
-            (0..1_000).map(|run| seed_of(7, run)).collect();
+        let seeds: BTreeSet<u64> = (0..1_000).map(|run| seed_of(7, run)).collect();
         assert_eq!(seeds.len(), 1_000);
         assert_eq!(seed_of(7, 3), seed_of(7, 3));
         assert_ne!(seed_of(7, 3), seed_of(8, 3));

@@ -6,7 +6,11 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::classify::{Outcome, Verdict};
+use super::code::{CodeCoverage, Covered};
+use super::coverage::{Coverage, Covering};
+use super::journal::Header;
 use super::run::Record;
+use super::walk::Walk;
 
 /// Longest reason that stands in a table.
 const MAX_WHY: usize = 128;
@@ -63,6 +67,12 @@ pub struct Summary {
     pub seed: u64,
     /// Whether every point was walked.
     pub systematic: bool,
+    /// Whether then every two points were, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pairs: bool,
+    /// Where the kernel's types come from, if from a file or the name of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vmlinux: Option<String>,
     /// Runs.
     pub runs: u64,
     /// Runs in which no fault happened.
@@ -71,31 +81,57 @@ pub struct Summary {
     pub faults: u64,
     /// Outcomes that occurred, from best to worst.
     pub groups: Vec<Group>,
+    /// What a walk of every point has covered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
+    /// Which code of the kernel was reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeCoverage>,
+    /// The points of the scenario, of a campaign that chooses among them.
+    #[serde(skip)]
+    walk: Option<Walk>,
+    /// Of a guided campaign: the points of each run, as `--points` takes them.
+    #[serde(skip)]
+    guided: BTreeMap<u64, String>,
 }
 
 impl Summary {
-    /// Sums `records` up.
-    pub fn new<'r>(
-        plan: &str,
-        title: &str,
-        seed: u64,
-        systematic: bool,
-        records: impl Iterator<Item = &'r Record>,
-    ) -> Self {
+    /// Sums up `records`, which are runs of a campaign with this header.
+    pub fn new<'r>(header: &Header, records: impl Iterator<Item = &'r Record>) -> Self {
         let mut summary = Self {
-            plan: plan.into(),
-            title: title.into(),
-            seed,
-            systematic,
+            plan: header.plan.clone(),
+            title: header.title.clone(),
+            seed: header.seed,
+            systematic: header.systematic,
+            pairs: header.pairs,
+            vmlinux: header.vmlinux.clone(),
             runs: 0,
             faultless: 0,
             faults: 0,
             groups: Vec::new(),
+            coverage: None,
+            code: None,
+            walk: header.walk.clone(),
+            guided: BTreeMap::new(),
         };
+        let walk = header.walk.as_ref();
+        let mut covering = walk.map(|walk| Covering::new(walk, header.pairs));
+        let mut covered = header.code.as_ref().map(Covered::new);
         let mut groups: BTreeMap<Outcome, (u64, BTreeMap<String, Reason>)> = BTreeMap::new();
         for record in records {
             summary.runs += 1;
-            summary.faults += record.faults;
+            if header.guided {
+                let points = record.points().into_iter();
+                let points = points.map(|(fault, nth)| format!("{}:{nth}", fault + 1));
+                let points: Vec<String> = points.collect();
+                summary.guided.insert(record.run, points.join(","));
+            }
+            covering
+                .iter_mut()
+                .for_each(|covering| covering.add(record));
+            covered.iter_mut().for_each(|covered| covered.add(record));
+            // A journal may say anything.
+            summary.faults = summary.faults.saturating_add(record.faults);
             summary.faultless += u64::from(record.faults == 0);
             let (runs, reasons) = groups.entry(record.verdict.outcome).or_default();
             *runs += 1;
@@ -125,6 +161,8 @@ impl Summary {
                 }
             })
             .collect();
+        summary.coverage = covering.map(Covering::end);
+        summary.code = covered.map(|covered| covered.end());
         summary
     }
 
@@ -137,8 +175,27 @@ impl Summary {
     /// Returns the command that repeats run `run`.
     pub fn command(&self, run: u64) -> String {
         let Self { plan, seed, .. } = self;
-        let mode = if self.systematic { " --systematic" } else { "" };
-        format!("vmm inject {plan}{mode} --seed {seed} --run {run} --timeline run-{run}.html")
+        let plan = quoted(plan);
+        let mode = match (self.guided.get(&run), self.systematic, self.pairs) {
+            (Some(points), ..) => format!(" --points {points}"),
+            (None, true, true) => " --systematic pairs".into(),
+            (None, true, false) => " --systematic".into(),
+            (None, false, _) => String::new(),
+        };
+        let vmlinux = self.vmlinux.as_deref();
+        let vmlinux =
+            vmlinux.map_or_else(String::new, |file| format!(" --vmlinux {}", quoted(file)));
+        format!(
+            "vmm inject {plan}{mode}{vmlinux} --seed {seed} --run {run} --timeline run-{run}.html"
+        )
+    }
+
+    /// Returns where faults were injected in a run of a walk, and which, in words.
+    pub(super) fn points(&self, record: &Record) -> Option<String> {
+        let walk = self.walk.as_ref()?;
+        let points = record.points().into_iter();
+        let words: Vec<String> = points.map(|point| walk.words(point)).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Returns the summary as a table for a person.
@@ -174,6 +231,22 @@ impl Summary {
                 );
             }
         }
+        if let Some(coverage) = &self.coverage {
+            text.push_str(&coverage.table());
+        }
+        if let Some(code) = &self.code {
+            text.push_str(&code.table());
+        }
         text
     }
+}
+
+/// Returns a word of a command as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    // Nothing has a meaning between single quotes but their end.
+    format!("'{}'", word.replace('\'', "'\\''"))
 }

@@ -4,14 +4,15 @@
 use std::sync::{Arc, Mutex};
 
 use vmm_base::Interrupt;
-use vmm_faults::spec::QueueFault;
+use vmm_faults::spec::{FaultPoint, QueueFault};
 use vmm_faults::testing::{armed, rules};
-use vmm_faults::{FaultyLine, Injection};
+use vmm_faults::{FaultAction, FaultyLine, Injection, Stretch};
 
-use super::Summary;
 use super::campaign::RetentionPolicy;
 use super::classify::{Outcome, Verdict};
+use super::journal::Header;
 use super::run::Record;
+use super::{FaultAt, Pairs, Point, Reached, Site, Summary, Walk, Walked};
 
 #[derive(Default)]
 struct Seen(Mutex<Vec<bool>>);
@@ -78,7 +79,7 @@ fn rules_are_about_their_points_only_and_none_before_the_scenario() {
         = \"queue\"\nwhat = \"reset\"\nwhen = { nth = 2 }\n";
     let injection = Injection::new();
     let at = |device: &str| {
-        let action = injection.at(device, 1, |_: &QueueFault| true, |_| String::new());
+        let action = injection.at(device, 1, |_: &FaultAction<QueueFault>| String::new());
         action.map(|action| action.fault.to_string())
     };
     assert_eq!(at("disk1"), None);
@@ -101,6 +102,7 @@ fn record(run: u64, outcome: Outcome, why: &str) -> Record {
         run,
         seed: run,
         point: None,
+        more: Vec::new(),
         verdict: Verdict {
             outcome,
             why: why.into(),
@@ -111,9 +113,16 @@ fn record(run: u64, outcome: Outcome, why: &str) -> Record {
         told: Vec::new(),
         guest_ns: 1_000_000,
         instructions: 1,
+        blocks: Default::default(),
         digest: String::new(),
         headline: None,
     }
+}
+
+fn header() -> Header {
+    let mut header = Header::new("p", "a".into(), "b".into(), 7);
+    header.title = "t".into();
+    header
 }
 
 #[test]
@@ -124,7 +133,7 @@ fn a_campaign_is_summed_up_and_every_outcome_can_be_repeated() {
         record(2, Outcome::Hang, "at 0x20"),
         record(3, Outcome::VmmError, "<bug>"),
     ];
-    let summary = Summary::new("p", "t", 7, false, records.iter());
+    let summary = Summary::new(&header(), records.iter());
     assert_eq!((summary.runs, summary.faults, summary.faultless), (4, 6, 1));
     assert_eq!(summary.count(Outcome::Hang), 2);
     let table = summary.table();
@@ -167,7 +176,7 @@ fn crashes_are_told_apart_by_their_place_and_surprises_by_their_words() {
     );
     surprise.verdict.said = vec![surprise.verdict.why.clone(), "WARNING: CPU: 0 at f".into()];
     let records = [crash(1, "f"), crash(2, "g"), crash(3, "f"), surprise];
-    let summary = Summary::new("p", "t", 7, false, records.iter());
+    let summary = Summary::new(&header(), records.iter());
     let told = |group: usize| {
         let reasons = summary.groups[group].reasons.iter();
         reasons
@@ -204,11 +213,124 @@ fn what_is_kept_of_runs_that_end_alike_is_bounded() {
 fn what_tables_say_of_a_run_does_not_depend_on_what_is_kept_of_it() {
     let mut crash = record(1, Outcome::Crash, "Unable to handle address 1");
     crash.verdict.stack = vec!["PC is at f+0xc/0x160".into()];
-    let whole = Summary::new("p", "t", 7, false, std::iter::once(&crash));
+    let whole = Summary::new(&header(), std::iter::once(&crash));
     crash.trim();
     assert!(crash.verdict.stack.is_empty());
+    assert_eq!(Summary::new(&header(), std::iter::once(&crash)), whole);
+}
+
+#[test]
+fn the_command_of_a_run_has_all_that_the_run_depends_on() {
+    let mut header = Header::new("my plan.toml", "a".into(), "b".into(), 7);
+    header.vmlinux = Some("/tmp/it's/vmlinux".into());
+    let command = |header: &Header| Summary::new(header, std::iter::empty()).command(3);
     assert_eq!(
-        Summary::new("p", "t", 7, false, std::iter::once(&crash)),
-        whole
+        command(&header),
+        "vmm inject 'my plan.toml' --vmlinux '/tmp/it'\\''s/vmlinux' --seed 7 --run 3 --timeline run-3.html"
     );
+    (header.plan, header.vmlinux) = ("flush".into(), Some("debian-armmp-6.12".into()));
+    header.systematic = true;
+    assert_eq!(
+        command(&header),
+        "vmm inject flush --systematic --vmlinux debian-armmp-6.12 --seed 7 --run 3 --timeline run-3.html"
+    );
+    (header.pairs, header.vmlinux) = (true, None);
+    assert_eq!(
+        command(&header),
+        "vmm inject flush --systematic pairs --seed 7 --run 3 --timeline run-3.html"
+    );
+}
+
+/// A walk of two faults: a register that is read twice, elsewhere once, and a flush that never
+/// comes.
+fn walk() -> Walk {
+    let site = |place: FaultPoint, part: &str, points: u64| Reached {
+        site: Site {
+            point: Point {
+                place,
+                device: "ipmmu0".into(),
+            },
+            part: part.into(),
+        },
+        points,
+    };
+    let stretches = vec![
+        Stretch { site: 0, points: 2 },
+        Stretch { site: 1, points: 1 },
+    ];
+    Walk {
+        sites: vec![
+            site(FaultPoint::RegisterRead, "IMSTR", 2),
+            site(FaultPoint::RegisterRead, "IMCTR", 1),
+            site(FaultPoint::RegisterWrite, "IMCTR", 4),
+        ],
+        faults: vec![
+            Walked {
+                what: "flip <b>".into(),
+                stretches,
+            },
+            Walked {
+                what: "stuck".into(),
+                stretches: Vec::new(),
+            },
+        ],
+    }
+}
+
+#[test]
+fn a_walk_says_what_it_covered() {
+    let mut header = header();
+    (header.systematic, header.pairs, header.walk) = (true, true, Some(walk()));
+    let at = |run: u64, outcome, faults: u64, point, second: Option<FaultAt>| {
+        let mut record = record(run, outcome, "why");
+        (record.faults, record.point) = (faults, Some(point));
+        record.more.extend(second);
+        record
+    };
+    let records = [
+        at(0, Outcome::Hang, 1, (0, 1), None),
+        at(1, Outcome::Recovered, 1, (0, 2), None),
+        // As if the guest had not come there this time.
+        at(2, Outcome::Unaffected, 0, (0, 3), None),
+        at(3, Outcome::Hang, 2, (0, 1), Some((0, 2))),
+        at(4, Outcome::Hang, 1, (0, 2), Some((0, 3))),
+        // A journal may say anything.
+        at(5, Outcome::Hang, 1, (7, 9), None),
+    ];
+    let summary = Summary::new(&header, records.iter());
+    let coverage = summary.coverage.as_ref().expect("a walk");
+    assert_eq!((coverage.reached, coverage.points), (7, 3));
+    assert_eq!((coverage.injected, coverage.outcomes), (2, 3));
+    let pairs = Pairs {
+        of: 3,
+        runs: 2,
+        both: 1,
+    };
+    assert_eq!(coverage.pairs, Some(pairs));
+    let table = summary.table();
+    for words in [
+        "7 points reached, of which the plan's faults have 3; 2 of these injected; different outcomes: 3",
+        "2 of 3 pairs of points run, in 1 of which both faults happened",
+        "1 register-read of ipmmu0 (IMSTR): flip <b>         2 of 2      reported and recovered 1, hang 1",
+        "1 register-read of ipmmu0 (IMCTR): flip <b>         0 of 1      unaffected 1",
+        "2 no point: stuck                                   0 of 0",
+        "no fault of the plan: register-write of ipmmu0 (IMCTR) 4",
+    ] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    let mut page = Vec::new();
+    super::write_html(&summary, records.iter(), &mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("IMSTR): flip &#60;b&#62;"), "{page}");
+    let mut xml = Vec::new();
+    super::write_junit(&summary, &[], records.iter(), &mut xml).unwrap();
+    let xml = String::from_utf8(xml).unwrap();
+    for words in [
+        "<property name=\"points-injected\" value=\"2\"/>",
+        "<property name=\"pairs-run\" value=\"2\"/>",
+        "name=\"run 4: register-read of ipmmu0 (IMSTR), point 2: flip &lt;b&gt;; register-read of \
+            ipmmu0 (IMCTR), point 3",
+    ] {
+        assert!(xml.contains(words), "{words}: {xml}");
+    }
 }

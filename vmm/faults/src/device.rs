@@ -31,7 +31,7 @@ impl DeviceFaults {
     /// here.
     pub fn queue(&self, queue: usize) -> Option<QueueFault> {
         let words = |_: &FaultAction<QueueFault>| format!(" (queue {queue})");
-        let action = self.injection.at(&self.device, 1, |_| true, words)?;
+        let action = self.injection.at(&self.device, 1, words)?;
         if let QueueFault::Late { delay } = action.fault {
             let alarm = DelayedAction::Serve {
                 device: self.device.clone(),
@@ -58,7 +58,7 @@ impl DeviceFaults {
             }
             None => String::new(),
         };
-        let action = self.injection.at(&self.device, 32, |_| true, words)?;
+        let action = self.injection.at(&self.device, 32, words)?;
         // Once more than for the words: it depends on the action alone, so that both agree.
         changed(segments, &action)
     }
@@ -80,7 +80,7 @@ impl DeviceFaults {
     /// Returns what strikes as a disk executes a request of this type.
     pub fn disk(&self, kind: u32, sector: u64) -> Option<FaultAction<DiskFault>> {
         let words = |_: &FaultAction<DiskFault>| format!(" (type {kind}, sector {sector})");
-        self.injection.at(&self.device, 8, |_| true, words)
+        self.injection.at(&self.device, 8, words)
     }
 
     /// Makes the device write this, and read that, later.

@@ -14,6 +14,7 @@ use super::delayed_action::{DelayedAction, DelayedActions};
 use super::point::PointFault;
 use super::rule::Active;
 use super::spec::{FaultPoint, Mask, Rule};
+use super::survey::Survey;
 
 /// Most faults of a run that are told one by one.
 const MAX_TOLD: usize = 256;
@@ -50,6 +51,8 @@ pub struct Account {
     pub seen: Vec<u64>,
     /// How many points of each kind there were.
     pub points: BTreeMap<Point, u64>,
+    /// Where they were, in a run that was to find out.
+    pub survey: Option<Survey>,
 }
 
 #[derive(Default)]
@@ -139,6 +142,12 @@ impl Injection {
         state.account = Account::default();
     }
 
+    /// Does as [`arm`](Self::arm), and keeps account of where each point is.
+    pub fn survey(&self, rules: &[Rule], seed: u64) {
+        self.arm(rules, seed);
+        self.state().account.survey = Some(Survey::new(rules.len()));
+    }
+
     /// Returns the account of what happened so far.
     pub fn account(&self) -> Account {
         let state = self.state();
@@ -167,12 +176,22 @@ impl Injection {
         }
     }
 
-    /// Counts a fault point that has been reached, and returns what strikes there. `fits` says
-    /// whether a fault of this kind of point is about it, and `bits` how many bits a value has that
-    /// may be flipped. `words` tell more of what happens.
+    /// Counts a fault point that has been reached, and returns what strikes there. `bits` says how
+    /// many bits a value has that may be flipped. `words` tell more of what happens.
     pub fn at<F: PointFault>(
         &self,
         device: &str,
+        bits: u32,
+        words: impl Fn(&FaultAction<F>) -> String,
+    ) -> Option<FaultAction<F>> {
+        self.at_part((device, ""), bits, |_| true, words)
+    }
+
+    /// Does as [`at`](Self::at), for a fault point that is a part of a device, such as a register,
+    /// or a function of the kernel. `fits` says whether a fault of this kind of point is about it.
+    pub fn at_part<F: PointFault>(
+        &self,
+        (device, part): (&str, &str),
         bits: u32,
         fits: impl Fn(&F) -> bool,
         words: impl Fn(&FaultAction<F>) -> String,
@@ -192,13 +211,25 @@ impl Injection {
             device: device.into(),
         };
         *account.points.entry(point).or_default() += 1;
+        let survey = account.survey.as_mut();
+        let mut survey = survey.map(|survey| (survey.arrive(F::POINT, device, part), survey));
         let mut action = None;
         for (index, active) in rules.iter_mut().enumerate() {
             let named = active.rule.device.as_deref();
             let about = named.is_none_or(|name| name == device)
                 && F::of(&active.rule.fault).is_some_and(&fits);
+            if !about {
+                continue;
+            }
             // Every rule counts its points, also where another one strikes.
-            if !about || !active.strikes(since) {
+            let before = active.seen();
+            let strikes = active.strikes(since);
+            if let Some((site, survey)) = &mut survey
+                && active.seen() > before
+            {
+                survey.note(index, *site);
+            }
+            if !strikes {
                 continue;
             }
             // Both numbers are drawn for every kind of fault, and where another rule strikes first,

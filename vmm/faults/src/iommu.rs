@@ -41,7 +41,7 @@ impl Injector for IommuPoints {
         let device = self.injection.name(at.requester.source);
         let words =
             |_: &FaultAction<TranslationFault>| format!(" ({} of IOVA {:#x})", at.access, at.iova);
-        let action = self.injection.at(device, 1, |_| true, words)?;
+        let action = self.injection.at(device, 1, words)?;
         let reason = match action.fault {
             TranslationFault::Translation {} => FaultReason::Translation,
             TranslationFault::Permission {} => FaultReason::Permission,
@@ -71,7 +71,7 @@ impl Injector for IommuPoints {
             |_: &FaultAction<spec::DescriptorFault>| format!(" (descriptor at {:#x})", at.address);
         let device = self.injection.name(at.requester.source);
         // The seed may choose one of the bits that descriptors of this format have.
-        let action = self.injection.at(device, at.bits, |_| true, words)?;
+        let action = self.injection.at(device, at.bits, words)?;
         Some(match (&action.fault, at.value) {
             (spec::DescriptorFault::Flip { mask }, Some(value)) => {
                 DescriptorFault::Value(value ^ action.bits(*mask))
@@ -83,7 +83,7 @@ impl Injector for IommuPoints {
 
     fn flush(&self, at: &Flush<'_>) -> Option<FlushFault> {
         let words = |_: &FaultAction<spec::FlushFault>| format!(" (context {})", at.context);
-        let action = self.injection.at(at.instance, 1, |_| true, words)?;
+        let action = self.injection.at(at.instance, 1, words)?;
         Some(match action.fault {
             spec::FlushFault::Late { count } => FlushFault::Late(count.into()),
             spec::FlushFault::Stuck {} => FlushFault::Stuck,
@@ -103,7 +103,7 @@ impl Injector for IommuPoints {
 
     fn request(&self, request: &Request) -> Option<Status> {
         let words = |_: &FaultAction<RequestFault>| format!(" ({request:?})");
-        let action = self.injection.at(&self.iommu, 1, |_| true, words)?;
+        let action = self.injection.at(&self.iommu, 1, words)?;
         let RequestFault::Value { value } = action.fault;
         // Always a status: the plan's type takes no other number.
         Status::from_repr(value.into())
@@ -111,7 +111,7 @@ impl Injector for IommuPoints {
 
     fn loses_report(&self, report: &FaultReport) -> bool {
         let words = |_: &FaultAction<ReportFault>| format!(" (IOVA {:#x})", report.address);
-        let action = self.injection.at(&self.iommu, 1, |_| true, words);
+        let action = self.injection.at(&self.iommu, 1, words);
         action.is_some_and(|action| action.fault == ReportFault::Lost {})
     }
 }

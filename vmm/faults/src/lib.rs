@@ -16,6 +16,7 @@ mod point;
 mod register;
 mod rule;
 pub mod spec;
+mod survey;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -25,3 +26,4 @@ pub use engine::{Account, FaultAction, FaultRecord, Injection, Point};
 pub use iommu::IommuPoints;
 pub use line::FaultyLine;
 pub use point::PointFault;
+pub use survey::{Reached, Site, Stretch, Survey};

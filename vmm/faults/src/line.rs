@@ -69,9 +69,7 @@ impl FaultyLine {
 
     /// Returns whether the controller gets to see that the device raises its interrupt.
     fn raises(&self) -> bool {
-        let action = self
-            .injection
-            .at(&self.device, 1, |_| true, |_| String::new());
+        let action = self.injection.at(&self.device, 1, |_| String::new());
         let Some(action) = action else {
             return true;
         };

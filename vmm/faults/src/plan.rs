@@ -84,17 +84,26 @@ pub fn is_file(name: &str) -> bool {
 /// What is wrong with it.
 pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
     let plan: Plan = toml_file::parse_named(file, text)?;
+    check(file, &plan)?;
+    Ok(plan)
+}
+
+/// Checks of a plan, which came from `file`, what its types cannot say.
+///
+/// # Errors
+/// It contradicts itself, or is too long.
+pub fn check(file: &str, plan: &Plan) -> Result<(), PlanError> {
     if plan.fault.len() > MAX_RULES {
         return Err(PlanError::Size(file.into()));
     }
     for (index, rule) in plan.fault.iter().enumerate() {
-        check(rule).map_err(|what| PlanError::Rule {
+        check_rule(rule).map_err(|what| PlanError::Rule {
             file: file.into(),
             number: index + 1,
             what,
         })?;
     }
-    Ok(plan)
+    Ok(())
 }
 
 /// Returns the name of the function in the `probe` of a rule, and what follows it, its condition,
@@ -107,7 +116,7 @@ pub fn condition(probe: &str) -> (&str, Option<&str>) {
 }
 
 /// Checks what the types cannot say.
-fn check(rule: &Rule) -> Result<(), TextError> {
+fn check_rule(rule: &Rule) -> Result<(), TextError> {
     let Rule {
         fault,
         device,
@@ -364,6 +373,9 @@ mod tests {
                 scenario: Default::default(),
                 fault: vec![rule],
             };
+            // As in the header of a recording.
+            let json = serde_json::to_string(&plan).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Plan>(&json).unwrap(), &plan);
             let text = toml::to_string(&plan).unwrap();
             match parse("p", &text) {
                 Ok(read) => prop_assert_eq!(read, plan),

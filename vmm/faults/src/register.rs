@@ -61,6 +61,6 @@ impl Injection {
             None => format!(" ({name}, {value:#x})"),
             Some(new) => format!(" ({name}, {value:#x} to {new:#x})"),
         };
-        self.at(device, 32, named, words)
+        self.at_part((device, name), 32, named, words)
     }
 }

@@ -23,6 +23,7 @@ pub fn write(kernel: &str, results: &[CaseResult<'_>], out: &mut dyn Write) -> i
         tests: results.len() as u64,
         failures: count(|outcome| matches!(outcome, junit::TestStatus::Failed(_))),
         errors: count(|outcome| matches!(outcome, junit::TestStatus::Error(_))),
+        properties: Vec::new(),
     };
     let cases = results
         .iter()

@@ -21,6 +21,7 @@ pub mod judge;
 pub mod junit;
 pub mod load;
 mod mappings;
+pub mod matrix;
 mod ops;
 pub mod releases;
 pub mod report;

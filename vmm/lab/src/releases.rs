@@ -1,11 +1,16 @@
 //! The verdicts on kernels that nothing is changed in, as a table: scenarios by release.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use guest_images::catalog;
+use serde::{Deserialize, Serialize};
 
 use super::load::Case;
 
 /// The behaviour that changes nothing.
 const STOCK: &str = "stock";
+/// Most releases of a table.
+const MAX_RELEASES: usize = 64;
 /// What stands where a scenario is not run.
 const NOTHING: &str = "-";
 
@@ -26,67 +31,94 @@ pub fn runs(cases: &[Case]) -> Vec<Case> {
     runs
 }
 
-/// A line of the table: one setting, on the kernels of one kind.
-struct Row<'c> {
-    first: &'c Case,
-    /// Where the names of its cases agree, up to a dot.
-    name: String,
-    /// Releases, each with a text for each of its runs.
-    cells: Vec<(&'static str, Vec<&'c str>)>,
+/// The table of [`runs`] without its texts: its lines, and where the text of each run stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// What stands at the beginning of each line: IOMMU, kind of kernel, and setting.
+    rows: Vec<[String; 3]>,
+    /// The place of each run.
+    runs: Vec<Place>,
 }
 
-/// Returns the table of [`runs`], each with a text for it, such as a verdict. Texts of one line and
-/// release that differ, as those of settings of `fw_devlink` may, stand beside each other.
-pub fn table(runs: &[(&Case, String)]) -> String {
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    let mut releases: Vec<&'static str> = Vec::new();
-    for (case, text) in runs {
-        let (_, release) = kernel(case);
-        if !releases.contains(&release) {
-            releases.push(release);
-        }
-        let index = rows.iter().position(|row| is_of_row(row.first, case));
-        let index = index.unwrap_or_else(|| {
-            rows.push(Row {
-                first: case,
-                name: setting(case).to_owned(),
-                cells: Vec::new(),
+/// The place of a run in the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    row: usize,
+    release: String,
+}
+
+impl Layout {
+    /// Creates the layout of the table of `runs`. A line is one setting, on the kernels of one
+    /// kind.
+    pub fn new(runs: &[Case]) -> Self {
+        let mut first: Vec<&Case> = Vec::new();
+        let mut rows: Vec<[String; 3]> = Vec::new();
+        let mut places = Vec::new();
+        for case in runs {
+            let (kind, release) = kernel(case);
+            let row = first.iter().position(|first| is_of_row(first, case));
+            let row = row.unwrap_or_else(|| {
+                first.push(case);
+                let iommu = case.topology.iommu.name();
+                rows.push([iommu, kind, setting(case)].map(str::to_owned));
+                rows.len() - 1
             });
-            rows.len() - 1
-        });
-        rows[index].add(case, release, text);
-    }
-    releases.sort_by_key(|release| number(release));
-    let head = ["IOMMU", "kernel", "scenario"].map(str::to_owned);
-    let mut lines = vec![line(
-        head.into_iter()
-            .chain(releases.iter().map(ToString::to_string)),
-    )];
-    lines.extend(rows.iter().map(|row| {
-        let cells = releases.iter().map(|release| row.cell(release));
-        let facts = [
-            row.first.topology.iommu.name().to_owned(),
-            kernel(row.first).0.to_owned(),
-            row.name.clone(),
-        ];
-        line(facts.into_iter().chain(cells))
-    }));
-    lines.concat()
-}
-
-impl<'c> Row<'c> {
-    fn add(&mut self, case: &Case, release: &'static str, text: &'c str) {
-        self.name = common(&self.name, setting(case)).to_owned();
-        match self.cells.iter_mut().find(|cell| cell.0 == release) {
-            Some((_, texts)) if texts.contains(&text) => {}
-            Some((_, texts)) => texts.push(text),
-            None => self.cells.push((release, vec![text])),
+            // Where the names of its cases agree, up to a dot.
+            let name = &mut rows[row][2];
+            *name = common(name, setting(case)).to_owned();
+            let release = release.to_owned();
+            places.push(Place { row, release });
         }
+        Self { rows, runs: places }
     }
 
-    fn cell(&self, release: &str) -> String {
-        let cell = self.cells.iter().find(|cell| cell.0 == release);
-        cell.map_or(NOTHING.into(), |(_, texts)| texts.join("/"))
+    /// Returns whether this can be the layout of so many runs. One that was read from a file need
+    /// not be.
+    pub(super) fn fits(&self, runs: usize) -> bool {
+        let releases: BTreeSet<&str> = self.runs.iter().map(|run| &*run.release).collect();
+        let placed = self.runs.iter().all(|run| run.row < self.rows.len());
+        placed
+            && self.runs.len() == runs
+            && self.rows.len() <= runs
+            && releases.len() <= MAX_RELEASES
+    }
+
+    /// Returns the table, with a text for each run, such as a verdict. Texts of one line and
+    /// release that differ, as those of settings of `fw_devlink` may, stand beside each other.
+    pub fn table(&self, texts: &[String]) -> String {
+        let mut releases: Vec<&str> = Vec::new();
+        for Place { release, .. } in &self.runs {
+            if !releases.contains(&release.as_str()) {
+                releases.push(release);
+            }
+        }
+        releases.sort_by_key(|release| number(release));
+        let cells = self.cells(texts);
+        let head = ["IOMMU", "kernel", "scenario"].map(str::to_owned);
+        let columns = releases.iter().map(ToString::to_string);
+        let mut lines = vec![line(head.into_iter().chain(columns))];
+        lines.extend(self.rows.iter().enumerate().map(|(row, facts)| {
+            let cells = releases
+                .iter()
+                .map(|release| match cells.get(&(row, *release)) {
+                    Some(texts) => texts.join("/"),
+                    None => NOTHING.into(),
+                });
+            line(facts.iter().cloned().chain(cells))
+        }));
+        lines.concat()
+    }
+
+    /// Returns the texts of each line and release, each once.
+    fn cells<'t>(&'t self, texts: &'t [String]) -> BTreeMap<(usize, &'t str), Vec<&'t str>> {
+        let mut cells: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        for (place, text) in self.runs.iter().zip(texts) {
+            let cell = cells.entry((place.row, &*place.release)).or_default();
+            if !cell.contains(&text.as_str()) {
+                cell.push(text);
+            }
+        }
+        cells
     }
 }
 
@@ -162,20 +194,16 @@ mod tests {
         let mut cases = lab.select("rockchip").unwrap();
         cases.extend(lab.select("rebind.shared").unwrap());
         let runs = runs(&cases);
-        let verdicts: Vec<(&Case, String)> = runs
-            .iter()
-            .map(|case| {
-                // One of the two settings of fw_devlink with another verdict.
-                let odd = case.name == "rebind.shared.stock.on (ipmmu-6.12)";
-                let text = if odd {
-                    "broken".into()
-                } else {
-                    case.expect.verdict.to_string()
-                };
-                (case, text)
-            })
-            .collect();
-        let text = table(&verdicts);
+        let verdict = |case: &Case| {
+            // One of the two settings of fw_devlink with another verdict.
+            let odd = case.name == "rebind.shared.stock.on (ipmmu-6.12)";
+            match odd {
+                true => "broken".into(),
+                false => case.expect.verdict.to_string(),
+            }
+        };
+        let verdicts: Vec<String> = runs.iter().map(verdict).collect();
+        let text = Layout::new(&runs).table(&verdicts);
         let words: Vec<Vec<&str>> = text
             .lines()
             .map(|line| line.split_whitespace().collect())

@@ -61,7 +61,7 @@ pub use iommu::{
     BothSinks, IommuEvent, IommuInfo, IommuSink, IommuSummary, RequestCounts, UtlbSummary,
     VirtioEvent, VirtioIommuSummary,
 };
-pub use recording::{Recorder, Recording, RecordingHeader, SnapshotStart};
+pub use recording::{Recorder, Recording, RecordingHeader, RunFaults, SnapshotStart};
 pub use saved::{MachineState, Processor, TimeState, WrongMachine};
 pub use seeds::noise_seed;
 pub use snapshot::{Fork, Snapshot};

@@ -14,12 +14,13 @@ use vmm::timeline::recording::Recording as Events;
 use vmm::{Acceleration, Config, DiskConfig, Error, IommuSink, Limits, Machine};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
-use vmm_machine::{Recording, Snapshot, check, kernel_width};
+use vmm_machine::{Recording, RunFaults, Snapshot, check, kernel_width};
 
 use super::console::{Destination, Watched};
 use super::deferred::Deferred;
 use super::ending::Ending;
 use super::expect::Expect;
+use super::faults::{self, FaultArgs};
 use super::files::Files;
 use super::gdb::GdbAddress;
 use super::guest::{self, width};
@@ -60,11 +61,13 @@ pub struct Args {
     /// Have the run of a recording again: its machine, its input, its time. Only what looks on or
     /// ends the run sooner may be named beside, and where files are now: --kernel FILE, --initrd
     /// FILE, --disk diskN=FILE, --snapshot FILE
-    #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record"])]
+    #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["config", "record", "faults"])]
     replay: Option<PathBuf>,
     /// With --replay: where the snapshot is now that the recorded run went on from
     #[arg(long, value_name = "FILE", help_heading = "Run", requires = "replay")]
     snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    faults: FaultArgs,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -111,9 +114,11 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     let settings = args.settings.with_file(args.config.as_deref())?;
     files.inputs("configuration", &args.config);
     files.settings(&settings);
+    args.faults.name(&mut files);
     files.output("--record", args.record.as_deref());
     files.check()?;
-    let mut boot = Boot::prepare(settings)?;
+    let faults = args.faults.read()?;
+    let mut boot = Boot::prepare(settings)?.with_faults(faults);
     if let Some(path) = &args.record {
         boot.can_be("recorded")?;
         boot.record = Some(Output::at(path, "recording")?);
@@ -172,6 +177,7 @@ pub struct Boot {
     origin: Origin,
     save: Option<Moment>,
     record: Option<Output>,
+    faults: Option<RunFaults>,
     expect: Option<Expect>,
     json: Option<Output>,
     probes: Vec<Probe>,
@@ -182,6 +188,16 @@ pub struct Boot {
     both: Option<Both>,
     /// Where a debugger can go.
     travel: Travel,
+}
+
+/// Says how the machine runs, where that was to be found out, and has its events recorded.
+fn introduce(machine: &Machine, recording: Option<&Events>) {
+    if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
+        text::complain(&format!("the processor is emulated: {why}"));
+    }
+    if let Some(recording) = recording {
+        recording.connect(machine, |entry| entry.name.clone());
+    }
 }
 
 /// Sets the probes in `machine`, and has the sanitizer follow the calls of its guest.
@@ -286,6 +302,12 @@ impl Boot {
         }
     }
 
+    /// Returns the same run, with faults.
+    pub fn with_faults(mut self, faults: Option<RunFaults>) -> Self {
+        self.faults = faults;
+        self
+    }
+
     /// Returns the same run, to be saved at a moment.
     pub fn saving(mut self, moment: Moment) -> Self {
         self.save = Some(moment);
@@ -325,6 +347,7 @@ impl Boot {
             origin,
             save: None,
             record: None,
+            faults: None,
             expect,
             json,
             probes,
@@ -355,6 +378,7 @@ impl Boot {
             origin,
             save,
             record,
+            faults,
             expect,
             json,
             probes,
@@ -384,15 +408,12 @@ impl Boot {
         // reads.
         limit_patience(&settings);
         let start_ns = origin.start_ns();
-        let (mut machine, recorder) = origin.machine(settings.seed, sink, iommu_sink, record)?;
-        let image = origin.config().image.as_deref();
-        if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
-            text::complain(&format!("the processor is emulated: {why}"));
-        }
-        if let Some(recording) = &recording {
-            recording.connect(&machine, |entry| entry.name.clone());
-        }
         let types = vmlinux.only();
+        let faults = (faults, &types);
+        let (mut machine, recorder) =
+            origin.machine(settings.seed, faults, sink, iommu_sink, record)?;
+        let image = origin.config().image.as_deref();
+        introduce(&machine, recording.as_deref());
         let (set, dma_api) = look_on(&mut machine, probes, types, recording, sanitizer.as_ref())?;
         if tracing {
             trace::ports(machine.board());
@@ -436,13 +457,15 @@ impl Boot {
         .tell(exit.reason, stopper.cause())
     }
 
-    /// Obtains the image, and checks what can be checked of its kernel before that runs.
+    /// Obtains the image, and checks what can be checked of its kernel and machine before that
+    /// runs.
     fn obtain(&mut self) -> Result<(), UserError> {
-        let Origin::Power(config) = &mut self.origin else {
-            return Ok(());
-        };
-        guest::obtain(config, &self.settings)?;
-        self.vmlinux.check(&config.kernel)
+        if let Origin::Power(config) = &mut self.origin {
+            guest::obtain(config, &self.settings)?;
+            self.vmlinux.check(&config.kernel)?;
+        }
+        let faults = self.faults.as_ref();
+        faults.map_or(Ok(()), |faults| faults::check(faults, &self.origin))
     }
 
     /// Returns what the process has to reach for the run.

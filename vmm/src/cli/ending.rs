@@ -15,7 +15,7 @@ use super::probes::{self, Timeline};
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::Cause;
-use super::{CommandExit, UserError, patience, sanitize, stdout, text};
+use super::{CommandExit, UserError, faults, patience, sanitize, stdout, text};
 
 /// What a run leaves.
 pub struct Ending<'r> {
@@ -130,6 +130,10 @@ impl Ending<'_> {
         if let Some(why) = unwatched {
             text::complain(&sanitize::not_watched(&why));
         }
+        let faults = self.machine.faults();
+        if let Some(account) = faults.as_ref().filter(|_| !quiet) {
+            faults::tell(account);
+        }
         if let Some(mut output) = self.json.take() {
             let path = output.path().display().to_string();
             let written = report::write(
@@ -137,7 +141,8 @@ impl Ending<'_> {
                 verdict,
                 image,
                 &self.watcher,
-                (&summary, findings),
+                &summary,
+                (findings, faults.as_ref()),
             );
             let written = written.and_then(|()| output.publish());
             written.map_err(|error| {

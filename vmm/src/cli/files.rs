@@ -273,8 +273,9 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 24] = [
+    const READ: [&str; 30] = [
         "boot --config",
+        "boot --faults",
         "boot --kernel",
         "boot --initrd",
         "boot --disk",
@@ -289,6 +290,10 @@ mod tests {
         "lab run --module",
         "inject merge journals",
         "lab run --vmlinux",
+        "lab matrix names",
+        "lab matrix --kernel",
+        "lab matrix --vmlinux",
+        "lab merge results",
         "snapshot save --config",
         "snapshot save --kernel",
         "snapshot save --initrd",
@@ -297,10 +302,11 @@ mod tests {
         "snapshot save --vmlinux",
         "snapshot restore file",
         "snapshot restore --disk",
+        "snapshot restore --faults",
         "snapshot restore --vmlinux",
     ];
     /// Arguments that name files to be written.
-    const WRITTEN: [&str; 24] = [
+    const WRITTEN: [&str; 25] = [
         "boot --console",
         "boot --json",
         "boot --record",
@@ -318,6 +324,7 @@ mod tests {
         "lab run --json",
         "lab run --junit",
         "lab run --report",
+        "lab matrix --results",
         "snapshot save file",
         "snapshot save --console",
         "snapshot save --json",
@@ -327,12 +334,9 @@ mod tests {
         "snapshot restore --record",
     ];
     /// The rest: commands that write nothing have nothing to compare.
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 4] = [
         "snapshot restore --timeline",
         "snapshot describe file",
-        "lab matrix names",
-        "lab matrix --kernel",
-        "lab matrix --vmlinux",
         "sandbox-check --disk",
         "sandbox-check --file",
     ];

@@ -8,6 +8,7 @@ mod demo;
 mod ending;
 mod exit;
 mod expect;
+mod faults;
 mod files;
 mod gdb;
 mod guest;

@@ -4,9 +4,11 @@ use std::io::BufWriter;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use vmm::campaign::single;
+use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::{Config, IommuSink, Machine, Reason};
 use vmm_devices::uart::ConsoleSink;
-use vmm_machine::{Fork, Recorder, Recording, Snapshot, Source};
+use vmm_machine::{Fork, Recorder, Recording, RunFaults, Snapshot, Source};
 
 use super::output::{self, Output};
 use super::report::Verdict;
@@ -42,25 +44,32 @@ impl Origin {
         }
     }
 
-    /// Makes the machine there, and what records its run in `record` if that is wanted.
+    /// Makes the machine there, with faults if there are any, and what records its run in `record`
+    /// if that is wanted. The types of the kernel are for conditions of a fault plan.
     pub fn machine(
         &self,
         seed: Option<u64>,
+        (faults, types): (Option<RunFaults>, &TypesFrom),
         console: Box<dyn ConsoleSink>,
         iommu_sink: Option<Arc<dyn IommuSink>>,
         record: Option<Output>,
     ) -> Result<(Machine, Option<Recorder<Output>>), UserError> {
         let recorded = |(machine, recorder)| (machine, Some(recorder));
-        let made = match (self, record) {
-            (Self::Power(config), None) => (
-                Machine::builder(config, console)
-                    .iommu_sink(iommu_sink)
-                    .build()?,
-                None,
-            ),
-            (Self::Power(config), Some(output)) => {
-                recorded(Recorder::start(config, console, iommu_sink, output)?)
+        let plan = match self {
+            Self::Recording(recording) => recording.header().faults.clone(),
+            Self::Power(_) | Self::Snapshot(..) => faults.clone(),
+        };
+        let mut made = match (self, record) {
+            (Self::Power(config), None) => {
+                let machine = RunFaults::machine(faults.as_ref(), |injection| {
+                    let machine = Machine::builder(config, console).iommu_sink(iommu_sink);
+                    machine.injection(injection).build()
+                });
+                (machine?, None)
             }
+            (Self::Power(config), Some(output)) => recorded(Recorder::start(
+                config, console, iommu_sink, faults, output,
+            )?),
             (Self::Snapshot(snapshot, path), record) => {
                 let fork = Fork {
                     console,
@@ -68,20 +77,28 @@ impl Origin {
                     seed,
                 };
                 match record {
-                    None => (snapshot.machine(fork)?, None),
+                    None => {
+                        let machine = RunFaults::machine(faults.as_ref(), |injection| {
+                            snapshot.machine_with_faults(fork, injection)
+                        });
+                        (machine?, None)
+                    }
                     Some(output) => {
                         // Hashes the whole file, which only a recording needs.
                         let file = Source::of(path).map_err(|error| {
                             let name = path.display();
                             UserError::new(format!("cannot read the snapshot {name}: {error}"))
                         })?;
-                        recorded(Recorder::resume(snapshot, file, fork, output)?)
+                        recorded(Recorder::resume(snapshot, file, fork, faults, output)?)
                     }
                 }
             }
             // The command line does not take --record beside --replay.
             (Self::Recording(recording), _) => (recording.machine(console, iommu_sink)?, None),
         };
+        if let Some(faults) = plan {
+            single::watch_functions(&faults.plan, types, &mut made.0)?;
+        }
         Ok(made)
     }
 }

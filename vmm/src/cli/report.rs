@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use vmm::sanitizer::Findings;
 use vmm::{Reason, Summary};
+use vmm_faults::{Account, FaultRecord};
 
 use super::console::Watcher;
 use super::signals::Cause;
@@ -100,6 +101,16 @@ struct Report<'a> {
     /// What `--sanitize` found.
     #[serde(skip_serializing_if = "Option::is_none")]
     sanitizer: Option<&'a Findings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    injected: Option<Injected<'a>>,
+}
+
+/// The faults of a run that had a fault plan.
+#[derive(Debug, Serialize)]
+struct Injected<'a> {
+    faults: u64,
+    /// The first of them.
+    told: &'a [FaultRecord],
 }
 
 /// Writes the summary for a program as JSON.
@@ -108,7 +119,8 @@ pub fn write(
     verdict: &Verdict,
     image: Option<&str>,
     watcher: &Watcher,
-    (summary, sanitizer): (&Summary, Option<&Findings>),
+    summary: &Summary,
+    (sanitizer, faults): (Option<&Findings>, Option<&Account>),
 ) -> std::io::Result<()> {
     let seen = watcher.seen();
     let report = Report {
@@ -120,6 +132,10 @@ pub fn write(
         command_statuses: seen.commands.statuses(),
         summary,
         sanitizer,
+        injected: faults.map(|account| Injected {
+            faults: account.faults,
+            told: &account.told,
+        }),
     };
     serde_json::to_writer_pretty(&mut *to, &report)?;
     writeln!(to)?;

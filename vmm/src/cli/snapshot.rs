@@ -13,6 +13,7 @@ use vmm_machine::{Moved, Snapshot};
 
 use super::boot::Boot;
 use super::console::Destination;
+use super::faults::FaultArgs;
 use super::files::Files;
 use super::gdb::GdbAddress;
 use super::host::HostArgs;
@@ -105,6 +106,8 @@ pub struct Restore {
     /// `vmm boot --replay`
     #[arg(long, value_name = "FILE", conflicts_with = "gdb")]
     record: Option<PathBuf>,
+    #[command(flatten)]
+    faults: FaultArgs,
     /// Print on stderr what happens, as it happens: iommu
     #[arg(long, value_name = "WHAT", value_parser = word::<Trace>)]
     trace: Vec<Trace>,
@@ -137,6 +140,7 @@ Examples:
   vmm snapshot restore ready.snap --expect 'login: ' --timeout 60
   vmm snapshot restore ready.snap --disk disk0=/mnt/disk.img
   vmm snapshot restore ready.snap --record run.rec; vmm boot --replay run.rec
+  vmm snapshot restore ready.snap --faults deferral --faults-seed 7 --record run.rec
 
 Exit codes are those of `vmm boot`.";
 
@@ -215,15 +219,17 @@ fn restore(args: Restore) -> Result<CommandExit, UserError> {
     files.inputs("disk", moved.disks.values());
     files.inputs("vmlinux", &settings.vmlinux);
     files.outputs_of(&settings);
+    args.faults.name(&mut files);
     files.output("--record", args.record.as_deref());
     files.check()?;
+    let faults = args.faults.read()?;
     let snapshot = Snapshot::read_moved(open(&args.file)?, &moved)
         .map_err(|why| unusable(&args.file, &why))?;
     // Checked again: only the snapshot tells which files the machine has.
     files.machine(snapshot.config());
     files.check()?;
     let boot = Boot::resume(settings, snapshot, args.file, args.record.as_deref())?;
-    boot.by_both(both)?.run()
+    boot.with_faults(faults).by_both(both)?.run()
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, UserError> {

@@ -7,6 +7,11 @@ use super::patience::Stderr;
 
 /// Says on stderr what is wrong, on one line. A stderr that went away is no reason to fail.
 pub fn complain(sentence: &str) {
+    tell(sentence);
+}
+
+/// Says on stderr what is no result, on one line.
+pub fn tell(sentence: &str) {
     // One piece, so that the lock of stderr keeps it apart from the lines of other threads.
     let line = format!("vmm: {}\n", printable(sentence));
     let _ = Stderr.write_all(line.as_bytes());

@@ -195,7 +195,11 @@ fn three_shards_merged_are_one_campaign_byte_for_byte() {
     let text = |name: &str| directory.path().join(name).display().to_string();
     fs::write(directory.path().join("plan.toml"), PLAN).unwrap();
     let plan = text("plan.toml");
-    for mode in [&["--runs", "20"][..], &["--systematic", "--runs", "7"]] {
+    for mode in [
+        &["--runs", "20"][..],
+        &["--systematic", "--runs", "7"],
+        &["--systematic", "pairs", "--runs", "13"],
+    ] {
         let campaign = |more: &[&str]| {
             let ended = run(&[&["inject", &plan], mode, more].concat());
             assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -242,6 +246,139 @@ fn three_shards_merged_are_one_campaign_byte_for_byte() {
         journals
             .iter()
             .for_each(|journal| fs::remove_file(journal).unwrap());
+    }
+}
+
+/// Eight requests of the scenario: eight runs, and 28 of pairs.
+#[test]
+fn a_walk_says_how_many_runs_it_is_and_what_it_covered() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("plan.toml"), PLAN).unwrap();
+    let (plan, json) = (at("plan.toml").display().to_string(), at("r.json"));
+    let ended = run(&[
+        "inject",
+        &plan,
+        "--systematic",
+        "--json",
+        &json.display().to_string(),
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.assert_stderr("of which the plan's faults have 8: 8 runs\n");
+    ended.assert_stdout("of which the plan's faults have 8; 8 of these injected");
+    ended.assert_stdout("  1 disk of disk0: flip                               8 of 8 ");
+    ended.assert_stdout("no fault of the plan: ");
+    let results: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let coverage = &results["coverage"];
+    assert_eq!(coverage["injected"], 8);
+    assert_eq!(coverage["faults"][0]["site"]["device"], "disk0");
+    let places = coverage["elsewhere"].as_array().unwrap().iter();
+    let reads: Vec<_> = places
+        .filter(|place| place["where"] == "register-read")
+        .collect();
+    assert!(
+        reads.iter().any(|place| place["part"] == "IMCTR"),
+        "{coverage}"
+    );
+    let ended = run(&["inject", &plan, "--systematic", "pairs", "--runs", "10"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.assert_stderr("have 8: 10 of 36 runs with those of pairs\n");
+    ended.assert_stdout("2 of 28 pairs of points run, in 2 of which both faults happened");
+    assert_mistake(
+        &["inject", &plan, "--systematic", "pairs", "--run", "36"],
+        "every point is 36 runs with those of pairs, so use a number from 0 to 35",
+    );
+    assert_mistake(
+        &["inject", &plan, "--systematic", "all"],
+        "use points or pairs",
+    );
+}
+
+/// The command that a table prints repeats the run, in any directory: the plan's file and the
+/// kernel's types are named.
+#[test]
+fn the_printed_command_repeats_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = directory.path().join("my plan.toml");
+    let text = "title = 'T'\nscenario = 'rebind'\n[[fault]]\nwhere = 'disk'\nwhat = 'io-error'\n\
+                when = { probe = 'arch_teardown_dma_ops if dev.archdata.mapping' }\n";
+    fs::write(&plan, text).unwrap();
+    let plan = plan.display().to_string();
+    let ended = run(&["inject", &plan, "--runs", "1", "--vmlinux", "ipmmu"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let line = ended
+        .stdout
+        .lines()
+        .find(|line| line.contains("vmm inject"));
+    let line = line.expect("a run that was affected").trim();
+    let wanted = format!("vmm inject '{plan}' --vmlinux ipmmu --seed 1 --run 0");
+    assert!(line.starts_with(&wanted), "{line}");
+    let program = env!("CARGO_BIN_EXE_vmm");
+    let script = line.replacen("vmm", program, 1);
+    let mut shell = std::process::Command::new("sh");
+    let again = shell.args(["-c", &script]).current_dir(&directory);
+    let again = again.output().expect("a shell");
+    let stdout = String::from_utf8_lossy(&again.stdout);
+    assert!(
+        again.status.success() && stdout.contains("disk of disk0: io-error"),
+        "{again:?}"
+    );
+    assert!(directory.path().join("run-0.html").exists());
+}
+
+/// A guided campaign says which code it reached, goes on after an end in the middle of a
+/// generation, and its commands name the points.
+#[test]
+fn a_guided_campaign_goes_on_and_its_commands_name_points() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = |name: &str| directory.path().join(name).display().to_string();
+    let campaign = |runs: &str, more: &[&str]| {
+        let guided = [
+            "inject", "flush", "--cover", "ipmmu_*", "--guided", "--runs", runs,
+        ];
+        let ended = run(&[&guided[..], more].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stdout
+    };
+    let whole = campaign("48", &["--jobs", "1", "--json", &text("r.json")]);
+    assert!(
+        whole.contains("\nCode: ") && whole.contains(" functions reached, "),
+        "{whole}"
+    );
+    let journal = text("journal");
+    campaign("40", &["--journal", &journal]);
+    let resumed = campaign("48", &["--journal", &journal, "--resume", "--recheck", "2"]);
+    let repeated = "\n2 runs were done again: each was what it had been\n";
+    assert_eq!(resumed, format!("{whole}{repeated}"));
+    let merged = run(&["inject", "merge", &journal]);
+    assert_eq!(merged.stdout, whole);
+    let line = whole
+        .lines()
+        .find(|line| line.contains("--points "))
+        .expect("a command");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let number: usize = words[words.iter().position(|word| *word == "--run").unwrap() + 1]
+        .parse()
+        .unwrap();
+    let arguments = words[1..words.len() - 2].to_vec();
+    let again = run(&arguments);
+    let record = &records(&directory.path().join("r.json"))[number];
+    again.assert_stdout(&format!("digest {}\n", record["digest"].as_str().unwrap()));
+    for (more, words) in [
+        (&["--guided"][..], "--cover"),
+        (&["--guided", "--cover", "f", "--shard", "1/2"], "--shard"),
+        (&["--points", "1:1"], "--run"),
+        (&["--run", "1", "--points", "1"], "use FAULT:N"),
+        (
+            &["--run", "1", "--points", "9:1"],
+            "names a fault that the plan does not have: it has 3",
+        ),
+        (
+            &["--cover", "no_such_function"],
+            "has no function no_such_function",
+        ),
+    ] {
+        assert_mistake(&[&["inject", "flush"], more].concat(), words);
     }
 }
 

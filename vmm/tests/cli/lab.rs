@@ -73,6 +73,22 @@ fn a_mistake_is_one_sentence() {
             "cannot be used with",
         ),
         (
+            &["lab", "matrix", "virtio.use", "--shard", "1/2"],
+            "--results",
+        ),
+        (
+            &["lab", "matrix", "virtio.use", "--results", "r"],
+            "--shard",
+        ),
+        (
+            &["lab", "merge", "nowhere"],
+            "cannot use the results nowhere",
+        ),
+        (
+            &["lab", "merge", &file],
+            "they are no results of `vmm lab matrix --shard`",
+        ),
+        (
             &["boot", "--image", "ipmmu", "--probe", "f {"],
             "cannot read the probe `f {`",
         ),
@@ -139,6 +155,44 @@ fn exit_codes_say_good_bad_and_cannot_tell() {
         .lines()
         .find(|line| line.ends_with("?          "));
     assert!(row.is_some_and(|row| row.contains("healthy")), "{ended:?}");
+}
+
+/// Three shards of a matrix, merged in any order, print what one machine prints.
+#[test]
+fn three_shards_merged_are_one_matrix_byte_for_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (good, bad) = (path("good.toml"), path("bad.toml"));
+    fs::write(&good, scenario("healthy")).unwrap();
+    fs::write(&bad, scenario("crashed")).unwrap();
+    let kernel = path("kernel");
+    fs::write(&kernel, 0xe320_f003_u32.to_le_bytes().repeat(1024)).unwrap();
+    let results = ["1", "2", "3"].map(|k| path(&format!("{k}.json")));
+    let [first, second, third] = results.each_ref().map(String::as_str);
+    for (matrix, code) in [
+        (&[&*good, &*bad, "--kernel", &*kernel][..], 1),
+        (&["virtio.use", "--releases"], 0),
+    ] {
+        let whole = run(&[&["lab", "matrix"], matrix].concat());
+        assert_eq!(whole.code, Some(code), "{whole:?}");
+        for (k, results) in (1..=3).zip(&results) {
+            let shard = format!("{k}/3");
+            let part = ["--shard", &shard, "--results", results];
+            let ended = run(&[&["lab", "matrix"], matrix, &part[..]].concat());
+            assert!(
+                ended.code.is_some_and(|code| code < 2 || code == 125),
+                "{ended:?}"
+            );
+        }
+        let merged = run(&["lab", "merge", third, first, second, first]);
+        assert_eq!(merged.code, Some(code), "{merged:?}");
+        assert_eq!(merged.stdout, whole.stdout);
+        if matrix.len() == 4 {
+            let ended = run(&["lab", "merge", first, third]);
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            ended.assert_stderr("the first is of shard 2/3: name its results too");
+        }
+    }
 }
 
 #[test]

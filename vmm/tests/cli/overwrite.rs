@@ -86,7 +86,7 @@ struct Case {
     outputs: &'static [&'static str],
 }
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case {
         words: &["boot", "--config", "config.toml", "--vmlinux", "vmlinux"],
         machine: true,
@@ -150,6 +150,22 @@ const CASES: [Case; 7] = [
         machine: false,
         inputs: &["kernel", "module.ko", "vmlinux"],
         outputs: &["--json", "--junit"],
+    },
+    Case {
+        words: &[
+            "lab",
+            "matrix",
+            "deferral",
+            "--kernel",
+            "kernel,module.ko",
+            "--vmlinux",
+            "vmlinux",
+            "--shard",
+            "1/2",
+        ],
+        machine: false,
+        inputs: &["kernel", "module.ko", "vmlinux"],
+        outputs: &["--results"],
     },
 ];
 

@@ -120,3 +120,72 @@ fn a_recording_that_cannot_be_written_is_an_error_and_the_run_goes_on() {
         "{ended:?}"
     );
 }
+
+/// Shows the low byte of a virtio slot's first register, the magic value, and powers off: mov r1,
+/// #0x0a000000; ldr r2, [r1]; mov r1, #0x09000000; strb r2, [r1]; then PSCI SYSTEM_OFF.
+const SHOW_REGISTER: [u32; 7] = [
+    0xe3a0_140a,
+    0xe591_2000,
+    0xe3a0_1409,
+    0xe5c1_2000,
+    0xe3a0_0484,
+    0xe380_0008,
+    0xe140_0070,
+];
+
+/// The plan and its seed are in the recording.
+#[test]
+fn a_run_with_faults_is_recorded_with_them() {
+    let place = TestDirectory::with_kernel(&SHOW_REGISTER);
+    let (plan, recording, json) = (place.path("plan.toml"), place.path("rec"), place.path("j"));
+    let text =
+        "title = 'T'\n[[fault]]\nwhere = 'register-read'\nwhat = 'flip'\nregister = 'MagicValue'\n";
+    let kernel = place.path("kernel");
+    let boot = |more: &[&str]| {
+        let machine = ["boot", "--kernel", &kernel, "--kernel-format", "image"];
+        run(&[&machine[..], more].concat())
+    };
+    assert_eq!(boot(&[]).stdout, "v");
+    let mut shown = std::collections::BTreeSet::new();
+    for (time, seed) in [
+        ("virtual", "1"),
+        ("virtual", "2"),
+        ("host", "3"),
+        ("host", "4"),
+    ] {
+        fs::write(&plan, text).unwrap();
+        let faults = ["--faults", &plan, "--faults-seed", seed];
+        let ended = boot(&[&faults[..], &["--time", time, "--record", &recording]].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.assert_stderr("register-read of rng: flip (MagicValue, 0x74726976 to 0x");
+        // It needs the plan no more.
+        fs::remove_file(&plan).unwrap();
+        let again = run(&["boot", "--replay", &recording, "--json", &json]);
+        assert_eq!((again.code, &again.stdout), (Some(0), &ended.stdout));
+        let told = &self::json(&json)["injected"];
+        assert_eq!(told["faults"], 1, "{told}");
+        shown.insert(told["told"][0]["text"].as_str().unwrap().to_owned());
+    }
+    assert!(shown.len() > 1, "the seed chooses the bit: {shown:?}");
+    fs::write(&plan, text.replace("flip", "flop")).unwrap();
+    let refused = |words: &str, ended: crate::Ended| {
+        let right = ended.stderr.contains(words) && ended.stderr.lines().count() == 1;
+        assert!(ended.code == Some(2) && right, "{words}: {ended:?}");
+    };
+    refused("unknown variant `flop`", boot(&["--faults", &plan]));
+    refused(
+        "cannot be used with",
+        run(&["boot", "--replay", &recording, "--faults", "flush"]),
+    );
+    refused("--faults", boot(&["--faults-seed", "3"]));
+    refused("there is no device disk0", boot(&["--faults", "queue"]));
+    refused("not in memory at power-on", boot(&["--faults", "deferral"]));
+    refused(
+        "leave --faults out",
+        boot(&["--faults", "flush", "--tier", "both"]),
+    );
+    refused(
+        "would overwrite the fault plan",
+        boot(&["--faults", &plan, "--json", &plan]),
+    );
+}

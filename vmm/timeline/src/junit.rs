@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 /// The attributes of a suite of test cases.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Suite<'s> {
     /// Its name.
     pub name: &'s str,
@@ -14,6 +14,8 @@ pub struct Suite<'s> {
     pub failures: u64,
     /// Number of those that could not be judged.
     pub errors: u64,
+    /// What else is to be known of it: names and values.
+    pub properties: Vec<(&'s str, String)>,
 }
 
 /// The outcome of a test case.
@@ -67,6 +69,14 @@ pub fn write<'s>(
         suite.failures,
         suite.errors
     )?;
+    if !suite.properties.is_empty() {
+        writeln!(out, "  <properties>")?;
+        for (name, value) in &suite.properties {
+            let (name, value) = (escaped(name), escaped(value));
+            writeln!(out, "    <property name=\"{name}\" value=\"{value}\"/>")?;
+        }
+        writeln!(out, "  </properties>")?;
+    }
     for case in cases {
         write!(
             out,
@@ -140,6 +150,7 @@ mod tests {
             tests: 3,
             failures: 1,
             errors: 1,
+            properties: vec![("points", "<3>".into())],
         };
         let mut out = Vec::new();
         write(suite, cases.into_iter(), &mut out).unwrap();
@@ -149,6 +160,7 @@ mod tests {
             format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
                  <testsuite name=\"k&quot;\" tests=\"3\" failures=\"1\" errors=\"1\">\n  \
+                 <properties>\n    <property name=\"points\" value=\"&lt;3&gt;\"/>\n  </properties>\n  \
                  <testcase classname=\"a&lt;b\" name=\"good\" time=\"0.001500\"></testcase>\n  \
                  <testcase classname=\"a&lt;b\" name=\"bad\" time=\"0.001500\"><failure {why}/></testcase>\n  \
                  <testcase classname=\"a&lt;b\" name=\"ours\" time=\"0.001500\"><error {why}>vmm \

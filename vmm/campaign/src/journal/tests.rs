@@ -14,6 +14,7 @@ fn record(run: u64) -> Record {
         run,
         seed: seed_of(1, run),
         point: None,
+        more: Vec::new(),
         verdict: Verdict {
             outcome: Outcome::Unaffected,
             why: String::new(),
@@ -24,6 +25,7 @@ fn record(run: u64) -> Record {
         told: Vec::new(),
         guest_ns: 1,
         instructions: 2,
+        blocks: Default::default(),
         digest: "c".into(),
         headline: None,
     }
@@ -121,7 +123,9 @@ fn older_versions_and_journals_in_use_are_told() {
     std::fs::write(&path, line).unwrap();
     let error = Journal::resume(&path, &header(1)).unwrap_err().to_string();
     assert!(
-        error.contains("of version 1, and this build reads version 2"),
+        error.contains(&format!(
+            "of version 1, and this build reads version {VERSION}"
+        )),
         "{error}"
     );
 }

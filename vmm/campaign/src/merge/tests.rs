@@ -23,6 +23,7 @@ fn record(run: u64) -> Record {
         run,
         seed: seed_of(1, run),
         point: None,
+        more: Vec::new(),
         verdict: Verdict {
             outcome,
             why: format!(
@@ -36,6 +37,7 @@ fn record(run: u64) -> Record {
         told: Vec::new(),
         guest_ns: run,
         instructions: 2,
+        blocks: Default::default(),
         digest: format!("{run}"),
         headline: None,
     }
@@ -87,7 +89,7 @@ impl Place {
 fn outputs(merged: &Merged) -> (String, Vec<u8>, Vec<u8>) {
     let records = || merged.records.values();
     let header = &merged.header;
-    let summary = Summary::new(&header.plan, &header.title, 1, false, records());
+    let summary = Summary::new(header, records());
     let (mut page, mut junit) = (Vec::new(), Vec::new());
     write_html(&summary, records(), &mut page).unwrap();
     write_junit(&summary, &[Outcome::Hang], records(), &mut junit).unwrap();

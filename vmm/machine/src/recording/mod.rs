@@ -4,6 +4,7 @@
 //! In sections as [`sections`](super::sections) has them, all of them JSON: one header, any number
 //! of lists of turns, one ending.
 
+mod faults;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,8 @@ use super::sections::{Form, ReadError, Reader, Writer};
 use super::snapshot::{Fork, Snapshot};
 use super::sources::{Moved, Role, Source};
 use super::{Accel, Machine, Reason};
+pub use faults::RunFaults;
+
 use crate::vcpu::{Ending, Pace, Replay, RunSlice, check};
 
 /// Recordings.
@@ -69,6 +72,9 @@ pub struct RecordingHeader {
     /// Where the run began, if not at power-on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotStart>,
+    /// What goes wrong in the run, if it has faults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faults: Option<RunFaults>,
 }
 
 /// The snapshot that a recorded run went on from.
@@ -131,8 +137,8 @@ fn lock<W>(sheet: &Mutex<Sheet<W>>) -> MutexGuard<'_, Sheet<W>> {
 }
 
 impl<W: Write + 'static> Recorder<W> {
-    /// Creates a machine as [`MachineBuilder`](super::MachineBuilder) makes it, and who records
-    /// what happens to it in `out`.
+    /// Creates a machine as [`MachineBuilder`](super::MachineBuilder) makes it, with `faults` if
+    /// there are any, and who records what happens to it in `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -142,6 +148,7 @@ impl<W: Write + 'static> Recorder<W> {
         config: &Config,
         console: Box<dyn ConsoleSink>,
         sink: Option<Arc<dyn IommuSink>>,
+        faults: Option<RunFaults>,
         out: W,
     ) -> Result<(Machine, Self), Error> {
         config.validate()?;
@@ -158,15 +165,18 @@ impl<W: Write + 'static> Recorder<W> {
             // Hashed here, before the guest can write to a disk.
             files: config.sources(),
             snapshot: None,
+            faults,
             config,
         };
-        let machine = Machine::builder(&header.config, console);
-        let machine = machine.iommu_sink(sink).recorded(epoch).build()?;
+        let machine = RunFaults::machine(header.faults.as_ref(), |injection| {
+            let machine = Machine::builder(&header.config, console).iommu_sink(sink);
+            machine.injection(injection).recorded(epoch).build()
+        })?;
         Self::of(machine, &header, HostClock::new(), out)
     }
 
-    /// Creates a machine that goes on from `snapshot`, which was read from `file`, and who records
-    /// what happens to it in `out`.
+    /// Creates a machine that goes on from `snapshot`, which was read from `file`, with `faults` if
+    /// there are any, and who records what happens to it in `out`.
     ///
     /// In host time its devices work on the thread that runs it.
     ///
@@ -176,6 +186,7 @@ impl<W: Write + 'static> Recorder<W> {
         snapshot: &Snapshot,
         file: Source,
         fork: Fork,
+        faults: Option<RunFaults>,
         out: W,
     ) -> Result<(Machine, Self), Error> {
         if !snapshot.is_emulated() {
@@ -190,9 +201,11 @@ impl<W: Write + 'static> Recorder<W> {
                 file,
                 seed: fork.seed,
             }),
+            faults,
             config,
         };
-        let machine = snapshot.paced(fork)?;
+        let faults = header.faults.as_ref();
+        let machine = RunFaults::machine(faults, |injection| snapshot.paced(fork, injection))?;
         let clock = HostClock::starting_at(snapshot.guest_ns());
         Self::of(machine, &header, clock, out)
     }
@@ -274,6 +287,9 @@ impl Recording {
         let mut sections = Reader::new(&FORM, input)?;
         let header: RecordingHeader = json(&sections.expect(HEADER)?, "header")?;
         if let Err(error) = header.config.validate() {
+            return Err(ReadError::Impossible(error.to_string()));
+        }
+        if let Some(Err(error)) = header.faults.as_ref().map(RunFaults::check) {
             return Err(ReadError::Impossible(error.to_string()));
         }
         let mut turns: Vec<RunSlice> = Vec::new();
@@ -382,13 +398,22 @@ impl Recording {
         console: Box<dyn ConsoleSink>,
         sink: Option<Arc<dyn IommuSink>>,
     ) -> Result<Machine, Error> {
-        let RecordingHeader { config, epoch, .. } = &self.header;
+        let RecordingHeader {
+            config,
+            epoch,
+            faults,
+            ..
+        } = &self.header;
+        let faults = faults.as_ref();
         let mut machine = match (&self.header.snapshot, &self.snapshot) {
-            (Some(start), Some(snapshot)) if snapshot.is_emulated() => snapshot.paced(Fork {
-                console,
-                iommu_sink: sink,
-                seed: start.seed,
-            })?,
+            (Some(start), Some(snapshot)) if snapshot.is_emulated() => {
+                let fork = Fork {
+                    console,
+                    iommu_sink: sink,
+                    seed: start.seed,
+                };
+                RunFaults::machine(faults, |injection| snapshot.paced(fork, injection))?
+            }
             (Some(_), Some(_)) => return Err(begin(io::Error::other(NotEmulated))),
             // Nobody has called `find_files`, which reads it.
             (Some(_), None) => return Err(begin(io::ErrorKind::NotFound.into())),
@@ -398,10 +423,10 @@ impl Recording {
                     // A replay leaves the files as they are.
                     disk.overlay = !disk.read_only;
                 }
-                Machine::builder(&config, console)
-                    .iommu_sink(sink)
-                    .recorded(*epoch)
-                    .build()?
+                RunFaults::machine(faults, |injection| {
+                    let machine = Machine::builder(&config, console).iommu_sink(sink);
+                    machine.injection(injection).recorded(*epoch).build()
+                })?
             }
         };
         let host = config.time == TimeMode::Host;

@@ -26,7 +26,7 @@ fn seen(machine: &mut Machine, console: &Capture, reason: Reason) -> Seen {
 fn record(config: &Config, parts: &[Limits], prepare: impl Fn(&Machine)) -> (Seen, Vec<u8>) {
     let console = Capture::default();
     let (mut machine, recorder) =
-        Recorder::start(config, Box::new(console.clone()), None, Vec::new()).unwrap();
+        Recorder::start(config, Box::new(console.clone()), None, None, Vec::new()).unwrap();
     prepare(&machine);
     let mut reason = Reason::Stopped;
     for limits in parts {
@@ -219,6 +219,7 @@ fn bad_files_and_full_disks_are_sentences() {
     let started = Recorder::start(
         &config(&file),
         Box::new(Discard),
+        None,
         None,
         io::BufWriter::new(full),
     );

@@ -230,7 +230,11 @@ impl Snapshot {
 
     /// Returns the same, whose clock moves between slices of work only, and whose devices work on
     /// the thread that runs it.
-    pub(super) fn paced(&self, fork: Fork) -> Result<Machine, Error> {
+    pub(super) fn paced(
+        &self,
+        fork: Fork,
+        injection: Option<&Arc<Injection>>,
+    ) -> Result<Machine, Error> {
         // A clock of virtual time in host time as well: the recording moves it, between slices.
         let clock = |_: &Config, time: TimeState| {
             Timing::Virtual(Arc::new(VirtualClock::starting_at(
@@ -238,7 +242,7 @@ impl Snapshot {
                 time.skipped_ns,
             )))
         };
-        self.assemble(fork, None, clock)
+        self.assemble(fork, injection, clock)
     }
 
     /// Returns the machine, with the clock that `timing` makes, and without a thread for its

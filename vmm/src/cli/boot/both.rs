@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::{Accel, Config, IommuSink, TimeMode};
 use vmm_devices::uart::ConsoleSink;
 use vmm_machine::lockstep::{Pair, PairExit};
@@ -38,6 +39,7 @@ impl Boot {
             settings,
             origin,
             record,
+            faults,
             ..
         } = self;
         let config = origin.config();
@@ -58,6 +60,10 @@ impl Boot {
             (
                 record.is_some() || matches!(origin, super::Origin::Recording(_)),
                 "and a recording is of one: leave --record and --replay out",
+            ),
+            (
+                faults.is_some(),
+                "and faults are those of one: leave --faults out",
             ),
             (
                 settings.gdb.is_some(),
@@ -104,7 +110,13 @@ impl Boot {
         let iommu_sink = tracing.then(|| Arc::new(IommuTrace) as Arc<dyn IommuSink>);
         let start_ns = origin.start_ns();
         let machine = |console: Box<dyn ConsoleSink>, sink| {
-            let made = origin.machine(settings.seed, console, sink, None);
+            let made = origin.machine(
+                settings.seed,
+                (None, &TypesFrom::Kernel),
+                console,
+                sink,
+                None,
+            );
             made.map(|(machine, _)| machine)
         };
         let interpreting = machine(Box::new(unseen), None)?;

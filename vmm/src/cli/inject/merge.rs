@@ -51,14 +51,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     }
     let retention = !args.results.is_whole() && journal.is_none();
     let Merged { header, records } = merge(&args.journals, retention).map_err(fail)?;
-    let mode = header.systematic;
-    let summary = Summary::new(
-        &header.plan,
-        &header.title,
-        header.seed,
-        mode,
-        records.values(),
-    );
+    let summary = Summary::new(&header, records.values());
     if let Some(path) = &journal {
         let mut journal = Journal::create(path, &header).map_err(fail)?;
         for record in records.values() {

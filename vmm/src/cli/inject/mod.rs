@@ -2,19 +2,20 @@
 
 mod merge;
 mod outputs;
+mod repeat;
 mod signals;
+mod systematic;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use sha2::{Digest, Sha256};
-use vmm::campaign::campaign::{self, Difference, MAX_RUNS, Prepared, RetentionPolicy};
+use vmm::campaign::campaign::{self, MAX_RUNS, Prepared, RetentionPolicy};
 use vmm::campaign::journal::{Header, Journal, Part};
 use vmm::campaign::run::{Record, Task};
 use vmm::campaign::scenario::Scenario;
@@ -25,16 +26,18 @@ use vmm::faults::spec::Plan;
 use vmm::{GuestKernel, KernelChoice};
 
 use self::outputs::{Outputs, ResultArgs};
+use self::repeat::{repeat, repeated};
 use self::signals::Signals;
+use self::systematic::{PointName, Systematic};
 use super::files::Files;
 use super::host::HostArgs;
 use super::install;
 use super::probes::Timeline;
 use super::sandbox::{self, Policy};
 use super::stdout::print;
-use super::values::jobs_or_cores;
+use super::values::{jobs_or_cores, word};
 use super::vmlinux::VmlinuxFiles;
-use super::{CommandExit, UserError, text};
+use super::{CommandExit, UserError};
 
 /// Run a guest many times with faults injected by a plan, and classify what becomes of it.
 #[derive(Debug, clap::Args)]
@@ -57,9 +60,38 @@ pub struct Args {
     /// The seed that every run's own seed is made from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Walk every point of the scenario once: each fault of the plan at each point that it is about
-    #[arg(long)]
-    systematic: bool,
+    /// Walk every point of the scenario once: each fault of the plan at each point that it is
+    /// about; with `pairs` then every two of these in one run
+    #[arg(
+        long,
+        value_name = "points|pairs",
+        num_args = 0..=1,
+        default_missing_value = "points",
+        value_parser = word::<Systematic>
+    )]
+    systematic: Option<Systematic>,
+    /// Say which code of these functions of the kernel the runs reach, where `*` is any text
+    #[arg(
+        long,
+        value_name = "FUNCTION,...",
+        value_delimiter = ',',
+        conflicts_with = "run"
+    )]
+    cover: Vec<String>,
+    /// Choose the points at which faults happen, up to four in a run, by the code of --cover that
+    /// runs before have reached
+    #[arg(long, requires = "cover", conflicts_with_all = ["systematic", "shard", "run"])]
+    guided: bool,
+    /// With --run: faults of the plan happen at these points and nowhere else. FAULT is a number, N
+    /// which of its points, both from 1
+    #[arg(
+        long,
+        value_name = "FAULT:N,...",
+        value_delimiter = ',',
+        requires = "run",
+        conflicts_with = "systematic"
+    )]
+    points: Vec<PointName>,
     /// Boot the guest for each run, and do not go on from a snapshot
     #[arg(long)]
     reboot: bool,
@@ -107,6 +139,9 @@ Examples:
   vmm inject --list
   vmm inject flush --runs 200 --report report
   vmm inject flush --systematic
+  vmm inject flush --systematic pairs --runs 500
+  vmm inject flush --runs 200 --cover 'ipmmu_*,virtblk_done'
+  vmm inject translation --runs 500 --cover 'ipmmu_*' --guided
   vmm inject flush --seed 1 --run 17 --timeline run.html
   vmm inject my-plan.toml --runs 1000 --deny hang,crash --junit results.xml
   vmm inject flush --runs 1000 --recheck 20
@@ -133,11 +168,9 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     };
     let plan = plan::find(name).map_err(fail)?;
     // The name goes into journals and reports, whose readers are in other directories.
-    let name = &if plan::is_file(name) {
-        let path = std::path::absolute(name).map_err(fail)?;
-        path.display().to_string()
-    } else {
-        name.clone()
+    let name = &match plan::is_file(name) {
+        true => absolute(Path::new(name))?,
+        false => name.clone(),
     };
     args.check(&plan)?;
     args.check_files(name)?;
@@ -164,37 +197,48 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     } else {
         Box::new(Forked::new(boot)?)
     };
-    let prepared = Prepared::with_types(&plan, &scenario, &*start, &vmlinux.only())?;
-    let task = |run: u64| {
-        if args.systematic {
-            prepared.systematic_task(args.seed, run)
-        } else {
-            Some(prepared.task(args.seed, run))
-        }
+    let mut prepared = Prepared::with_types(&plan, &scenario, &*start, &vmlinux.only())?;
+    if !args.cover.is_empty() {
+        prepared.watch_code(&args.cover)?;
+        header.code.clone_from(&prepared.runner.code);
+    }
+    let mode = args.systematic;
+    let task = |run: u64| match mode {
+        Some(mode) => prepared.systematic_task(args.seed, run, mode == Systematic::Pairs),
+        None => Some(prepared.task(args.seed, run)),
     };
-    match args.run {
-        Some(number) => {
-            let task = task(number).ok_or_else(|| {
-                let runs = prepared.systematic_runs();
-                UserError::new(match runs {
-                    0 => format!(
-                        "there is no run {number}: the scenario comes to no point of the plan; leave --systematic out"
-                    ),
-                    _ => format!(
-                        "there is no run {number}: every point is {runs} runs, so use a number from 0 to {}",
-                        runs - 1
-                    ),
-                })
-            })?;
-            repeat(&args, &prepared, &task, &kernel, timeline)
-        }
-        None => {
-            let runs = args.runs(&prepared);
-            if let Some(part) = &mut header.part {
-                part.runs = runs;
-            }
-            args.campaign(&prepared, &header, runs, &task, outputs)
-        }
+    if let Some(number) = args.run {
+        let task = match PointName::all(&args.points) {
+            Some(points) => prepared.task_at(args.seed, number, &points),
+            None => task(number),
+        };
+        let task = task.ok_or_else(|| systematic::no_run(mode, &prepared.walk, number));
+        return repeat(&args, &prepared, &task?, &kernel, timeline);
+    }
+    if mode.is_some() || args.guided {
+        header.walk = Some(prepared.walk.clone());
+    }
+    let runs = match mode {
+        Some(mode) => mode.runs(&prepared.walk, args.runs)?,
+        None => args.runs.unwrap_or(DEFAULT_RUNS),
+    };
+    if let Some(part) = &mut header.part {
+        part.runs = runs;
+    }
+    args.campaign(&prepared, &header, runs, &task, outputs)
+}
+
+/// Returns the name of a file for readers in other directories.
+fn absolute(path: &Path) -> Result<String, UserError> {
+    let path = std::path::absolute(path).map_err(fail)?;
+    Ok(path.display().to_string())
+}
+
+/// Returns what `--vmlinux` names, for readers in other directories: a file, or an image.
+fn named(vmlinux: &Path) -> Result<String, UserError> {
+    match vmlinux.exists() {
+        true => absolute(vmlinux),
+        false => Ok(vmlinux.display().to_string()),
     }
 }
 
@@ -214,50 +258,6 @@ fn list() -> Result<CommandExit, UserError> {
     }
     print(&out);
     Ok(CommandExit::Success)
-}
-
-/// Repeats one run and tells all about it.
-fn repeat(
-    args: &Args,
-    prepared: &Prepared<'_>,
-    task: &Task,
-    kernel: &GuestKernel,
-    timeline: Option<Timeline>,
-) -> Result<CommandExit, UserError> {
-    let recording = timeline.as_ref().map(|t| Arc::clone(t.recording()));
-    let done = prepared.runner.run(task, recording.as_ref());
-    let record = &done.record;
-    let verdict = &record.verdict;
-    let mut out = format!(
-        "run {}, seed {}: {}",
-        record.run, record.seed, verdict.outcome
-    );
-    if !verdict.why.is_empty() {
-        out.push_str(&format!(": {}", verdict.why));
-    }
-    out.push('\n');
-    for told in &record.told {
-        let at = text::seconds(told.at_ns);
-        out.push_str(&format!(
-            "  {at} {} (fault {} of the plan)\n",
-            told.text,
-            told.rule + 1
-        ));
-    }
-    for line in verdict.said.iter().take(20) {
-        out.push_str(&format!("  the kernel: {line}\n"));
-    }
-    for line in &verdict.stack {
-        out.push_str(&format!("  {line}\n"));
-    }
-    out.push_str(&format!("digest {}\n", record.digest));
-    print(&out);
-    if let (Some(timeline), Some(machine)) = (timeline, &done.machine) {
-        let config = prepared.runner.scenario.config(kernel, Path::new("disk"));
-        let image = prepared.plan.scenario.image();
-        timeline.write(&config, Some(image), machine, Vec::new())?;
-    }
-    Ok(args.results.judge(std::iter::once(verdict.outcome)))
 }
 
 impl Args {
@@ -303,11 +303,13 @@ impl Args {
             (Some(runs), _) if runs > MAX_RUNS => Err(UserError::new(format!(
                 "--runs {runs} is too many: use {MAX_RUNS} at most"
             ))),
-            (_, Some(run)) if run >= MAX_RUNS && !self.systematic => Err(UserError::new(format!(
-                "there is no run {run}: use a number from 0 to {}",
-                MAX_RUNS - 1
-            ))),
-            (_, Some(run)) if self.systematic && plan.fault.is_empty() => {
+            (_, Some(run)) if run >= MAX_RUNS && self.systematic.is_none() => {
+                Err(UserError::new(format!(
+                    "there is no run {run}: use a number from 0 to {}",
+                    MAX_RUNS - 1
+                )))
+            }
+            (_, Some(run)) if self.systematic.is_some() && plan.fault.is_empty() => {
                 Err(UserError::new(format!(
                     "there is no run {run}: a plan without faults has no point to walk; leave --systematic out"
                 )))
@@ -334,24 +336,18 @@ impl Args {
         let plan_text = serde_json::to_vec(plan).map_err(fail)?;
         let digest = format!("{:x}", Sha256::digest(plan_text));
         let mut header = Header::new(name, digest, String::new(), self.seed);
-        header.systematic = self.systematic;
+        header.systematic = self.systematic.is_some();
+        header.guided = self.guided;
+        header.cover.clone_from(&self.cover);
+        header.pairs = self.systematic == Some(Systematic::Pairs);
         header.title.clone_from(&plan.title);
+        header.vmlinux = self.vmlinux.as_deref().map(named).transpose()?;
         header.part = self.shard.map(|shard| Part {
             shard,
             // Of a walk of every point that is not known yet.
             runs: self.runs.unwrap_or(DEFAULT_RUNS),
         });
         Ok(header)
-    }
-
-    /// Returns how many runs the campaign has.
-    fn runs(&self, prepared: &Prepared<'_>) -> u64 {
-        if self.systematic {
-            let asked = self.runs.unwrap_or(u64::MAX);
-            prepared.systematic_runs().min(asked)
-        } else {
-            self.runs.unwrap_or(DEFAULT_RUNS)
-        }
     }
 
     fn campaign(
@@ -383,32 +379,35 @@ impl Args {
         let mut retention = (!self.results.is_whole()).then(RetentionPolicy::default);
         let mut trim = |record: &mut Record| retention.iter_mut().for_each(|t| t.trim(record));
         done.values_mut().for_each(&mut trim);
-        let done = prepared.run(
-            task,
-            shard.runs(runs),
-            done,
-            jobs,
-            &signals.stop,
-            &mut |record: &mut Record| {
-                bar.inc(1);
-                if let Some(journal) = &mut journal {
-                    journal.add(record).map_err(|error| {
-                        UserError::new(format!(
-                            "{error}; the runs before are kept, and --resume goes on with them"
-                        ))
-                    })?;
-                }
-                trim(record);
-                Ok::<(), UserError>(())
-            },
-        );
+        let mut each = |record: &mut Record| {
+            bar.inc(1);
+            if let Some(journal) = &mut journal {
+                journal.add(record).map_err(|error| {
+                    UserError::new(format!(
+                        "{error}; the runs before are kept, and --resume goes on with them"
+                    ))
+                })?;
+            }
+            trim(record);
+            Ok::<(), UserError>(())
+        };
+        let stop = &signals.stop;
+        let done = match self.guided {
+            true => prepared.run_guided(self.seed, runs, done, jobs, stop, &mut each),
+            false => prepared.run(task, shard.runs(runs), done, jobs, stop, &mut each),
+        };
         bar.finish_and_clear();
         let done = done?;
-        let (name, title) = (&header.plan, &prepared.plan.title);
-        let summary = Summary::new(name, title, self.seed, self.systematic, done.values());
+        let summary = Summary::new(header, done.values());
         print(&summary.table());
         outputs.write(&summary, &done, &self.results)?;
         let others = self.recheck.map_or_else(Vec::new, |sample| {
+            let chosen = |run: u64| {
+                let points = done.get(&run)?.points();
+                prepared.task_at(self.seed, run, &points)
+            };
+            let task: &(dyn Fn(u64) -> Option<Task> + Sync) =
+                if self.guided { &chosen } else { task };
             let (count, others) = prepared.recheck(task, &done, sample, jobs, &signals.stop);
             print(&repeated(&summary, count, &others, self.resume));
             others
@@ -421,26 +420,6 @@ impl Args {
         let outcomes = done.values().map(|record| record.verdict.outcome);
         Ok(self.results.judge(outcomes.chain(bugs)))
     }
-}
-
-/// Returns what came of doing `count` runs again, of which `others` were not what they had been.
-/// Some of them may have been `read` from a journal.
-fn repeated(summary: &Summary, count: usize, others: &[Difference], read: bool) -> String {
-    let mut text = format!("\n{count} runs were done again: ");
-    let cause = if read {
-        "the journal was changed, or it is a bug of ours"
-    } else {
-        "a bug of ours"
-    };
-    if others.is_empty() {
-        text.push_str("each was what it had been\n");
-    } else {
-        text.push_str(&format!("{} were others: {cause}\n", others.len()));
-    }
-    for Difference { run, what } in others.iter().take(12) {
-        text.push_str(&format!("  {}: {what}\n", summary.command(*run)));
-    }
-    text
 }
 
 fn progress(runs: u64, done: u64) -> ProgressBar {

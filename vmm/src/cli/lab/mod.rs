@@ -1,6 +1,7 @@
 //! `vmm lab`: scenarios of a device's DMA at setup and teardown, run and judged.
 
 mod debug;
+mod matrix;
 mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +10,12 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde::Serialize;
 use vmm::KernelChoice;
-use vmm::introspect::types::vmlinux::TypesFrom;
-use vmm::lab::{Case, Judged, Lab, LabError, Undecided, junit, releases, signs};
+use vmm::lab::matrix::Seen;
+use vmm::lab::releases::{self, Layout};
+use vmm::lab::{Case, Judged, Lab, LabError, Undecided, junit, signs};
 use vmm::timeline::export;
 
+use self::matrix::{MatrixArgs, MergeArgs};
 use self::selection::{Selection, enter_sandbox};
 use super::files::Files;
 use super::gdb::GdbAddress;
@@ -40,6 +43,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Run scenarios on several kernels and print how each went
     Matrix(MatrixArgs),
+    /// Merge the results of all shards of a matrix: what is printed is what one machine prints
+    Merge(MergeArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -50,6 +55,8 @@ Examples:
   vmm lab run my-scenario.toml
   vmm lab matrix --all --releases
   vmm lab matrix deferral.shared --image ipmmu-5.10 --image ipmmu-6.12 --kernel zImage,clk-axi-clkgen.ko
+  vmm lab matrix --all --shard 1/3 --results 1.json
+  vmm lab merge 1.json 2.json 3.json
 
 Exit codes, as `git bisect run` wants them:
   0    everything is as expected (in a matrix: every verdict is)
@@ -92,29 +99,6 @@ pub struct RunArgs {
     travel: TravelArgs,
 }
 
-/// `vmm lab matrix`.
-#[derive(Debug, clap::Args)]
-pub struct MatrixArgs {
-    #[command(flatten)]
-    selection: Selection,
-    /// An image to run on the kernel of, besides the scenario's own
-    #[arg(long, value_name = "NAME")]
-    image: Vec<String>,
-    /// Run unmodified kernels only, of each release that a scenario names, and print a table of
-    /// scenarios by release, as `vmm lab list --releases` does of what is expected
-    #[arg(long, conflicts_with_all = ["image", "kernel"])]
-    releases: bool,
-    /// A kernel to run on, besides the scenario's own; `FILE` or `FILE,MODULE`, where MODULE is its
-    /// clk-axi-clkgen.ko
-    #[arg(long, value_name = "FILE[,MODULE]")]
-    kernel: Vec<String>,
-    /// The vmlinux with debug information of one of these kernels, for one without types in its
-    /// image; each kernel takes the one of its own build. Or the name of an image whose debug
-    /// information was fetched. May be given more than once
-    #[arg(long, value_name = "FILE")]
-    vmlinux: Vec<PathBuf>,
-}
-
 /// The result of a case.
 type Verdict = Result<Judged, Undecided>;
 
@@ -125,6 +109,7 @@ pub fn run(command: Command) -> Result<CommandExit, UserError> {
         Command::List { signs, .. } => list(signs),
         Command::Run(args) => args.run(),
         Command::Matrix(args) => args.run(),
+        Command::Merge(args) => args.run(),
     }
 }
 
@@ -150,48 +135,38 @@ fn list(only_signs: bool) -> Result<CommandExit, UserError> {
 /// Shows the verdicts that scenarios expect of unmodified kernels, release by release.
 fn list_releases() -> Result<CommandExit, UserError> {
     let runs = releases::runs(Lab::shipped()?.cases());
-    print(&by_release(&runs, |index| {
-        runs[index].expect.verdict.to_string()
-    }));
+    let expected = runs.iter().map(|case| case.expect.verdict.to_string());
+    let expected: Vec<String> = expected.collect();
+    print(&by_release(&Layout::new(&runs), &expected));
     Ok(CommandExit::Success)
 }
 
 /// Returns the table of scenarios by release, with a text for each run.
-fn by_release(runs: &[Case], text: impl Fn(usize) -> String) -> String {
-    let texts: Vec<(&Case, String)> = runs
-        .iter()
-        .enumerate()
-        .map(|(index, case)| (case, text(index)))
-        .collect();
+fn by_release(layout: &Layout, texts: &[String]) -> String {
     format!(
         "{}- no run: the scenario names no kernel of that release for that IOMMU\n",
-        releases::table(&texts)
+        layout.table(texts)
     )
 }
 
 /// Returns a line for a case and what became of it.
-fn line(case: &Case, verdict: &Verdict) -> String {
-    match verdict {
-        Ok(judged) => {
-            let judgement = &judged.judgement;
-            let mark = if judgement.is_expected() {
-                "ok  "
-            } else {
-                "FAIL"
-            };
-            let signs: Vec<&str> = judgement.signs.iter().map(String::as_str).collect();
-            let mut text = format!(
-                "{mark} {:44} {:9} {}\n",
-                case.name,
-                judgement.health.to_string(),
-                signs.join(" ")
-            );
-            for problem in &judgement.problems {
+fn line(case: &str, seen: &Seen) -> String {
+    match seen {
+        Seen::Judged {
+            health,
+            signs,
+            problems,
+            ..
+        } => {
+            let mark = if seen.is_expected() { "ok  " } else { "FAIL" };
+            let (health, signs) = (health.to_string(), signs.join(" "));
+            let mut text = format!("{mark} {case:44} {health:9} {signs}\n");
+            for problem in problems {
                 text.push_str(&format!("     {problem}\n"));
             }
             text
         }
-        Err(why) => format!("??   {:44} not judged: {why}\n", case.name),
+        Seen::Undecided(why) => format!("??   {case:44} not judged: {why}\n"),
     }
 }
 
@@ -276,7 +251,8 @@ impl RunArgs {
             let _ = junit::write(&kernel, &results, &mut text);
             output.save(&text)?;
         }
-        Ok(conclude(&verdicts, |judged| judged.judgement.is_expected()))
+        let seen: Vec<Seen> = verdicts.iter().map(Seen::new).collect();
+        Ok(conclude(&seen, Seen::is_expected))
     }
 }
 
@@ -294,22 +270,21 @@ fn name(choice: &KernelChoice) -> String {
 }
 
 /// Prints how many cases went how, and returns the exit code.
-fn conclude(verdicts: &[Verdict], good: impl Fn(&Judged) -> bool) -> CommandExit {
-    let undecided = verdicts.iter().filter(|verdict| verdict.is_err()).count();
-    let wrong = verdicts
-        .iter()
-        .filter(|verdict| matches!(verdict, Ok(judged) if !good(judged)))
-        .count();
-    let instructions: u64 = verdicts
-        .iter()
-        .flatten()
-        .map(|judged| judged.instructions)
-        .sum();
+fn conclude(seen: &[Seen], good: impl Fn(&Seen) -> bool) -> CommandExit {
+    let undecided = |seen: &&Seen| matches!(seen, Seen::Undecided(_));
+    let undecided = seen.iter().filter(undecided).count();
+    let wrong = seen.iter().filter(|seen| !good(seen)).count() - undecided;
+    let instructions = seen.iter().map(|seen| match seen {
+        Seen::Judged { instructions, .. } => *instructions,
+        Seen::Undecided(_) => 0,
+    });
+    // What is merged may be any numbers.
+    let instructions = instructions.fold(0, u64::saturating_add);
     print(&format!(
         "{} run ({} M instructions): {} as expected, {wrong} not, {undecided} not judged\n",
-        verdicts.len(),
+        seen.len(),
         instructions / 1_000_000,
-        verdicts.len() - wrong - undecided,
+        seen.len() - wrong - undecided,
     ));
     match (wrong, undecided) {
         (0, 0) => CommandExit::Success,
@@ -368,94 +343,6 @@ impl<'r> Entry<'r> {
             findings: judged.map_or(&[], |judged| &judged.run.findings),
             guest_ns: judged.map(|judged| judged.run.timeline.end),
         }
-    }
-}
-
-impl MatrixArgs {
-    fn run(self) -> Result<CommandExit, UserError> {
-        let cases = self.selection.cases()?;
-        let types = VmlinuxFiles::read(&self.vmlinux)?.any();
-        if self.releases {
-            return self.run_releases(&releases::runs(&cases), &types);
-        }
-        let mut choices = vec![KernelChoice::OfImage];
-        choices.extend(self.image.iter().cloned().map(KernelChoice::Image));
-        for text in &self.kernel {
-            let (path, module) = match text.split_once(',') {
-                Some((path, module)) => (path, Some(module.into())),
-                None => (text.as_str(), None),
-            };
-            if path.is_empty() || text.ends_with(',') {
-                return Err(UserError::new(format!(
-                    "--kernel {text:?} names no file: write FILE or FILE,MODULE"
-                )));
-            }
-            choices.push(KernelChoice::File {
-                path: path.into(),
-                module,
-            });
-        }
-        let kernels = self.selection.kernels(&cases, &choices)?;
-        enter_sandbox(&kernels, [], None, self.selection.jobs())?;
-        let mut columns = Vec::new();
-        for (choice, kernels) in choices.iter().zip(&kernels) {
-            print(&format!("kernel {}: {}\n", columns.len(), name(choice)));
-            columns.push(self.selection.judge(&cases, kernels, &types)?);
-        }
-        print(&grid(&cases, &columns));
-        Ok(conclude(&columns.concat(), has_verdict))
-    }
-
-    fn run_releases(&self, runs: &[Case], types: &TypesFrom) -> Result<CommandExit, UserError> {
-        // Each run has the image that it is for.
-        let kernels = self.selection.kernels(runs, &[KernelChoice::OfImage])?;
-        enter_sandbox(&kernels, [], None, self.selection.jobs())?;
-        let verdicts = self.selection.judge(runs, &kernels[0], types)?;
-        print(&format!(
-            "\n{}{MARKS}",
-            by_release(runs, |index| cell(&verdicts[index]))
-        ));
-        Ok(conclude(&verdicts, has_verdict))
-    }
-}
-
-/// Returns whether the verdict is the expected one. The signs that lead to it differ from kernel to
-/// kernel.
-fn has_verdict(judged: &Judged) -> bool {
-    judged.judgement.health == judged.case.expect.verdict
-}
-
-/// Returns a table with a line for each case and a column for each kernel; marked where it is not
-/// as expected.
-fn grid(cases: &[Case], columns: &[Vec<Verdict>]) -> String {
-    let mut text = format!("\n{:44}", "");
-    for number in 0..columns.len() {
-        text.push_str(&format!(" {:11}", format!("kernel {number}")));
-    }
-    text.push('\n');
-    for (index, case) in cases.iter().enumerate() {
-        text.push_str(&format!("{:44}", case.name));
-        for column in columns {
-            // A column has a verdict for every case, in the order of the cases.
-            text.push_str(&format!(" {:11}", cell(&column[index])));
-        }
-        text.push('\n');
-    }
-    text.push_str(MARKS);
-    text
-}
-
-/// What marks in a table of verdicts mean.
-const MARKS: &str =
-    "* not the expected verdict, ~ the expected verdict by other signs, ? not judged\n";
-
-/// Returns the verdict of a run as in a table, marked where it is not as expected.
-fn cell(verdict: &Verdict) -> String {
-    match verdict {
-        Ok(judged) if judged.judgement.is_expected() => judged.judgement.health.to_string(),
-        Ok(judged) if has_verdict(judged) => format!("{}~", judged.judgement.health),
-        Ok(judged) => format!("{}*", judged.judgement.health),
-        Err(_) => "?".into(),
     }
 }
 

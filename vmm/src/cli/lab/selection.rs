@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use guest_images::Cache;
 use vmm::Accel;
 use vmm::introspect::types::vmlinux::TypesFrom;
+use vmm::lab::matrix::Seen;
 use vmm::lab::{Case, Host, Lab};
 use vmm::{GuestKernel, KernelChoice, KernelError};
 use vmm_machine::MAX_CPUS;
@@ -52,7 +53,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn host(&self) -> Host {
+    /// Returns who executes the guests.
+    pub fn host(&self) -> Host {
         Host {
             accel: self.accel,
             // Virtual time is the same on every host.
@@ -164,7 +166,7 @@ impl Selection {
                 let mut done = done.lock().unwrap_or_else(|e| e.into_inner());
                 done.insert(index, verdict);
                 while let Some(verdict) = done.get(&*shown) {
-                    print(&line(&cases[*shown], verdict));
+                    print(&line(&cases[*shown].name, &Seen::new(verdict)));
                     *shown += 1;
                 }
             }

@@ -1,15 +1,15 @@
-//! Parts of a campaign, each run on a machine of its own.
+//! Parts of many runs, each made on a machine of its own.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::text_error::TextError;
 use serde::{Deserialize, Serialize};
-use vmm_base::TextError;
 
-/// Most shards of a campaign.
+/// Most shards.
 const MAX_SHARDS: u64 = 1_000_000;
 
-/// A shard of a campaign, `K/N`: of its runs, from the K-th on, every N-th.
+/// A shard of many runs, `K/N`: from the K-th on, every N-th.
 ///
 /// Runs that take long often are neighbours (a walk of every point goes from one fault of the plan
 /// to the next), so that shards which alternate take about as long as each other.
@@ -21,7 +21,7 @@ pub struct Shard {
 }
 
 impl Default for Shard {
-    /// Returns the one shard that is the whole campaign.
+    /// Returns the one shard that is all runs.
     fn default() -> Self {
         Self { number: 1, of: 1 }
     }
@@ -33,13 +33,13 @@ impl Shard {
         self.of
     }
 
-    /// Returns those of the runs of a campaign of `runs` runs that are this shard's.
+    /// Returns those of `runs` runs that are this shard's.
     pub fn runs(self, runs: u64) -> impl Iterator<Item = u64> {
         let step = usize::try_from(self.of).unwrap_or(usize::MAX);
         (self.number - 1..runs).step_by(step)
     }
 
-    /// Returns which shard of the same campaign has a run.
+    /// Returns which shard of the same division has a run.
     pub const fn sibling(self, run: u64) -> Self {
         Self {
             number: run % self.of + 1,
