@@ -343,7 +343,7 @@ fn a_fault_waits_for_a_call_under_a_condition() {
 /// plan is run with it, without it, and with as much of it as jobs find that run at the same time.
 #[test]
 fn what_other_runs_left_changes_no_run() {
-    const RUNS: u64 = 6;
+    const RUNS: u64 = 4;
     for (name, text) in plan::SHIPPED {
         let plan = plan::parse(name, text).expect("a plan");
         let scenario = Scenario::new(plan.scenario);

@@ -106,15 +106,15 @@ impl Core {
         }
     }
 
-    /// Returns where code is that may run from R15 on: where a computed jump of generated code would
-    /// go. That takes fewer looks at memory than to find the block.
+    /// Returns where code is that may run from R15 on: where a computed jump of generated code
+    /// would go. That takes fewer looks at memory than to find the block.
     #[inline(always)]
     pub(super) fn code_ahead(&self, left: u64) -> Option<usize> {
         let translation = self.translation.as_ref()?;
         let translator = translation.translator.as_ref()?;
         let (psr, va) = (&self.cpu.s.psr, self.cpu.s.r[15]);
-        // Whatever was dropped is forgotten first; and no block has more instructions than are left,
-        // or it would come back at once.
+        // Whatever was dropped is forgotten first; and no block has more instructions than are
+        // left, or it would come back at once.
         let current = translation.of == self.blocks.cleared() && !self.blocks.any_dropped();
         if !current || psr.it != 0 || psr.big_endian || left < MAX_BLOCK as u64 {
             return None;

@@ -92,9 +92,9 @@ impl CodeMemory {
         let Range { start, end } = range;
         assert!(start <= end && end <= SIZE, "the code fits");
         let len = end - start;
-        // SAFETY: the range was just found to be within either mapping, which live as long as their owners.
-        // These are two, so the mappings are; no reference into one exists, and nobody writes to
-        // `other` while it is borrowed.
+        // SAFETY: the range was just found to be within either mapping, which live as long as their
+        // owners. These are two, so the mappings are; no reference into one exists, and nobody
+        // writes to `other` while it is borrowed.
         unsafe {
             other
                 .write

@@ -226,8 +226,8 @@ impl Translator {
         }
     }
 
-    /// Returns where code is that a computed jump to `target` (bit 0 set for T32) may go to while the
-    /// tag of its page is that of the second value.
+    /// Returns where code is that a computed jump to `target` (bit 0 set for T32) may go to, and
+    /// the tag that its page must have.
     #[inline]
     pub fn jump(&self, target: u32) -> Option<(usize, u64)> {
         let entry = self.jumps.get(jump_slot(target))?;
