@@ -1,13 +1,14 @@
 //! Whatever a core writes to memory that was restored, it tells: nothing else is copied back.
 
 mod common;
+mod programs;
 
 use std::sync::Arc;
 
 use arm32::bus::Bus;
 use arm32::core::Core;
-use common::programs::program;
 use common::{BASE, FlatBus, RAM, TestClock};
+use programs::program;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 

@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "a bus of tests passes on what another promises")]
 
 mod common;
+mod programs;
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use arm32::core::Core;
 use arm32::cpu::CoreExit;
 use arm32::state::CpuState;
 use arm32_isa::{ENCODINGS, Set};
-use common::programs::{LENGTH, go_round, program};
 use common::{BASE, DEVICE, FlatBus, RAM, TestClock};
+use programs::{LENGTH, go_round, program};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 

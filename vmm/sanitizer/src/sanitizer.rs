@@ -24,8 +24,8 @@ pub(crate) trait Part: Send {
         outside: &Outside<'_>,
     );
 
-    /// Sees an access of a device that stands behind no IOMMU: the first guest physical address, and
-    /// the number of bytes.
+    /// Sees an access of a device that stands behind no IOMMU: the first guest physical address,
+    /// and the number of bytes.
     fn direct(&mut self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
         let _ = (device, at_ns, place, access);
     }

@@ -1,23 +1,21 @@
 //! `vmm boot`.
 
 mod both;
+mod observers;
+mod stream;
 
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guest_images::catalog;
 use vmm::introspect::probe::Probe;
-use vmm::introspect::types::vmlinux::TypesFrom;
-use vmm::sanitizer::{DmaApi, Sanitizer};
-use vmm::timeline::recording::Recording as Events;
-use vmm::{Acceleration, Config, DiskConfig, Error, IommuSink, Limits, Machine};
+use vmm::{Config, DiskConfig, Error, IommuSink, Limits};
 use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 use vmm_machine::{Recording, RunFaults, Snapshot, check, kernel_width};
 
 use super::console::{Destination, Watched};
-use super::deferred::Deferred;
 use super::ending::Ending;
 use super::expect::Expect;
 use super::faults::{self, FaultArgs};
@@ -37,7 +35,9 @@ use super::trace::{self, IommuTrace};
 use super::travel::{Travel, TravelArgs};
 use super::values::Trace;
 use super::vmlinux::VmlinuxFiles;
-use super::{CommandExit, UserError, gdb, moved, patience, sanitize, text};
+use super::{CommandExit, UserError, gdb, moved, patience, sanitize};
+use observers::{introduce, look_on};
+use stream::{Console, publish, stream};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of
 /// time.
@@ -188,37 +188,6 @@ pub struct Boot {
     both: Option<Both>,
     /// Where a debugger can go.
     travel: Travel,
-}
-
-/// Says how the machine runs, where that was to be found out, and has its events recorded.
-fn introduce(machine: &Machine, recording: Option<&Events>) {
-    if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
-        text::complain(&format!("the processor is emulated: {why}"));
-    }
-    if let Some(recording) = recording {
-        recording.connect(machine, |entry| entry.name.clone());
-    }
-}
-
-/// Sets the probes in `machine`, and has the sanitizer follow the calls of its guest.
-fn look_on(
-    machine: &mut Machine,
-    probes: Vec<Probe>,
-    types: TypesFrom,
-    events: Option<Arc<Events>>,
-    sanitizer: Option<&Arc<Sanitizer>>,
-) -> Result<(Option<probes::Set>, Option<DmaApi>), UserError> {
-    let set = probes::Set::new(machine, probes, types.clone(), events)?;
-    // After the probes: what they change in the guest is seen as the guest's own.
-    let dma_api = sanitize::watch(sanitizer, machine, types);
-    Ok((set, dma_api))
-}
-
-/// The place where the console goes, found writable.
-enum Console {
-    Stdio,
-    None,
-    File(Output),
 }
 
 impl Boot {
@@ -487,30 +456,6 @@ impl Boot {
         policy.output(self.settings.timeline.as_deref());
         policy
     }
-}
-
-/// Where the guest's console is written to.
-type Stream = Option<Box<dyn Write + Send>>;
-
-/// Returns where the console is written to. A file appears once the machine is made, so that a
-/// machine that cannot be made leaves none.
-fn stream(console: Console) -> (Option<Deferred>, Stream) {
-    match console {
-        Console::Stdio => (None, Some(Box::new(patience::Console::new()))),
-        Console::None => (None, None),
-        Console::File(output) => {
-            let shared = Deferred::new(output);
-            (Some(shared.clone()), Some(Box::new(shared)))
-        }
-    }
-}
-
-/// Has the console's file appear.
-fn publish(file: Option<&Deferred>) -> Result<(), UserError> {
-    let Some(file) = file else { return Ok(()) };
-    file.publish();
-    file.failure()
-        .map_or(Ok(()), |why| Err(UserError::new(why)))
 }
 
 /// Returns when the run of a machine that begins at guest time `start_ns` ends at the latest.

@@ -7,8 +7,6 @@
 #![expect(unsafe_code, reason = "a bus of tests with memory of its own")]
 #![expect(dead_code, reason = "each test file uses a part")]
 
-pub mod programs;
-
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 use std::sync::Arc;

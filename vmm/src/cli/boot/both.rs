@@ -16,7 +16,8 @@ use super::super::tier::Both;
 use super::super::trace::{self, IommuTrace};
 use super::super::values::{Idle, Trace};
 use super::super::{CommandExit, UserError, text};
-use super::{Boot, limit_patience, limits, publish, stream};
+use super::stream::{publish, stream};
+use super::{Boot, limit_patience, limits};
 
 impl Boot {
     /// Returns the same run, by two machines if `both` says so.

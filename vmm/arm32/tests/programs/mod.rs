@@ -1,5 +1,10 @@
 //! Random programs of every encoding.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "instructions are cut into halfwords"
+)]
+
 use arm32_isa::{ENCODINGS, Set};
 use rand_core::RngCore;
 

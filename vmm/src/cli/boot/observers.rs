@@ -1,0 +1,35 @@
+//! Who looks on at a run: probes, the timeline, the sanitizer.
+
+use std::sync::Arc;
+
+use vmm::introspect::probe::Probe;
+use vmm::introspect::types::vmlinux::TypesFrom;
+use vmm::sanitizer::{DmaApi, Sanitizer};
+use vmm::timeline::recording::Recording as Events;
+use vmm::{Acceleration, Machine};
+
+use crate::cli::{UserError, probes, sanitize, text};
+
+/// Says how the machine runs, where that was to be found out, and has its events recorded.
+pub fn introduce(machine: &Machine, recording: Option<&Events>) {
+    if let Acceleration::Emulated(Some(why)) = machine.acceleration() {
+        text::complain(&format!("the processor is emulated: {why}"));
+    }
+    if let Some(recording) = recording {
+        recording.connect(machine, |entry| entry.name.clone());
+    }
+}
+
+/// Sets the probes in `machine`, and has the sanitizer follow the calls of its guest.
+pub fn look_on(
+    machine: &mut Machine,
+    probes: Vec<Probe>,
+    types: TypesFrom,
+    events: Option<Arc<Events>>,
+    sanitizer: Option<&Arc<Sanitizer>>,
+) -> Result<(Option<probes::Set>, Option<DmaApi>), UserError> {
+    let set = probes::Set::new(machine, probes, types.clone(), events)?;
+    // After the probes: what they change in the guest is seen as the guest's own.
+    let dma_api = sanitize::watch(sanitizer, machine, types);
+    Ok((set, dma_api))
+}
