@@ -119,7 +119,8 @@ where
         iova: u64,
         wanted: Permissions,
     ) -> Option<Result<Mapping, Miss>> {
-        let tables = GuestTables(&*self.memory.get());
+        let memory = self.memory.get();
+        let tables = GuestTables(&*memory);
         Some(TableModel::look(self, &tables, domain, iova, wanted))
     }
 
