@@ -20,6 +20,8 @@ pub const DN: u32 = 1 << 25;
 pub const FZ: u32 = 1 << 24;
 /// Lowest bit of the rounding mode, which has two.
 pub const RMODE_SHIFT: u32 = 22;
+/// The rounding mode; 0 is to nearest.
+pub const RMODE: u32 = 3 << RMODE_SHIFT;
 /// Input denormal, cumulative.
 pub const IDC: u32 = 1 << 7;
 /// Inexact, cumulative.
@@ -36,4 +38,4 @@ pub const IOC: u32 = 1 << 0;
 pub const FLAGS: u32 = IDC | IXC | UFC | OFC | DZC | IOC;
 /// The bits that exist on a Cortex-A15. Len and Stride (short vectors, MVFR0.FPSHVEC = 0) and the
 /// trap enables are RAZ/WI there (Cortex-A15 TRM, floating-point features), and so here.
-pub const WRITABLE: u32 = NZCV | QC | AHP | DN | FZ | (3 << RMODE_SHIFT) | FLAGS;
+pub const WRITABLE: u32 = NZCV | QC | AHP | DN | FZ | RMODE | FLAGS;

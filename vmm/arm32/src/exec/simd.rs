@@ -10,11 +10,8 @@ use crate::exec::ldst::merge;
 use crate::exec::{Handler, Op, fields};
 use crate::mmu::Access;
 use crate::state::Flags;
+use crate::state::fp_enables::{ASEDIS, EN};
 
-/// FPEXC.EN.
-const EN: u32 = 1 << 30;
-/// CPACR.ASEDIS: Advanced SIMD is disabled.
-const ASEDIS: u32 = 1 << 31;
 /// FPSID of the Cortex-A15 (TRM 14.4.1).
 const FPSID: u32 = 0x4104_30f0;
 /// MVFR0: VFPv4 with 32 double registers (TRM 14.4.3).

@@ -13,6 +13,7 @@ mod a64;
 mod buffer;
 mod cache;
 mod emit;
+mod encodings;
 mod places;
 pub mod pool;
 mod translator;

@@ -27,6 +27,14 @@ macro_rules! places {
             MONITOR_PA = s.monitor.pa,
             /// What it loaded, eight bytes.
             MONITOR_VALUE = s.monitor.value,
+            /// CPACR.
+            CPACR = s.cp15.cpacr,
+            /// FPEXC.
+            FPEXC = s.fpexc,
+            /// GE, a byte.
+            GE = s.psr.ge,
+            /// The FPSCR.
+            FPSCR = s.fp.fpscr,
             /// Instructions retired.
             RETIRED = s.retired,
             /// TPIDRURW.
@@ -64,6 +72,11 @@ macro_rules! places {
         }
         /// R15.
         pub const PC: Mem = $at(std::mem::offset_of!($crate::cpu::Cpu, s.r) + 4 * 15);
+
+        /// Returns where `place` of the register bank of VFP and Advanced SIMD is.
+        pub const fn bank(place: u8) -> Mem {
+            $at(std::mem::offset_of!($crate::cpu::Cpu, s.fp.d) + place as usize)
+        }
 
         /// Returns where a thread register is kept.
         pub const fn thread(register: $crate::ir::ThreadRegister) -> Mem {

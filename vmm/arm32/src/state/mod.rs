@@ -1,6 +1,7 @@
 //! What a core *is*: plain data, serialisable, apart from any wiring.
 
 mod banked;
+pub(crate) mod fp_enables;
 pub(crate) mod psr;
 mod reset;
 

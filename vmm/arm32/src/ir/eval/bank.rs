@@ -7,12 +7,7 @@ use crate::ir::bank::Transfer;
 use crate::ir::{BankMop, Dest, TEMPS};
 use crate::mmu::Access;
 use crate::state::Flags;
-
-/// FPEXC.EN.
-const EN: u32 = 1 << 30;
-/// CPACR.ASEDIS, and full access to coprocessors 10 and 11.
-const ASEDIS: u32 = 1 << 31;
-const FULL: u32 = 0b1111 << 20;
+use crate::state::fp_enables::{ASEDIS, EN, FULL};
 
 /// Does as the fast path does; `None` if it does not answer, and then nothing was done.
 pub(super) fn run(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: BankMop) -> Option<()> {

@@ -10,12 +10,7 @@ use super::values::{Emitter, place};
 use super::{float, vector};
 use crate::ir::bank::Transfer;
 use crate::ir::{BankMop, Value};
-
-/// FPEXC.EN.
-const EN: u32 = 1 << 30;
-/// CPACR.ASEDIS, and full access to coprocessors 10 and 11, which is enough at any privilege level.
-const ASEDIS: u32 = 1 << 31;
-const FULL: u32 = 0b1111 << 20;
+use crate::state::fp_enables::{ASEDIS, EN, FULL};
 
 /// Returns whether there is code for `mop`.
 pub fn is_emitted(mop: &BankMop) -> bool {

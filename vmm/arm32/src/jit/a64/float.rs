@@ -8,6 +8,7 @@
 //!
 //! Whatever is not so, is found before anything is written.
 
+use arm32_fpu::fpscr::{FZ, IXC, RMODE};
 use arm32_isa::{Insn, VfpOp, VfpUnaryOp, expand_double, expand_single};
 
 use super::asm::{
@@ -17,13 +18,6 @@ use super::bank;
 use super::frame::{self, SCRATCH};
 
 use Vector::{V0, V1, V2};
-
-/// FPSCR.RMode.
-const RMODE: u32 = 3 << 22;
-/// FPSCR.FZ.
-const FZ: u32 = 1 << 24;
-/// FPSCR.IXC.
-const IXC: u32 = 1 << 4;
 
 /// Registers that an instruction uses besides.
 const VALUE: Gpr = SCRATCH[0];

@@ -11,12 +11,7 @@ use super::values::{Emitter, place};
 use super::vector;
 use crate::ir::bank::Transfer;
 use crate::ir::{BankMop, Dest, Value};
-
-/// The bit of FPEXC.EN.
-const EN: u8 = 30;
-/// CPACR.ASEDIS, and full access to coprocessors 10 and 11, which is enough at any privilege level.
-const ASEDIS: u32 = 1 << 31;
-const FULL: u32 = 0b1111 << 20;
+use crate::state::fp_enables::{ASEDIS, EN_BIT, FULL};
 
 /// Returns whether there is code for `mop`.
 pub fn is_emitted(mop: &BankMop) -> bool {
@@ -73,7 +68,7 @@ fn need(e: &mut Emitter<'_>, slow: &mut Vec<Fixup>) {
     e.asm
         .alu_imm(Width::Long, Alu::Cmp, Rm::Reg(WORK), FULL.cast_signed());
     slow.push(e.asm.jump_if(Cc::Ne));
-    e.asm.bit_test(Rm::Mem(frame::FPEXC), EN);
+    e.asm.bit_test(Rm::Mem(frame::FPEXC), EN_BIT);
     slow.push(e.asm.jump_if(Cc::Ae));
 }
 

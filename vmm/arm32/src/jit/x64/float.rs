@@ -13,6 +13,7 @@
 //!
 //! Whatever is not so, is found before anything is written.
 
+use arm32_fpu::fpscr::{self, FZ, IXC, RMODE};
 use arm32_isa::{Insn, VfpOp, VfpUnaryOp, expand_double, expand_single};
 
 use super::asm::{
@@ -22,20 +23,12 @@ use super::frame::{self, SECOND, WORK};
 
 use Xmm::{X0, X1, X2, X3};
 
-/// FPSCR.RMode.
-const RMODE: u32 = 3 << 22;
-/// FPSCR.FZ.
-const FZ: u32 = 1 << 24;
-/// FPSCR.IXC.
-const IXC: u32 = 1 << 4;
-/// FPSCR.N, of a comparison that finds less.
-const LESS: u32 = 1 << 31;
-/// FPSCR.Z and C, of one that finds equal numbers.
-const EQUAL: u32 = 3 << 29;
-/// FPSCR.C, of one that finds greater.
-const GREATER: u32 = 1 << 29;
-/// All but the condition flags.
-const NOT_FLAGS: u32 = 0x0fff_ffff;
+/// Of a comparison that finds less.
+const LESS: u32 = fpscr::N;
+/// Of one that finds equal numbers.
+const EQUAL: u32 = fpscr::Z | fpscr::C;
+/// Of one that finds greater.
+const GREATER: u32 = fpscr::C;
 
 /// A format, and where its registers are.
 #[derive(Clone, Copy)]
@@ -318,7 +311,7 @@ fn compare(a: &mut Asm, format: Format, vd: u8, vm: Option<u8>, slow: &mut Vec<F
 /// Has the condition flags of the FPSCR be those of `flags`; RCX changes.
 fn put_flags(a: &mut Asm, flags: Gpr) {
     a.load(Width::Long, SECOND, Rm::Mem(frame::FPSCR));
-    let rest = NOT_FLAGS.cast_signed();
+    let rest = (!fpscr::NZCV).cast_signed();
     a.alu_imm(Width::Long, Alu::And, Rm::Reg(SECOND), rest);
     a.alu(Width::Long, Alu::Or, SECOND, Rm::Reg(flags));
     a.store(Width::Long, frame::FPSCR, SECOND);

@@ -51,20 +51,6 @@ const fn at(offset: usize) -> Mem {
 
 places!(at);
 
-/// CPACR.
-pub const CPACR: Mem = at(offset_of!(Cpu, s.cp15.cpacr));
-/// FPEXC.
-pub const FPEXC: Mem = at(offset_of!(Cpu, s.fpexc));
-/// GE, a byte.
-pub const GE: Mem = at(offset_of!(Cpu, s.psr.ge));
-/// The FPSCR.
-pub const FPSCR: Mem = at(offset_of!(Cpu, s.fp.fpscr));
-
-/// Returns where `place` of the register bank of VFP and Advanced SIMD is.
-pub const fn bank(place: u8) -> Mem {
-    at(offset_of!(Cpu, s.fp.d) + place as usize)
-}
-
 /// Returns where guest register `n` is kept.
 pub const fn guest(n: u8) -> Mem {
     at(offset_of!(Cpu, s.r) + 4 * n as usize)

@@ -1,7 +1,8 @@
 //! Instructions of the SIMD and floating-point registers (ARM ARM DDI 0487, C4.1 for the groups,
-//! C7.2 for each).
+//! C7.2 for each). Operations have their words without registers and sizes.
 
 use super::{Asm, Gpr, Mem, Width};
+use crate::jit::encodings::encodings;
 
 /// A SIMD and floating-point register, by its number. Functions need not leave these three as they
 /// were.
@@ -22,25 +23,9 @@ impl Vector {
     }
 }
 
-/// Declares operations by their words without registers and sizes.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u32)]
-        pub enum $name { $($(#[$doc])* $variant = $word),+ }
-
-        #[cfg(test)]
-        impl $name {
-            /// All of them, and their mnemonics.
-            pub const ALL: &[(Self, &str)] = &[$((Self::$variant, $text)),+];
-        }
-    };
-}
-
-words! {
+encodings! {
     /// An operation on the lanes of two vectors. Where there is an unsigned form, bit 29 says so.
-    Lanes {
+    Lanes: u32 {
         /// Halving addition.
         HalvingAdd = 0x0e20_0400 "shadd",
         /// Halving addition, rounded.
@@ -119,9 +104,9 @@ impl Lanes {
     }
 }
 
-words! {
+encodings! {
     /// An operation on the bits of two vectors.
-    Bits {
+    Bits: u32 {
         /// AND.
         And = 0x0e20_1c00 "and",
         /// AND NOT.
@@ -141,9 +126,9 @@ words! {
     }
 }
 
-words! {
+encodings! {
     /// An operation on vectors of different lengths: to lanes of twice the size, or of half.
-    Different {
+    Different: u32 {
         /// Long addition.
         AddLong = 0x0e20_0000 "saddl",
         /// Addition to a wide operand.
@@ -173,9 +158,9 @@ words! {
     }
 }
 
-words! {
+encodings! {
     /// An operation on the lanes of one vector.
-    One {
+    One: u32 {
         /// Reverses lanes within doublewords.
         Reverse64 = 0x0e20_0800 "rev64",
         /// Reverses lanes within words.
@@ -203,9 +188,9 @@ words! {
     }
 }
 
-words! {
+encodings! {
     /// A comparison of lanes with zero.
-    Zero {
+    Zero: u32 {
         /// Greater.
         Greater = 0x0e20_8800 "cmgt",
         /// Greater or equal.
@@ -219,9 +204,9 @@ words! {
     }
 }
 
-words! {
+encodings! {
     /// A shift of lanes by a constant. Where there is an unsigned form, bit 29 says so.
-    Shift {
+    Shift: u32 {
         /// To the right.
         Right = 0x0f00_0400 "sshr",
         /// To the right, added to the result.
@@ -252,9 +237,9 @@ impl Shift {
     }
 }
 
-words! {
+encodings! {
     /// Arithmetic of single-precision numbers; bit 22 chooses double precision.
-    Scalar {
+    Scalar: u32 {
         /// Product.
         Multiply = 0x1e20_0800 "fmul",
         /// Quotient.
@@ -266,9 +251,9 @@ words! {
     }
 }
 
-words! {
+encodings! {
     /// Arithmetic of three numbers that rounds once.
-    Fused {
+    Fused: u32 {
         /// The third plus the product of the others.
         Add = 0x1f00_0000 "fmadd",
         /// The third minus the product.
@@ -280,9 +265,9 @@ words! {
     }
 }
 
-words! {
+encodings! {
     /// An operation on one number.
-    ScalarOne {
+    ScalarOne: u32 {
         /// Absolute value.
         Absolute = 0x1e20_c000 "fabs",
         /// Negation.

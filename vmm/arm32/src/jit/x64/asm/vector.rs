@@ -1,7 +1,8 @@
 //! Instructions of the XMM registers: SSE and SSE2, and of SSE4.1 what [`Packed::needs_sse41`]
-//! says.
+//! says. Operations have their opcodes behind 0x0f, or 0x0f 0x38.
 
 use super::{Asm, Form, Gpr, Mem, Rm, Width};
+use crate::jit::encodings::encodings;
 
 /// A vector register, by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,25 +30,9 @@ impl Xmm {
     }
 }
 
-/// Declares operations by their opcodes behind 0x0f, or 0x0f 0x38.
-macro_rules! opcodes {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $opcode:literal $text:literal),+ $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u16)]
-        pub enum $name { $($(#[$doc])* $variant = $opcode),+ }
-
-        #[cfg(test)]
-        impl $name {
-            /// All of them, and their mnemonics.
-            pub const ALL: &[(Self, &str)] = &[$((Self::$variant, $text)),+];
-        }
-    };
-}
-
-opcodes! {
+encodings! {
     /// An operation on the lanes of two vectors. Those of 0x100 and above are of SSE4.1.
-    Packed {
+    Packed: u16 {
         /// Interleaves the low bytes.
         UnpackLow8 = 0x60 "punpcklbw",
         /// Interleaves the low halfwords.
@@ -142,10 +127,10 @@ impl Packed {
     }
 }
 
-opcodes! {
+encodings! {
     /// A shift of lanes by a constant: opcode, and its extension above. What is shifted by the
     /// width of the lanes or more becomes 0, or the sign.
-    PackedShift {
+    PackedShift: u16 {
         /// Halfwords to the right, with zeros.
         Right16 = 0x271 "psrlw",
         /// Words to the right, with zeros.
@@ -169,9 +154,9 @@ opcodes! {
     }
 }
 
-opcodes! {
+encodings! {
     /// A choice of lanes by a constant, two bits each: the prefix.
-    Shuffle {
+    Shuffle: u16 {
         /// Words.
         Words = 0x66 "pshufd",
         /// The halfwords of the low half; the others stay.
@@ -181,9 +166,9 @@ opcodes! {
     }
 }
 
-opcodes! {
+encodings! {
     /// An operation on the lowest numbers of two vectors.
-    Scalar {
+    Scalar: u16 {
         /// Sum.
         Add = 0x58 "adds",
         /// Product.
