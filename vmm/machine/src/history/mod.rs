@@ -183,9 +183,8 @@ impl Machine {
     pub fn go_to(&mut self, instructions: u64) -> Result<Option<Reason>, Error> {
         let missing = || Error::NoCheckpoint(instructions);
         if instructions < self.instructions() {
-            let history = self.history.as_ref().ok_or_else(missing)?;
-            let checkpoint = history.kept.last_at(instructions).ok_or_else(missing)?;
-            Arc::clone(checkpoint).put_back(self)?;
+            let checkpoint = self.last_checkpoint_at(instructions);
+            checkpoint.ok_or_else(missing)?.put_back(self)?;
             self.set_due();
         }
         let nothing = AtomicU64::new(0);
@@ -253,10 +252,7 @@ impl Machine {
     /// Adds a checkpoint here, if the last one is not near.
     fn add_checkpoint(&mut self) {
         let now = self.instructions();
-        let last = self
-            .history
-            .as_ref()
-            .and_then(|history| history.kept.last_at(now));
+        let last = self.last_checkpoint_at(now);
         if last.is_some_and(|last| now - last.instructions >= INTERVAL / 2) {
             self.leave_checkpoint();
         }
@@ -266,10 +262,10 @@ impl Machine {
     /// Adds a checkpoint here.
     fn leave_checkpoint(&mut self) {
         let now = self.instructions();
+        let last = self.last_checkpoint_at(now);
         let Some(mut history) = self.history.take() else {
             return;
         };
-        let last = history.kept.last_at(now).map(Arc::clone);
         match Checkpoint::of(self, last.as_deref(), &history.held) {
             Ok(checkpoint) => {
                 history.kept.add(Arc::new(checkpoint));
@@ -284,10 +280,7 @@ impl Machine {
     /// Has the run pause where the next checkpoint is due.
     fn set_due(&mut self) {
         let now = self.instructions();
-        let last = self
-            .history
-            .as_ref()
-            .and_then(|history| history.kept.last_at(now));
+        let last = self.last_checkpoint_at(now);
         self.context.passage.due = last.map(|last| {
             let whole = now.saturating_sub(self.history_start().unwrap_or(now));
             last.instructions + INTERVAL.max(whole / PARTS)

@@ -75,6 +75,12 @@ impl Machine {
         history.kept.get(index).map(Arc::clone)
     }
 
+    /// Returns the last checkpoint after at most so many instructions.
+    pub(super) fn last_checkpoint_at(&self, instructions: u64) -> Option<Arc<Checkpoint>> {
+        let history = self.history.as_ref()?;
+        history.kept.last_at(instructions).map(Arc::clone)
+    }
+
     /// Returns the last checkpoint that `is_before` holds for, of those of which it holds for the
     /// first ones.
     fn last_checkpoint(&self, is_before: impl Fn(&Checkpoint) -> bool) -> Option<Arc<Checkpoint>> {
@@ -123,7 +129,7 @@ impl Machine {
     /// Goes to where so many instructions are retired, which lies in the history, and leaves
     /// checkpoints close to it.
     fn approach(&mut self, instructions: u64, course: &Course<'_>) -> Result<(), Reason> {
-        let Some(from) = self.last_checkpoint(|one| one.instructions <= instructions) else {
+        let Some(from) = self.last_checkpoint_at(instructions) else {
             return Ok(());
         };
         self.put_back(&from)?;
