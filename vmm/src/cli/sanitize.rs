@@ -59,11 +59,7 @@ pub fn sink(
     sanitizer: Option<&Arc<Sanitizer>>,
     other: Option<Arc<dyn IommuSink>>,
 ) -> Option<Arc<dyn IommuSink>> {
-    let own = sanitizer.map(Sanitizer::sink);
-    match (other, own) {
-        (Some(other), Some(own)) => Some(Arc::new(BothSinks(other, own))),
-        (other, own) => other.or(own),
-    }
+    BothSinks::of(other, sanitizer.map(Sanitizer::sink))
 }
 
 /// Returns a report as it is printed: what happened, and below it who had to do with it.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use vmm::{ByteSize, Config, IommuEvent, IommuInfo, IommuSink, Machine, StopHandle, TextError};
 use vmm_devices::uart::{ConsoleSink, Flow};
-use vmm_machine::{HISTORY_LIMIT, NoHistory, Until};
+use vmm_machine::{BothSinks, HISTORY_LIMIT, NoHistory, Until};
 
 use super::UserError;
 use super::expect::Expect;
@@ -134,10 +134,11 @@ impl Travel {
         let replays = matches!(origin, Origin::Recording(_));
         let history = reverse.or_else(|| replays.then_some(HISTORY_LIMIT));
         let tells = !settings.probe.is_empty() || settings.timeline.is_some();
-        if history.is_some() && (tells || !settings.trace.is_empty()) {
+        let tells = tells || !settings.trace.is_empty() || settings.sanitize.is_some();
+        if history.is_some() && tells {
             return Err(UserError::new(
-                "what a debugger goes back over runs again, and would be told of again: leave --probe, --timeline and \
-                 --trace out, or run without --gdb for them",
+                "what a debugger goes back over runs again, and would be told of again: leave --probe, --timeline, \
+                 --trace and --sanitize out, or run without --gdb for them",
             ));
         }
         if matches!(goto, Some(Goto::Iommu(_))) && origin.config().iommu_list().is_empty() {
@@ -207,11 +208,11 @@ impl Travel {
         let Some(Goto::Iommu(pattern)) = &self.goto else {
             return Ok(next);
         };
-        Ok(Some(Arc::new(EventMark {
-            next,
+        let mark: Arc<dyn IommuSink> = Arc::new(EventMark {
             mark: Mutex::new(Some(Expect::new(pattern)?)),
             machine: Arc::clone(&self.machine),
-        })))
+        });
+        Ok(BothSinks::of(next, Some(mark)))
     }
 
     /// Prepares `machine`, which has not run.
@@ -260,7 +261,6 @@ impl ConsoleSink for Marked {
 
 /// A sink that has the machine arrive at the first event whose line matches.
 struct EventMark {
-    next: Option<Arc<dyn IommuSink>>,
     /// `None` once it was found.
     mark: Mutex<Option<Expect>>,
     machine: Arc<OnceLock<StopHandle>>,
@@ -268,9 +268,6 @@ struct EventMark {
 
 impl IommuSink for EventMark {
     fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) {
-        if let Some(next) = &self.next {
-            next.event(iommu, at_ns, event);
-        }
         // Without a machine this is what was there when it was made.
         let (Some(machine), Some(line)) = (self.machine.get(), line(iommu, at_ns, event)) else {
             return;
@@ -284,27 +281,41 @@ impl IommuSink for EventMark {
             machine.arrive();
         }
     }
-
-    fn interrupt(&self, device: &str, irq: u32, active: bool) {
-        if let Some(next) = &self.next {
-            next.interrupt(device, irq, active);
-        }
-    }
-
-    fn wants_interrupts(&self) -> bool {
-        self.next
-            .as_ref()
-            .is_some_and(|next| next.wants_interrupts())
-    }
-
-    fn wants_dma(&self) -> bool {
-        self.next.as_ref().is_some_and(|next| next.wants_dma())
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use viommu::HitCheck;
+
     use super::*;
+
+    struct Checking;
+
+    impl IommuSink for Checking {
+        fn event(&self, _: &IommuInfo, _: u64, _: &IommuEvent<'_>) {}
+
+        fn wants_direct(&self) -> bool {
+            true
+        }
+
+        fn hit_check(&self) -> HitCheck {
+            HitCheck::On
+        }
+    }
+
+    #[test]
+    fn another_sink_gets_all_that_it_wants() {
+        let travel = Travel {
+            goto: Some(Goto::Iommu("detach".into())),
+            ..Travel::default()
+        };
+        let sink = travel.iommu_sink(Some(Arc::new(Checking))).unwrap();
+        let sink = sink.expect("one that waits");
+        assert!(sink.wants_direct() && !sink.wants_dma());
+        assert_eq!(sink.hit_check(), HitCheck::On);
+        let alone = travel.iommu_sink(None).unwrap().expect("one that waits");
+        assert_eq!(alone.hit_check(), HitCheck::Off);
+    }
 
     #[test]
     fn places_are_read() {

@@ -179,6 +179,10 @@ fn what_cannot_be_gone_back_in_is_refused_in_a_sentence() {
             &["--gdb=0", "--reverse", "--probe", "panic { stop }"],
             "leave --probe",
         ),
+        (
+            &["--gdb=0", "--reverse", "--iommu=ipmmu", "--sanitize=dma"],
+            "and --sanitize out",
+        ),
     ] {
         let ended = run(&[&common[..], arguments].concat());
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");

@@ -10,6 +10,19 @@ use super::{IommuEvent, IommuInfo, IommuSink};
 /// Two sinks, the first of which is told first.
 pub struct BothSinks(pub Arc<dyn IommuSink>, pub Arc<dyn IommuSink>);
 
+impl BothSinks {
+    /// Returns a sink that tells those that there are, `first` first; `None` if there is none.
+    pub fn of(
+        first: Option<Arc<dyn IommuSink>>,
+        second: Option<Arc<dyn IommuSink>>,
+    ) -> Option<Arc<dyn IommuSink>> {
+        match (first, second) {
+            (Some(first), Some(second)) => Some(Arc::new(Self(first, second))),
+            (first, second) => first.or(second),
+        }
+    }
+}
+
 impl IommuSink for BothSinks {
     fn event(&self, iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) {
         self.0.event(iommu, at_ns, event);
