@@ -2,7 +2,9 @@
 
 /// Declares operations by numbers of type `$repr` in encodings, each with its mnemonic.
 macro_rules! encodings {
-    ($(#[$meta:meta])* $name:ident: $repr:ident { $($(#[$doc:meta])* $variant:ident = $code:literal $text:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident: $repr:ident {
+        $($(#[$doc:meta])* $variant:ident = $code:literal $text:literal),+ $(,)?
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr($repr)]
