@@ -24,3 +24,6 @@ pub use options::{Options, OptionsError};
 pub use report::{Call, History, MAX_FRAMES, MAX_TEXT, Report};
 pub use reports::{Findings, MAX_REPORTS, Reports, Tell};
 pub use sanitizer::{LastMapping, Origins, Sanitizer};
+
+/// Bits of an address within a page of 4 KiB.
+const PAGE_BITS: u32 = 12;

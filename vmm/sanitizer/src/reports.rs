@@ -7,14 +7,11 @@ use serde::{Deserialize, Serialize};
 use vmm_timeline::Direction;
 
 use crate::report::{Call, Report};
-use crate::{Kind, Options};
+use crate::{Kind, Options, PAGE_BITS};
 
 /// Most reports that are kept; others are counted. A mistake that is made in one place is one
 /// report, however often it is made.
 pub const MAX_REPORTS: usize = 256;
-
-/// Pages of 4 KiB: mistakes of which no call is known are alike if they are on the same page.
-const PAGE_BITS: u32 = 12;
 
 /// Is told of each report when it is made for the first time.
 pub type Tell = Box<dyn Fn(&Report) + Send + Sync>;

@@ -9,8 +9,8 @@ use vm_memory::{Bytes, GuestAddress};
 use vmm_introspect::types::Types;
 use vmm_machine::GuestRam;
 
-/// Bits of an address within a page.
-pub const PAGE_BITS: u32 = 12;
+use crate::PAGE_BITS;
+
 /// Most pages of a mapping that are looked at.
 const MAX_PAGES: u64 = 1024;
 

@@ -11,14 +11,14 @@ use vmm_machine::GuestRam;
 use super::call::ApiCall;
 use super::list;
 use super::names::{self, Masters};
-use super::pages::{self, Numbers, PAGE_BITS, PageState};
+use super::pages::{self, Numbers, PageState};
 use super::shadow::{
     Direction, GuestDevice, MAX_DEVICES, Mapped, Mapping, MappingKind, Past, Shadow, Unmapped,
 };
 use super::spec::{Effect, Function, Memory, Point};
 use super::stack::{Made, Stacks};
 use crate::report::{History, Report};
-use crate::{Kind, Reports};
+use crate::{Kind, PAGE_BITS, Reports};
 
 /// Tells some mappings from others.
 type Choice = Box<dyn Fn(&Mapping<Made>) -> bool>;

@@ -36,9 +36,11 @@ pub type Registers = [u32; 16];
 /// The index of a kernel's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// Where a function begins, and where the word is that tells how to unwind it, with that word.
-    entries: Vec<(u32, u32, u32)>,
+    entries: Vec<Entry>,
 }
+
+/// Where a function begins, and where the word is that tells how to unwind it, with that word.
+type Entry = (u32, u32, u32);
 
 /// Returns the address that `word`, which is at address `at`, leads to (section 4.1, `prel31`).
 const fn relative(word: u32, at: u32) -> u32 {
@@ -65,25 +67,10 @@ impl Index {
             let is_code = first & COMPACT == 0 && code.contains(&function.into());
             is_code.then_some((function, place.wrapping_add(4), second))
         };
-        let mut at = 0;
-        while at < bytes.len() {
-            let mut entries: Vec<(u32, u32, u32)> = Vec::new();
-            while let Some(next) = entry(at + 8 * entries.len()) {
-                let follows = match entries.last() {
-                    Some(last) => last.0 < next.0,
-                    None => text.contains(&next.0.into()),
-                };
-                if !follows || entries.len() == MAX_ENTRIES {
-                    break;
-                }
-                entries.push(next);
-            }
-            if entries.len() >= MIN_ENTRIES {
-                return Some(Self { entries });
-            }
-            at += 4;
-        }
-        None
+        // Entries have eight bytes, and begin at every other word of one of two kinds.
+        let found = [0, 4].map(|from| first_run(&entry, text, (from, bytes.len())));
+        let first = found.into_iter().flatten().min_by_key(|(at, _)| *at);
+        first.map(|(_, entries)| Self { entries })
     }
 
     /// Replaces the registers of a function by those of its caller; `None` where the calls end, or
@@ -105,6 +92,35 @@ impl Index {
         }
         Some(())
     }
+}
+
+/// Returns the first run of entries that is long enough to be an index, and where it is, of those
+/// that are a multiple of eight bytes from `from` on. Their functions ascend, from one in `text`.
+fn first_run(
+    entry: &impl Fn(usize) -> Option<Entry>,
+    text: &Range<u64>,
+    (from, end): (usize, usize),
+) -> Option<(usize, Vec<Entry>)> {
+    let mut at = from;
+    while at < end {
+        let mut entries: Vec<Entry> = Vec::new();
+        while let Some(next) = entry(at + 8 * entries.len()) {
+            let follows = match entries.last() {
+                Some(last) => last.0 < next.0,
+                None => text.contains(&next.0.into()),
+            };
+            if !follows || entries.len() == MAX_ENTRIES {
+                break;
+            }
+            entries.push(next);
+        }
+        if entries.len() >= MIN_ENTRIES {
+            return Some((at, entries));
+        }
+        // A run that begins within this one ends where it does, and is shorter.
+        at += 8 * entries.len().max(1);
+    }
+    None
 }
 
 /// Reads what is behind the kernel's code, as far as there is something.

@@ -18,7 +18,7 @@ use vmm_timeline::Direction;
 
 use super::{device, did};
 use crate::sanitizer::{Outside, Part};
-use crate::{History, Kind, Report};
+use crate::{History, Kind, PAGE_BITS, Report};
 
 /// How long an invalidation is waited for, in nanoseconds of guest time. Kernels that defer
 /// invalidations do so for 10 ms (Linux 6.1, drivers/iommu/dma-iommu.c, `IOVA_FQ_TIMEOUT`), and a
@@ -27,9 +27,6 @@ pub(super) const PATIENCE_NS: u64 = 100_000_000;
 
 /// Most hits whose invalidation is waited for; others are not.
 const MAX_PENDING: usize = 4096;
-
-/// Pages by which invalidations are told.
-const PAGE_BITS: u32 = 12;
 
 /// The IOMMU whose contexts they are, the context, and the page.
 type Key = (String, u32, u64);

@@ -13,13 +13,10 @@ use vmm_timeline::Direction;
 
 use super::{device, did};
 use crate::sanitizer::{Outside, Part};
-use crate::{Kind, Report};
+use crate::{Kind, PAGE_BITS, Report};
 
 /// Most pages that are remembered of one port: others are not recognised.
 const MAX_PAGES: usize = 1 << 16;
-
-/// Pages of 4 KiB.
-const PAGE_BITS: u32 = 12;
 
 /// The ports of all IOMMUs, by IOMMU and number.
 #[derive(Default)]
