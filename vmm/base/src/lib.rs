@@ -12,6 +12,7 @@ mod end;
 mod guest_warning;
 mod interrupt;
 mod pins;
+mod seconds;
 mod shard;
 mod text_error;
 pub mod thread;
@@ -30,6 +31,7 @@ pub use interrupt::Interrupt;
 #[cfg(feature = "testing")]
 pub use interrupt::testing;
 pub use pins::Pins;
+pub use seconds::Seconds;
 pub use shard::Shard;
 pub use text_error::TextError;
 pub use unwritten::UnwrittenPages;

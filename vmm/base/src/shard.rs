@@ -47,6 +47,12 @@ impl Shard {
         }
     }
 
+    /// Returns the first number that is not among `runs`, which are in ascending order.
+    pub fn first_missing<'r>(runs: impl Iterator<Item = &'r u64>) -> u64 {
+        let there = (0..).zip(runs).take_while(|(number, run)| number == *run);
+        there.last().map_or(0, |(number, _)| number + 1)
+    }
+
     /// Returns whether a run is this shard's.
     pub const fn has(self, run: u64) -> bool {
         run % self.of == self.number - 1
@@ -119,6 +125,13 @@ mod tests {
         ] {
             let error = text.parse::<Shard>().unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_found() {
+        for (runs, wanted) in [(&[][..], 0), (&[0, 1, 2], 3), (&[0, 2], 1), (&[1], 0)] {
+            assert_eq!(Shard::first_missing(runs.iter()), wanted, "{runs:?}");
         }
     }
 

@@ -176,8 +176,7 @@ fn complete(merged: &Merged, given: &[Given<'_>]) -> Result<(), MergeError> {
         return Ok(());
     }
     // Numbers are all below `runs`: of shards the reader of journals has seen to it.
-    let missing = (0..).zip(merged.records.keys()).find(|(n, run)| n != *run);
-    let run = missing.map_or(there, |(n, _)| n);
+    let run = Shard::first_missing(merged.records.keys());
     let shard = part.map(|part| part.shard.sibling(run));
     let owner = given
         .iter()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use vmm_files::shell::quoted;
 
 use super::classify::{Outcome, Verdict};
 use super::code::{CodeCoverage, Covered};
@@ -239,14 +240,4 @@ impl Summary {
         }
         text
     }
-}
-
-/// Returns a word of a command as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    // Nothing has a meaning between single quotes but their end.
-    format!("'{}'", word.replace('\'', "'\\''"))
 }

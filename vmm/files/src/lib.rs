@@ -3,4 +3,5 @@
 pub mod atomic_file;
 pub mod input;
 pub mod scratch;
+pub mod shell;
 pub mod toml_file;

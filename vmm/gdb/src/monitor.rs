@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use arm32::Power;
+use vmm_base::Seconds;
 use vmm_machine::vcpu::{Cores, Halted, Width};
 
 const HELP: &str = "\
@@ -28,12 +29,7 @@ pub(super) fn answer(command: &str, halted: &mut Halted<'_>) -> String {
 }
 
 fn info(halted: &mut Halted<'_>) -> String {
-    let ns = halted.now_ns;
-    let mut text = format!(
-        "guest time {}.{:09} s",
-        ns / 1_000_000_000,
-        ns % 1_000_000_000
-    );
+    let mut text = format!("guest time {} s", Seconds(halted.now_ns));
     if let Cores::Aarch32(cluster) = &halted.cores {
         // Writing to a string does not fail.
         let _ = write!(text, ", {} instructions", cluster.retired());

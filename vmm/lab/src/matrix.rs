@@ -277,11 +277,10 @@ pub fn merge(parts: Vec<(String, Part)>) -> Result<(Matrix, Vec<Seen>), MergeErr
     let (_, matrix, shard) = whole.ok_or(MergeError::Nothing)?;
     let there = all.len() as u64;
     if there < matrix.runs() {
-        let missing = (0..).zip(all.keys()).find(|(number, run)| number != *run);
         return Err(MergeError::Incomplete {
             missing: matrix.runs() - there,
             runs: matrix.runs(),
-            shard: shard.sibling(missing.map_or(there, |(number, _)| number)),
+            shard: shard.sibling(Shard::first_missing(all.keys())),
         });
     }
     Ok((matrix, all.into_values().map(|(_, seen)| seen).collect()))

@@ -1,6 +1,7 @@
 //! What is reported: plain data.
 
 use serde::{Deserialize, Serialize};
+use vmm_base::Seconds;
 use vmm_timeline::{Address, Direction};
 
 use crate::Kind;
@@ -116,8 +117,8 @@ impl Report {
             let Some(call) = call else { continue };
             let core = call.core.map(|core| format!(" on core {core}"));
             lines.push(format!(
-                "{word} at {}{} by {}",
-                time(call.at),
+                "{word} at {} s{} by {}",
+                Seconds(call.at),
                 core.unwrap_or_default(),
                 call.stack.join(" < ")
             ));
@@ -132,9 +133,4 @@ fn cut(text: &mut String) {
         let end = (0..=MAX_TEXT).rev().find(|&end| text.is_char_boundary(end));
         text.truncate(end.unwrap_or(0));
     }
-}
-
-/// Returns a time in nanoseconds as seconds, with all digits.
-pub(crate) fn time(ns: u64) -> String {
-    format!("{}.{:09} s", ns / 1_000_000_000, ns % 1_000_000_000)
 }

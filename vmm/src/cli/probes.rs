@@ -13,6 +13,7 @@ use vmm::timeline::{
     Device, GuestChange, Machine as Described, Mark, Report, Run, Verdict, VerdictKind,
 };
 use vmm::{Config, Machine};
+use vmm_base::Seconds;
 use vmm_machine::board::Entry;
 
 use super::UserError;
@@ -233,8 +234,8 @@ impl Set {
 /// Returns
 /// `probe SECONDS SITE cpu=N from=CALLER NAME=VALUE...; ACTION; ACTION [ADDRESS: OLD -> NEW]`.
 fn line(probe: &Probe, hit: &Hit) -> String {
-    let (seconds, ns) = (hit.at / 1_000_000_000, hit.at % 1_000_000_000);
-    let mut line = format!("probe {seconds}.{ns:09} {} cpu={}", probe.site, hit.core);
+    let at = Seconds(hit.at);
+    let mut line = format!("probe {at} {} cpu={}", probe.site, hit.core);
     if !hit.caller.is_empty() {
         // Writing to a string cannot fail.
         let _ = write!(line, " from={}", hit.caller);

@@ -8,6 +8,7 @@ use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::sanitizer::{DmaApi, Findings, Options, Report, Sanitizer};
 use vmm::timeline::recording::Recording;
 use vmm::{IommuSink, Machine};
+use vmm_base::Seconds;
 use vmm_machine::BothSinks;
 
 use super::CommandExit;
@@ -64,14 +65,13 @@ pub fn sink(
 
 /// Returns a report as it is printed: what happened, and below it who had to do with it.
 fn shown(report: &Report) -> String {
-    let (seconds, ns) = (report.at / 1_000_000_000, report.at % 1_000_000_000);
     let mut text = String::new();
     for (number, line) in report.lines().iter().enumerate() {
         // Symbols are the guest's: none of them may look like another line, or move the cursor.
         let line = line.escape_debug();
         // Writing to a string cannot fail.
         let _ = match number {
-            0 => writeln!(text, "sanitize {seconds}.{ns:09} {line}"),
+            0 => writeln!(text, "sanitize {} {line}", Seconds(report.at)),
             _ => writeln!(text, "sanitize   {line}"),
         };
     }

@@ -7,6 +7,7 @@ use viommu::virtio::Request;
 use viommu::virtio::spec::{Status, attach_flag};
 use viommu::{EndpointId, Event, RegisterEvent};
 use vmm::{IommuEvent, IommuInfo, IommuSink, VirtioEvent};
+use vmm_base::Seconds;
 use vmm_devices::virtio::iommu::DriverEvent;
 use vmm_machine::board::Board;
 
@@ -47,8 +48,7 @@ pub fn line(iommu: &IommuInfo, at_ns: u64, event: &IommuEvent<'_>) -> Option<Str
         IommuEvent::Virtio(event) => virtio(iommu, event)?,
         IommuEvent::Path(event) => access(iommu, event)?,
     };
-    let (seconds, ns) = (at_ns / 1_000_000_000, at_ns % 1_000_000_000);
-    Some(format!("iommu {seconds}.{ns:09} {} {words}", iommu.name))
+    Some(format!("iommu {} {} {words}", Seconds(at_ns), iommu.name))
 }
 
 /// Describes what happened to the registers, by meaning.

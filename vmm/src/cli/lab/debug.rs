@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use vmm::lab::{self, Case, Lab};
 use vmm::{Accel, GuestKernel};
-use vmm_base::Reason;
+use vmm_base::{Reason, Seconds};
+use vmm_files::shell::quoted;
 
 use super::{RunArgs, Verdict};
 use crate::cli::console::Watched;
@@ -72,24 +73,22 @@ impl RunArgs {
             [name] if Lab::is_file(name) => name,
             _ => &case.name,
         };
-        if !lab::is_debuggable(case) || self.selection.accel() != Accel::Emulated {
+        if !lab::is_debuggable(case) || self.selection.host().accel != Accel::Emulated {
             return;
         }
-        let at = at.saturating_sub(MOMENT_NS);
+        let at = Seconds(at.saturating_sub(MOMENT_NS));
         let kernel = match (&self.kernel, &self.image) {
-            (Some(path), _) => format!(" --kernel {}", path.display()),
+            (Some(path), _) => format!(" --kernel {}", quoted(&path.display().to_string())),
             (None, Some(image)) => format!(" --image {image}"),
             (None, None) => String::new(),
         };
         let module = self.module.as_ref();
         let module = module.map_or(String::new(), |path| {
-            format!(" --module {}", path.display())
+            format!(" --module {}", quoted(&path.display().to_string()))
         });
         print(&format!(
-            "     gdb: vmm lab run {}{kernel}{module} --gdb 1234 --goto time:{}.{:09}\n",
-            name,
-            at / 1_000_000_000,
-            at % 1_000_000_000
+            "     gdb: vmm lab run {}{kernel}{module} --gdb 1234 --goto time:{at}\n",
+            quoted(name)
         ));
     }
 }

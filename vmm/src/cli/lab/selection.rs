@@ -128,11 +128,6 @@ impl Selection {
         choices.iter().map(|choice| obtain(cases, choice)).collect()
     }
 
-    /// Returns who executes the guests.
-    pub const fn accel(&self) -> Accel {
-        self.accel
-    }
-
     /// Returns how many cases run at once at most.
     pub fn jobs(&self) -> usize {
         jobs_or_cores(self.jobs).into()

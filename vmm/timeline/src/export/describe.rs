@@ -1,5 +1,7 @@
 //! Events and states in words: one wording for every format.
 
+use vmm_base::Seconds;
+
 use crate::{
     Address, Argument, Burst, ChangedLocation, Direction, Event, Kind, Lane, Mark, Point, Route,
     State, Value, VerdictKind,
@@ -340,7 +342,7 @@ pub(super) fn outcome(outcome: VerdictKind) -> &'static str {
 
 /// Returns nanoseconds as seconds, with all nine digits: exact.
 pub(super) fn seconds(ns: u64) -> String {
-    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+    Seconds(ns).to_string()
 }
 
 /// Returns a number of bytes in short form.
