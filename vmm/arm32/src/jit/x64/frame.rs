@@ -7,7 +7,7 @@ use super::asm::{Gpr, Mem, Rm};
 use crate::cpu::Cpu;
 use crate::jit::places::places;
 
-/// The core.
+/// The core, [`CPU_AT`] bytes behind its start.
 pub const CPU: Gpr = Gpr::Rbx;
 /// The entries of the current set of the software TLB.
 pub const TLB: Gpr = Gpr::R12;
@@ -40,13 +40,22 @@ pub fn pinned(n: u8) -> Option<Gpr> {
     found.map(|(_, host)| *host)
 }
 
+/// Where in the core [`CPU`] is: amid its registers and flags, so that one byte says how far these
+/// are from it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a core has a few kilobytes"
+)]
+pub const CPU_AT: i32 = offset_of!(Cpu, s.r) as i32 + 64;
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "a core has a few kilobytes"
 )]
 const fn at(offset: usize) -> Mem {
-    Mem::Base(CPU, offset as i32)
+    Mem::Base(CPU, offset as i32 - CPU_AT)
 }
 
 places!(at);

@@ -111,7 +111,7 @@ fn enter(a: &mut Asm) -> usize {
     SAVED.iter().for_each(|r| a.push(*r));
     // Calls are made with the stack at a multiple of 16.
     a.alu_imm(Width::Quad, Alu::Sub, Rm::Reg(Gpr::Rsp), 8);
-    a.load(Width::Quad, CPU, Rm::Reg(Gpr::Rdi));
+    a.lea(Width::Quad, CPU, Mem::Base(Gpr::Rdi, frame::CPU_AT));
     a.load(Width::Quad, LEFT, Rm::Reg(Gpr::Rdx));
     a.load(Width::Quad, TLB, Rm::Mem(frame::CONTEXT_TLB));
     a.load(Width::Quad, WORK, Rm::Reg(Gpr::Rsi));
@@ -130,7 +130,7 @@ fn call(a: &mut Asm, saved: usize) -> usize {
     a.alu(Width::Quad, Alu::Sub, THIRD, Rm::Reg(SECOND));
     a.store(Width::Quad, frame::RETIRED, THIRD);
     a.push(WORK);
-    a.load(Width::Quad, Gpr::Rdi, Rm::Reg(CPU));
+    a.lea(Width::Quad, Gpr::Rdi, Mem::Base(CPU, -frame::CPU_AT));
     a.load(Width::Quad, Gpr::Rsi, Rm::Reg(WORK));
     a.call(Rm::Mem(frame::CONTEXT_CALL));
     a.pop(SECOND);
