@@ -128,6 +128,12 @@ pub trait Target: Sized {
     fn give_back(e: &mut Emitter<'_, Self>, count: u32);
     /// Returns the branches that are taken unless `cond`, 0 to 13, holds.
     fn unless(e: &mut Emitter<'_, Self>, cond: u8) -> Vec<Self::Fixup>;
+    /// Writes a branch that is taken if `cond`, 0 to 13, holds, and returns it; `None` if it takes
+    /// more than one, or cannot lead wherever an exit may.
+    fn exit_if(e: &mut Emitter<'_, Self>, cond: u8) -> Option<Self::Fixup>;
+    /// Writes `mop` so that it is done if `cond`, 0 to 13, holds, without a branch; returns whether
+    /// it is one that can be.
+    fn select(e: &mut Emitter<'_, Self>, cond: u8, mop: &Mop) -> bool;
     /// Returns the branch that is taken unless `x` is 0 (`zero`), or is not.
     fn unless_zero(e: &mut Emitter<'_, Self>, x: Value, zero: bool) -> Self::Fixup;
     /// Writes any other operation but a call of a handler. `host`: what [`Emitter::host`] was
@@ -259,8 +265,7 @@ impl<A: Target> Emitter<'_, A> {
     /// Ends the block by exit `slot`, to `va` with IT state `it`. If that is another page, the exit
     /// holds while its tag is in place.
     fn leave_by(&mut self, slot: usize, va: u32, it: u8) {
-        let elsewhere = va >> 12 != self.block.key.va >> 12;
-        let guard = elsewhere.then(|| A::guard(self, va));
+        let guard = self.is_elsewhere(va).then(|| A::guard(self, va));
         let jump = self.asm.jump();
         self.stubs.push(Stub {
             slot,
@@ -303,20 +308,28 @@ impl<A: Target> Emitter<'_, A> {
     /// happens.
     fn op(&mut self, op: &Op, mops: &[Mop]) -> bool {
         let (mut slow, mut joins) = (Vec::new(), Vec::<(usize, Vec<A::Fixup>)>::new());
-        let mut skipped_to = 0;
+        let (mut skipped_to, mut selected) = (0, None);
         let mut ends = false;
         for (index, mop) in mops.iter().enumerate() {
             self.join(&mut joins, index);
+            if selected == Some(index) {
+                continue;
+            }
             let branches = matches!(mop, Mop::Goto { .. } | Mop::Jump { .. });
             ends = branches && index >= skipped_to;
             if branches {
                 // Those behind it, if it is conditional, have been counted and are not executed.
-                let behind = self.count() - 1 - u32::from(op.idx);
+                let behind = self.behind(op);
                 if behind > 0 {
                     A::give_back(self, behind);
                 }
             }
             match *mop {
+                Mop::SkipUnless { cond, count: 1 }
+                    if self.conditional(op, cond, &mops[index + 1]) =>
+                {
+                    selected = Some(index + 1);
+                }
                 Mop::SkipUnless { cond, count } => {
                     let fixups = A::unless(self, cond);
                     skipped_to = index + 1 + usize::from(count);
@@ -362,6 +375,39 @@ impl<A: Target> Emitter<'_, A> {
             });
         }
         ends
+    }
+
+    /// Writes an operation that is done if `cond` holds, without a branch around it; returns
+    /// whether it is one that can be.
+    fn conditional(&mut self, op: &Op, cond: u8, mop: &Mop) -> bool {
+        let Mop::Goto { va } = *mop else {
+            // What a condition decides that is of data is often predicted wrongly.
+            return A::select(self, cond, mop);
+        };
+        if self.behind(op) > 0 || self.is_elsewhere(va) {
+            return false;
+        }
+        let Some(jump) = A::exit_if(self, cond) else {
+            return false;
+        };
+        self.stubs.push(Stub {
+            slot: 1,
+            va,
+            it: 0,
+            jump,
+            guard: None,
+        });
+        true
+    }
+
+    /// Returns how many instructions are behind that of `op`.
+    fn behind(&self, op: &Op) -> u32 {
+        self.count() - 1 - u32::from(op.idx)
+    }
+
+    /// Returns whether `va` is in another page.
+    fn is_elsewhere(&self, va: u32) -> bool {
+        va >> 12 != self.block.key.va >> 12
     }
 
     /// Binds the branches that lead here.

@@ -3,12 +3,12 @@
 use super::asm::{Access, Cond, Fixup, Mem, Width};
 use super::frame::{self, SCRATCH};
 use super::values::Emitter;
-use crate::ir::of_condition;
+use crate::ir::{AluOp, Dest, FlagSet, Mop, of_condition};
 
 impl Emitter<'_> {
     /// Returns the branches that are taken unless `cond` holds.
     pub fn unless(&mut self, cond: u8) -> Vec<Fixup> {
-        if self.host.is_some_and(|set| set.has(of_condition(cond))) {
+        if self.host_tells(cond) {
             return vec![self.asm.jump_if(Cond::new(cond).inverse())];
         }
         self.host = None;
@@ -18,10 +18,8 @@ impl Emitter<'_> {
             0 => vec![self.unless_zero_at(frame::Z, !inverted)],
             1 => vec![self.unless_zero_at(frame::C, inverted)],
             2 => {
-                let [n, ..] = SCRATCH;
-                self.asm.access(Access::LOAD, n, frame::N);
-                self.asm.compare_imm(Width::Word, n, 0);
-                let fails = if inverted { Cond::MI } else { Cond::PL };
+                let holds = self.compare_sign();
+                let fails = if inverted { holds } else { holds.inverse() };
                 vec![self.asm.jump_if(fails)]
             }
             3 => vec![self.unless_zero_at(frame::V, inverted)],
@@ -29,6 +27,81 @@ impl Emitter<'_> {
             5 => vec![self.unless_same_sign(inverted)],
             _ => self.unless_greater(inverted),
         }
+    }
+
+    /// Returns whether the host's flags tell whether `cond` holds.
+    fn host_tells(&self, cond: u8) -> bool {
+        self.host.is_some_and(|set| set.has(of_condition(cond)))
+    }
+
+    /// Writes `mop` so that it is done if `cond` holds, if it only moves something to a guest
+    /// register, and one condition of the host is enough; returns whether it is so.
+    pub fn select(&mut self, cond: u8, mop: &Mop) -> bool {
+        let Mop::Alu {
+            op: AluOp::Move,
+            d: Dest::Reg(d),
+            y,
+            set: FlagSet::NONE,
+            ..
+        } = *mop
+        else {
+            return false;
+        };
+        let Some(holds) = self.holds(cond) else {
+            return false;
+        };
+        let [scratch, ..] = SCRATCH;
+        // No flag changes.
+        let from = self.in_register(y, scratch);
+        let d = frame::pinned(d);
+        self.asm.select(d, from, d, holds);
+        true
+    }
+
+    /// Returns the condition of the host that holds when `cond` does, unless that takes more than
+    /// one.
+    fn holds(&mut self, cond: u8) -> Option<Cond> {
+        if self.host_tells(cond) {
+            return Some(Cond::new(cond));
+        }
+        let holds = match cond >> 1 {
+            // A condition holds, or Z is set, when what stands for Z is 0.
+            0 => self.compare_word(frame::Z),
+            1 => self.compare_word(frame::C).inverse(),
+            2 => self.compare_sign(),
+            3 => self.compare_word(frame::V).inverse(),
+            5 => self.compare_same_sign(),
+            _ => return None,
+        };
+        self.host = None;
+        Some(if cond & 1 == 0 {
+            holds
+        } else {
+            holds.inverse()
+        })
+    }
+
+    /// Compares the word at `flag` with 0; returns the condition that holds if it is 0.
+    fn compare_word(&mut self, flag: Mem) -> Cond {
+        let [word, ..] = SCRATCH;
+        self.asm.access(Access::LOAD, word, flag);
+        self.asm.compare_imm(Width::Word, word, 0);
+        Cond::EQ
+    }
+
+    /// Compares what stands for N with 0; returns the condition that holds if N is set.
+    fn compare_sign(&mut self) -> Cond {
+        self.compare_word(frame::N);
+        Cond::MI
+    }
+
+    /// Compares N with V; returns the condition that holds if they are the same.
+    fn compare_same_sign(&mut self) -> Cond {
+        let [n, v, _] = SCRATCH;
+        self.asm.access(Access::LOAD, n, frame::N);
+        self.asm.access(Access::LOAD, v, frame::V);
+        self.asm.compare_shifted(v, n, 31);
+        Cond::EQ
     }
 
     /// Returns the branch that is taken unless the word at `flag` is 0, or unless it is not.
@@ -62,10 +135,8 @@ impl Emitter<'_> {
 
     /// GE (N is V), or its opposite.
     fn unless_same_sign(&mut self, inverted: bool) -> Fixup {
-        let [n, v, _] = SCRATCH;
-        self.asm.access(Access::LOAD, n, frame::N);
-        self.asm.access(Access::LOAD, v, frame::V);
-        self.asm.compare_shifted(v, n, 31);
-        self.asm.jump_if(if inverted { Cond::EQ } else { Cond::NE })
+        let holds = self.compare_same_sign();
+        let fails = if inverted { holds } else { holds.inverse() };
+        self.asm.jump_if(fails)
     }
 }

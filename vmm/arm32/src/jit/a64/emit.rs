@@ -72,6 +72,15 @@ impl Target for Asm {
         e.unless(cond)
     }
 
+    /// Conditional branches lead no farther than a megabyte away.
+    fn exit_if(_e: &mut Emitter<'_>, _cond: u8) -> Option<Fixup> {
+        None
+    }
+
+    fn select(e: &mut Emitter<'_>, cond: u8, mop: &Mop) -> bool {
+        e.select(cond, mop)
+    }
+
     fn unless_zero(e: &mut Emitter<'_>, x: Value, zero: bool) -> Fixup {
         let r = e.in_register(x, WORK);
         e.asm.jump_if_zero(r, !zero)

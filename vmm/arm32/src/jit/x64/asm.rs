@@ -306,6 +306,12 @@ impl Asm {
         self.modrm(&Form::new(&opcode, Width::Long), 0, Rm::Mem(d));
     }
 
+    /// CMOVcc `d`, `s`.
+    pub fn load_if(&mut self, cc: Cc, d: Gpr, s: Rm) {
+        let opcode = [0x0f, 0x40 | cc as u8];
+        self.modrm(&Form::new(&opcode, Width::Long), d as u8, s);
+    }
+
     /// BT of bit `bit` of `d`: CF becomes that bit.
     pub fn bit_test(&mut self, d: Rm, bit: u8) {
         self.modrm(&Form::new(&[0x0f, 0xba], Width::Long), 4, d);

@@ -1,9 +1,9 @@
 //! Conditions: by the host's flags where these tell, else by the guest's in memory.
 
-use super::asm::{Alu, Cc, Fixup, Mem, Rm, ShiftOp, Width};
-use super::frame::{self, WORK};
-use super::values::Emitter;
-use crate::ir::{FlagSet, of_condition};
+use super::asm::{Alu, Cc, Fixup, Rm, ShiftOp, Width};
+use super::frame::{self, SECOND, WORK};
+use super::values::{Emitter, operand};
+use crate::ir::{AluOp, Dest, FlagSet, Mop, Value, of_condition};
 
 /// The guest's flags that the host's flags tell, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,40 +28,94 @@ pub enum HostFlags {
 impl Emitter<'_> {
     /// Returns the branches that are taken unless `cond` holds.
     pub fn unless(&mut self, cond: u8) -> Vec<Fixup> {
-        let known = self.host.filter(|known| known.set.has(of_condition(cond)));
-        let cc = known.and_then(|known| by_host(known.by, cond));
-        if let Some(cc) = cc {
-            return vec![self.asm.jump_if(cc)];
+        if let Some(fails) = self.fails(cond) {
+            return vec![self.asm.jump_if(fails)];
         }
         self.host = None;
         let inverted = cond & 1 != 0;
-        let pick = |holds: Cc, fails: Cc| if inverted { holds } else { fails };
         match cond >> 1 {
-            0 => {
-                self.asm
-                    .alu_imm(Width::Long, Alu::Cmp, Rm::Mem(frame::Z), 0);
-                vec![self.asm.jump_if(pick(Cc::E, Cc::Ne))]
-            }
-            1 => self.unless_bit(frame::C, inverted),
-            2 => {
-                self.asm
-                    .alu_imm(Width::Long, Alu::Cmp, Rm::Mem(frame::N), 0);
-                vec![self.asm.jump_if(pick(Cc::S, Cc::Ns))]
-            }
-            3 => self.unless_bit(frame::V, inverted),
             4 => self.unless_higher(inverted),
-            5 => {
-                self.sign_against_overflow();
-                vec![self.asm.jump_if(pick(Cc::E, Cc::Ne))]
-            }
             _ => self.unless_greater(inverted),
         }
     }
 
-    fn unless_bit(&mut self, flag: Mem, inverted: bool) -> Vec<Fixup> {
-        self.asm.compare8(flag, 0);
-        let cc = if inverted { Cc::Ne } else { Cc::E };
-        vec![self.asm.jump_if(cc)]
+    /// Writes a branch that is taken if `cond` holds, if one is enough.
+    pub fn exit_if(&mut self, cond: u8) -> Option<Fixup> {
+        // The opposite of a condition fails when it holds.
+        let holds = self.fails(cond ^ 1)?;
+        Some(self.asm.jump_if(holds))
+    }
+
+    /// Writes `mop` so that it is done if `cond` holds, if it only moves something to a guest
+    /// register, and one condition of the host is enough; returns whether it is so.
+    pub fn select(&mut self, cond: u8, mop: &Mop) -> bool {
+        let Mop::Alu {
+            op: AluOp::Move,
+            d: Dest::Reg(d),
+            y,
+            set: FlagSet::NONE,
+            ..
+        } = *mop
+        else {
+            return false;
+        };
+        let Some(holds) = self.fails(cond ^ 1) else {
+            return false;
+        };
+        // None of what follows changes a flag.
+        let from = match y {
+            Value::Imm(y) => {
+                self.asm.set(WORK, y);
+                Rm::Reg(WORK)
+            }
+            y => operand(y),
+        };
+        match frame::operand(d) {
+            Rm::Reg(r) => self.asm.load_if(holds, r, from),
+            Rm::Mem(to) => {
+                self.asm.load(Width::Long, SECOND, Rm::Mem(to));
+                self.asm.load_if(holds, SECOND, from);
+                self.asm.store(Width::Long, to, SECOND);
+            }
+        }
+        true
+    }
+
+    /// Returns the condition of the host that holds when `cond` does not, unless that takes more
+    /// than one.
+    fn fails(&mut self, cond: u8) -> Option<Cc> {
+        let known = self.host.filter(|known| known.set.has(of_condition(cond)));
+        if let Some(cc) = known.and_then(|known| by_host(known.by, cond)) {
+            return Some(cc);
+        }
+        let pick = |holds: Cc, fails: Cc| if cond & 1 == 0 { fails } else { holds };
+        let cc = match cond >> 1 {
+            0 => {
+                self.asm
+                    .alu_imm(Width::Long, Alu::Cmp, Rm::Mem(frame::Z), 0);
+                pick(Cc::E, Cc::Ne)
+            }
+            1 => {
+                self.asm.compare8(frame::C, 0);
+                pick(Cc::Ne, Cc::E)
+            }
+            2 => {
+                self.asm
+                    .alu_imm(Width::Long, Alu::Cmp, Rm::Mem(frame::N), 0);
+                pick(Cc::S, Cc::Ns)
+            }
+            3 => {
+                self.asm.compare8(frame::V, 0);
+                pick(Cc::Ne, Cc::E)
+            }
+            5 => {
+                self.sign_against_overflow();
+                pick(Cc::E, Cc::Ne)
+            }
+            _ => return None,
+        };
+        self.host = None;
+        Some(cc)
     }
 
     /// HI (C and not Z), or its opposite.

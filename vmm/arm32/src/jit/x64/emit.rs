@@ -76,6 +76,14 @@ impl Target for Asm {
         e.unless(cond)
     }
 
+    fn exit_if(e: &mut Emitter<'_>, cond: u8) -> Option<Fixup> {
+        e.exit_if(cond)
+    }
+
+    fn select(e: &mut Emitter<'_>, cond: u8, mop: &Mop) -> bool {
+        e.select(cond, mop)
+    }
+
     fn unless_zero(e: &mut Emitter<'_>, x: Value, zero: bool) -> Fixup {
         let r = e.in_register(x, WORK);
         e.asm.test(r, r);

@@ -118,8 +118,6 @@ impl Cond {
     pub const LO: Self = Self(3);
     /// Minus.
     pub const MI: Self = Self(4);
-    /// Plus or zero.
-    pub const PL: Self = Self(5);
     /// Overflow.
     pub const VS: Self = Self(6);
     /// Lower or the same.

@@ -282,10 +282,19 @@ fn conditions_and_branches() {
         (Cc::G, "g"),
     ];
     let mut check = Check::default();
+    let name32 = |r| name(r, Width::Long);
     for (cc, name) in conditions {
         for m in MEMORY {
             let at = memory(m, "byte ptr ");
             check.add(format!("set{name} {at}"), |a| a.set_if(cc, m));
+            let (to, from) = (name32(Gpr::R9), memory(m, "dword ptr "));
+            check.add(format!("cmov{name} {to}, {from}"), |a| {
+                a.load_if(cc, Gpr::R9, Rm::Mem(m));
+            });
+        }
+        for d in Gpr::ALL {
+            let text = format!("cmov{name} {}, ecx", name32(d));
+            check.add(text, |a| a.load_if(cc, d, Rm::Reg(Gpr::Rcx)));
         }
         check.add(format!("j{name} 0x1006"), |a| {
             let fixup = a.jump_if(cc);
