@@ -7,7 +7,7 @@ use vmm_base::Clock;
 use vmm_base::code_pages::CodeNews;
 
 use crate::bus::Bus;
-use crate::cp15::{Effects, Env, TlbFlush};
+use crate::cp15::{Effects, Env, TlbFlush, sctlr};
 use crate::exception::{self, Exception};
 use crate::host_code::Context;
 use crate::state::CpuState;
@@ -226,6 +226,7 @@ impl Cpu {
     pub(crate) fn tell_set(&mut self) {
         self.jit.tlb = self.tlb.set_address();
         self.jit.tags = self.tlb.tags_address();
+        self.jit.numbers = self.tlb.numbers_address();
     }
 
     /// Returns whether it is the only core.
@@ -302,6 +303,9 @@ impl Cpu {
             self.tlb.flush_all();
         } else if effects.asid || effects.tables {
             self.tlb.flush_local();
+        }
+        if effects.execution && self.s.cp15.sctlr & sctlr::A != 0 {
+            self.tlb.make_strict();
         }
         // DACR, which may have changed, is part of the key of a TLB set.
         self.select_tlb();

@@ -27,6 +27,9 @@ pub struct Context {
     /// Address of the tags of the pages that the current set may fetch from: links to other pages,
     /// and jumps, hold while theirs is among them.
     pub tags: usize,
+    /// Address of the numbers of the pages of that set, with what says whether addresses may be
+    /// misaligned.
+    pub numbers: usize,
     /// Address of the code area, to be executed.
     pub code: usize,
     /// Address of the jump table.

@@ -8,6 +8,7 @@
 //! Entries may be dropped at any time (the architecture allows it); they are kept no longer than
 //! the guest's own TLB maintenance allows.
 
+mod alignment;
 mod code;
 mod fetched;
 mod saved;
@@ -17,6 +18,8 @@ use std::ptr::NonNull;
 
 use serde::{Deserialize, Serialize};
 
+use alignment::FREE;
+pub use alignment::FREE_BIT;
 use fetched::Fetched;
 pub use fetched::{FetchedPage, tag as fetch_tag};
 pub use saved::{CachedPage, TlbState};
@@ -125,12 +128,14 @@ pub struct Hit {
     pub watched: bool,
     /// Stores to the page are told.
     pub told: bool,
+    /// Accesses may be misaligned.
+    pub free: bool,
 }
 
 /// The software TLB of one core.
 pub struct Tlb {
     entries: Box<[Entry]>,
-    /// Of each entry that holds a page, its number in RAM.
+    /// Of each entry that holds a page, its number in RAM, and [`FREE`].
     numbers: Box<[u32]>,
     keys: [Option<Key>; SETS],
     /// Offset into `entries` of the current set.
@@ -258,8 +263,15 @@ impl Tlb {
 
     /// Enters the page of `va`, translated by `t` to RAM page `page`, for the privilege level of
     /// the current set. `told`: stores to the page are told to those who want to know, and so take
-    /// the slow path.
-    pub fn fill(&mut self, va: u32, privileged: bool, t: &Translation, page: RamPage, told: bool) {
+    /// the slow path. `strict`: SCTLR.A is set, so that no address may be misaligned.
+    pub fn fill(
+        &mut self,
+        va: u32,
+        (privileged, strict): (bool, bool),
+        t: &Translation,
+        page: RamPage,
+        told: bool,
+    ) {
         self.large = wider(self.large, va, t);
         let slot = self.slot(va);
         let perms = if privileged { t.privileged } else { t.user };
@@ -277,7 +289,8 @@ impl Tlb {
             entry.mark(&self.watches);
         }
         self.entries[slot] = entry;
-        self.numbers[slot] = page.number;
+        let free = t.unaligned_ok() && !strict;
+        self.numbers[slot] = page.number | if free { FREE } else { 0 };
         if t.global {
             self.note_filled(slot);
         } else {
@@ -359,9 +372,10 @@ impl Tlb {
         let tags = tag & (WATCHED | TOLD);
         (tag & !tags == va & 0xffff_f000).then_some(Hit {
             host: pointer(entry, va)?,
-            number: self.numbers[slot],
+            number: self.numbers[slot] & !FREE,
             watched: tags & WATCHED != 0,
             told: tags & TOLD != 0,
+            free: self.numbers[slot] & FREE != 0,
         })
     }
 

@@ -205,16 +205,18 @@ fn random_programs(seed: u64, prepare: impl Fn(&mut Core, &FlatBus)) {
 }
 
 /// Has the TLB hold translations of the code and of the data that the guest's tables do not have
-/// any more, as a guest may that has not invalidated them yet.
-fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus) {
+/// any more, as a guest may that has not invalidated them yet. `normal`: whether it is normal
+/// memory, in which addresses may be misaligned, or strongly ordered.
+fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus, normal: bool) {
     /// Loads from r0, stores there, and goes round with the next page.
     const TOUCH: [u32; 4] = [0xe590_1000, 0xe580_1000, 0xe280_0a01, 0xeaff_fffb];
     const PAGES: u64 = 4;
     const TABLE: u64 = RAM + 0x1_0000;
     const PROGRAM: u32 = CODE + 0xf00;
     let entry = TABLE + 4 * u64::from(BASE >> 20);
-    // A section that everybody may read and write (DDI 0406C B3.5.1).
-    bus.write_words(entry, &[BASE & 0xfff0_0000 | 0xc02]);
+    // A section that everybody may read and write (DDI 0406C B3.5.1, B3.8.2).
+    let memory = if normal { 0xc0e } else { 0xc02 };
+    bus.write_words(entry, &[BASE & 0xfff0_0000 | memory]);
     bus.write_words(PROGRAM.into(), &TOUCH);
     let before = core.cpu.s.clone();
     let s = &mut core.cpu.s;
@@ -236,7 +238,11 @@ fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus) {
 /// Whether an access asks the TLB or the guest's tables shows where these disagree.
 #[test]
 fn translations_that_the_tables_have_no_more() {
-    random_programs(3, keep_what_the_tables_lose);
+    for (seed, normal) in [(3, false), (4, true)] {
+        random_programs(seed, |core, bus| {
+            keep_what_the_tables_lose(core, bus, normal)
+        });
+    }
 }
 
 /// LSL, LSR, ASR and ROR, each by every amount that a register can hold for them, and C behind it.

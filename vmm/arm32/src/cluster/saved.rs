@@ -33,7 +33,7 @@ pub struct ClusterState {
 
 impl ClusterState {
     /// The version that this crate writes and reads.
-    pub const VERSION: u32 = 3;
+    pub const VERSION: u32 = 4;
 }
 
 /// One core and what the cluster knows of it.

@@ -63,6 +63,10 @@ impl Cpu {
             let flow = self.watch(va, size, Access::Read, privileged, idx)?;
             return Ok((read_cached(page.host, size) as u32, flow));
         }
+        if let Some((page, _)) = self.cached_misaligned(va, size, Access::Read) {
+            let flow = self.watch(va, size, Access::Read, privileged, idx)?;
+            return Ok((mem::read_page_bytes(page, va & 0xfff, size) as u32, flow));
+        }
         let (value, flow) = self.load_general(va, size, privileged, false, idx)?;
         Ok((value as u32, flow))
     }
@@ -78,6 +82,15 @@ impl Cpu {
                 flow = self.watch(va, size, Access::Write, privileged, idx)?;
             }
             return Ok(merge(flow, self.store_cached(page, va, size, value.into())));
+        }
+        if let Some((page, hit)) = self.cached_misaligned(va, size, Access::Write) {
+            let flow = self.watch(va, size, Access::Write, privileged, idx)?;
+            let overwritten = mem::write_ram(&*self.bus, page, va & 0xfff, size, value.into());
+            if hit.told && !self.bus.code_pages().want_writes(page.number) {
+                self.tlb.untag_told(va);
+            }
+            // It is writable: it was cached for a write.
+            return Ok(merge(flow, after_write(overwritten == Ok(true))));
         }
         self.store_general(va, size, value.into(), privileged, false, idx)
     }
@@ -100,6 +113,22 @@ impl Cpu {
             return None;
         }
         self.tlb.find(va, access == Access::Write)
+    }
+
+    /// Returns the page of `va` and what is cached of it, if an access of `size` bytes may be
+    /// misaligned there and lies in it.
+    fn cached_misaligned(&self, va: u32, size: u32, access: Access) -> Option<(RamPage, Hit)> {
+        if bytes_before_page_end(va, size).is_some() {
+            return None;
+        }
+        let write = access == Access::Write;
+        let hit = self.tlb.find(va & !0xfff, write)?;
+        let page = RamPage {
+            host: hit.host,
+            writable: write,
+            number: hit.number,
+        };
+        hit.free.then_some((page, hit))
     }
 
     /// Loads 1, 2, 4 or 8 bytes at the given privilege. `aligned`: the instruction faults on a
@@ -224,7 +253,8 @@ impl Cpu {
                 pages.unwritten().remove(page.number);
             }
             let told = pages.want_writes(page.number);
-            self.tlb.fill(va, privileged, &t, page, told);
+            let strict = self.s.cp15.sctlr & sctlr::A != 0;
+            self.tlb.fill(va, (privileged, strict), &t, page, told);
         }
         Ok((t, page))
     }

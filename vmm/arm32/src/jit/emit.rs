@@ -20,6 +20,9 @@ pub struct Routines {
     pub exchange: usize,
     /// Branches to an address in the same instruction set.
     pub branch: usize,
+    /// Ask whether a misaligned access lies in a page where it may be so, and return with the
+    /// host's flags saying "equal" if it does: for halfwords and words, for loads and stores.
+    pub misaligned: [[usize; 2]; 2],
 }
 
 /// An exit of a block: a branch that leads to its stub until it is linked.
@@ -65,9 +68,21 @@ impl Emitted {
 
 /// What is out of the way: an operation left to its handler.
 struct Slow<F> {
+    misaligned: Vec<Misaligned<F>>,
     from: Vec<F>,
     op: *const Op,
     back: usize,
+}
+
+/// What is out of the way: an access at an address that is misaligned, or in a page that the fast
+/// path does not know.
+pub struct Misaligned<F> {
+    /// The branch that leads here.
+    pub from: F,
+    /// Which of [`Routines::misaligned`] is asked.
+    pub routine: usize,
+    /// Where it goes on if the access may be made.
+    pub back: usize,
 }
 
 /// What is out of the way: an exit that leads nowhere yet.
@@ -92,6 +107,8 @@ pub struct Emitter<'a, A: Target> {
     pub id: u32,
     /// What the host's flags say of the guest's, if anything.
     pub host: Option<A::Known>,
+    /// Accesses of the instruction that may be misaligned.
+    pub misaligned: Vec<Misaligned<A::Fixup>>,
     slow: Vec<Slow<A::Fixup>>,
     stubs: Vec<Stub<A::Fixup>>,
     code: Emitted,
@@ -145,6 +162,9 @@ pub trait Target: Sized {
         host: Option<Self::Known>,
         slow: &mut Vec<Self::Fixup>,
     );
+    /// Calls a routine of [`Routines::misaligned`]; returns the branch that is taken if it said
+    /// yes.
+    fn ask_misaligned(e: &mut Emitter<'_, Self>, routine: usize) -> Self::Fixup;
     /// Runs the handler of `op`, of a block of `count` instructions.
     fn call(e: &mut Emitter<'_, Self>, op: *const Op, count: u32);
     /// Puts the target of a branch where [`Routines`] expect it.
@@ -172,6 +192,7 @@ pub fn emit<A: Target>(
         block,
         id,
         host: None,
+        misaligned: Vec::new(),
         slow: Vec::new(),
         stubs: Vec::new(),
         code: Emitted {
@@ -366,9 +387,11 @@ impl<A: Target> Emitter<'_, A> {
             }
         }
         self.join(&mut joins, mops.len());
-        if !slow.is_empty() {
+        let misaligned = std::mem::take(&mut self.misaligned);
+        if !slow.is_empty() || !misaligned.is_empty() {
             self.host = None;
             self.slow.push(Slow {
+                misaligned,
                 from: slow,
                 op,
                 back: self.asm.here(),
@@ -425,7 +448,22 @@ impl<A: Target> Emitter<'_, A> {
 
     /// Writes calls of handlers where the fast path does not answer.
     fn handlers(&mut self) {
-        for Slow { from, op, back } in std::mem::take(&mut self.slow) {
+        for slow in std::mem::take(&mut self.slow) {
+            let Slow {
+                misaligned,
+                mut from,
+                op,
+                back,
+            } = slow;
+            let last = misaligned.len().saturating_sub(1);
+            for (index, access) in misaligned.into_iter().enumerate() {
+                self.bind_here(access.from);
+                let goes_on = A::ask_misaligned(self, access.routine);
+                self.bind(goes_on, access.back);
+                if index < last {
+                    from.push(self.asm.jump());
+                }
+            }
             for fixup in from {
                 self.bind_here(fixup);
             }

@@ -47,6 +47,8 @@ macro_rules! places {
             CONTEXT_TLB = jit.tlb,
             /// [`Context::tags`](crate::host_code::Context::tags).
             CONTEXT_TAGS = jit.tags,
+            /// [`Context::numbers`](crate::host_code::Context::numbers).
+            CONTEXT_NUMBERS = jit.numbers,
             /// [`Context::code`](crate::host_code::Context::code).
             CONTEXT_CODE = jit.code,
             /// [`Context::jumps`](crate::host_code::Context::jumps).

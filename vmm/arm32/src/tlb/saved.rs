@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ENTRIES, Entry, FEW, FetchedPage, INVALID, Key, SETS, TOLD, Tlb, fetched};
+use super::{ENTRIES, Entry, FEW, FREE, FetchedPage, INVALID, Key, SETS, TOLD, Tlb, fetched};
 use crate::bus::Bus;
 
 /// The translations that a core has cached.
@@ -39,6 +39,8 @@ pub struct CachedPage {
     read: bool,
     /// Whether writes may.
     write: bool,
+    /// Whether addresses may be misaligned.
+    free: bool,
 }
 
 impl TlbState {
@@ -76,9 +78,9 @@ impl Tlb {
             large,
             fetched,
             filled,
-            // These follow from the pages, those after them are about predecoded code, of which a
-            // restored core has none, and observers'.
-            numbers: _,
+            numbers,
+            // This follows from the pages, and what comes after it is about predecoded code, of
+            // which a restored core has none, and observers'.
             is_local: _,
             span: _,
             watches: _,
@@ -98,6 +100,7 @@ impl Tlb {
                 pa,
                 read,
                 write,
+                free: numbers[usize::from(slot)] & FREE != 0,
             })
         };
         let pages = if filled.len() + local.len() <= FEW {
@@ -150,7 +153,8 @@ impl Tlb {
                 continue;
             };
             self.note_filled(page.slot.into());
-            self.numbers[usize::from(page.slot)] = ram.number;
+            let free = if page.free { FREE } else { 0 };
+            self.numbers[usize::from(page.slot)] = ram.number | free;
             let tag = |allowed, tags| if allowed { page.va | tags } else { INVALID };
             let told = bus.code_pages().want_writes(ram.number);
             self.entries[usize::from(page.slot)] = Entry {

@@ -40,7 +40,7 @@ fn an_invalidation_of_everything_leaves_nothing_however_much_there_was() {
             tlb.select(true, dacr);
             for n in 0..pages as u32 {
                 let va = n << 12;
-                tlb.fill(va, true, &page_of(va, n % 3 != 0), page, false);
+                tlb.fill(va, (true, false), &page_of(va, n % 3 != 0), page, false);
                 assert!(tlb.read::<1>(va).is_some());
             }
         }
@@ -142,7 +142,7 @@ fn entries_that_hold_pages_are_listed_while_they_are_few() {
             2..150 => tlb.flush_page(va),
             // More sets than there is room for.
             150..170 => tlb.select(next(2) == 0, next(6)),
-            _ => tlb.fill(va, true, &page_of(va, next(2) == 0), page, false),
+            _ => tlb.fill(va, (true, false), &page_of(va, next(2) == 0), page, false),
         }
         if tlb.filled.len() + tlb.local.len() > FEW {
             many += 1;

@@ -1,10 +1,11 @@
 //! Loads and stores: the look-up in the software TLB, and the access. Thread registers.
 
-use super::asm::{Access, Cond, Field, Fixup, Gpr, Logic, Mem, Pair, Sum, Width, mask};
+use super::asm::{Access, Asm, Cond, Field, Fixup, Gpr, Logic, Mem, Pair, Sum, Width, mask};
 use super::frame::{self, LEFT, SCRATCH, TLB, WORK};
 use super::values::Emitter;
 use super::values::place;
 use crate::ir::{Mop, ThreadRegister, Value};
+use crate::jit::emit::Misaligned;
 use crate::state::Mode;
 use crate::timer::TICK_SHIFT;
 use crate::tlb;
@@ -16,7 +17,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     match mop {
         Mop::Load { d, at, size, sign } => {
             e.load(WORK, at);
-            look_up(e, false, size.into(), slow);
+            look_up_free(e, false, size, slow);
             let to = place(d).unwrap_or(value);
             e.asm.access(load_of(size, sign), to, Mem::Sum(page, WORK));
         }
@@ -30,7 +31,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
         Mop::ReadCounter { low, high, idx } => counter(e, low, high, idx, slow),
         Mop::Store { x, at, size } => {
             e.load(WORK, at);
-            look_up(e, true, size.into(), slow);
+            look_up_free(e, true, size, slow);
             let from = e.in_register(x, value);
             e.asm.access(store_of(size), from, Mem::Sum(page, WORK));
         }
@@ -92,10 +93,33 @@ fn counter(e: &mut Emitter<'_>, low: u8, high: u8, idx: u8, slow: &mut Vec<Fixup
         .extract(Field::Unsigned, high, upper, shift, 32 - shift);
 }
 
+/// As [`look_up`], for an access that may be misaligned in most pages.
+fn look_up_free(e: &mut Emitter<'_>, write: bool, size: u8, slow: &mut Vec<Fixup>) {
+    find(e, write, size.into(), slow);
+    // A byte is never misaligned.
+    if size > 1
+        && let Some(from) = slow.pop()
+    {
+        e.misaligned.push(Misaligned {
+            from,
+            routine: e.routines.misaligned[usize::from(size == 4)][usize::from(write)],
+            back: e.asm.here(),
+        });
+    }
+    to_host(e);
+}
+
 /// Looks up the address in temporary 0 for an access of `size` bytes: the host address of guest
 /// address 0 of its page comes to the first scratch register.
-#[expect(clippy::cast_sign_loss, reason = "places in an entry are not negative")]
 pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
+    find(e, write, size, slow);
+    to_host(e);
+}
+
+/// Finds the entry of the address in temporary 0, whose address comes to the third scratch register
+/// and whose tag to the second.
+#[expect(clippy::cast_sign_loss, reason = "places in an entry are not negative")]
+fn find(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
     let [page, tag, entry] = SCRATCH;
     // Shifted right and masked, the address is the entry's place, of which the lowest bits are 0.
     let (shift, index) = tlb::BYTES;
@@ -112,8 +136,39 @@ pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup
     e.asm.logic_imm(Logic::And, page, WORK, page_and_low);
     e.asm.compare(Width::Word, page, tag);
     slow.push(e.asm.jump_if(Cond::NE));
+}
+
+/// Has the first scratch register be the host address of guest address 0 of the page whose entry
+/// was found.
+fn to_host(e: &mut Emitter<'_>) {
+    let [page, _, entry] = SCRATCH;
     let host = Mem::Base(entry, tlb::HOST_AT as u32);
     e.asm.access(Access::LOAD64, page, host);
+}
+
+/// Writes a routine of [`Routines::misaligned`](crate::jit::emit::Routines::misaligned): the
+/// address is in temporary 0, the address of its entry in the third scratch register, which stay,
+/// and the tag in the second.
+pub fn misaligned(a: &mut Asm, size: u32) -> usize {
+    let [page, tag, entry] = SCRATCH;
+    let at = a.here();
+    // The page of its last byte: if it is another one, it is not that of the entry.
+    a.sum_imm(Width::Word, Sum::Add, page, WORK, size - 1);
+    let whole = mask(0xffff_f000).unwrap_or_default();
+    a.logic_imm(Logic::And, page, page, whole);
+    a.compare(Width::Word, page, tag);
+    let other = a.jump_if(Cond::NE);
+    // Numbers are a quarter as large as entries: the place of one, shifted right by 2.
+    a.sum(Width::Double, Sum::Sub, page, entry, TLB);
+    a.extract(Field::Unsigned, page, page, 2, 30);
+    a.access(Access::LOAD64, tag, frame::CONTEXT_NUMBERS);
+    a.sum(Width::Double, Sum::Add, page, page, tag);
+    a.access(Access::LOAD, page, Mem::Base(page, 0));
+    a.extract(Field::Unsigned, page, page, tlb::FREE_BIT.into(), 1);
+    a.compare_imm(Width::Word, page, 1);
+    a.bind_here(other);
+    a.ret();
+    at
 }
 
 /// Loads or stores the words of `list` at `at`, if they are in one page.

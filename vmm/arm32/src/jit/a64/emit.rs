@@ -117,6 +117,12 @@ impl Target for Asm {
         }
     }
 
+    fn ask_misaligned(e: &mut Emitter<'_>, routine: usize) -> Fixup {
+        let fixup = e.asm.call_near();
+        e.bind_to(fixup, routine);
+        e.asm.jump_if(Cond::EQ)
+    }
+
     fn call(e: &mut Emitter<'_>, op: *const Op, count: u32) {
         e.asm.set64(SECOND, op.expose_provenance() as u64);
         e.asm.set(THIRD, count);

@@ -65,6 +65,8 @@ pub fn routines(a: &mut Asm) -> Routines {
     a.ret();
     routines.call = call(a, saved);
     jumps(a, &mut routines);
+    // Which tag was compared makes no difference.
+    routines.misaligned = [2, 4].map(|size| [access::misaligned(a, size); 2]);
     routines
 }
 

@@ -1,9 +1,10 @@
 //! Loads and stores: the look-up in the software TLB, and the access. Thread registers.
 
-use super::asm::{Alu, Cc, Extend, Fixup, Gpr, Mem, Rm, ShiftOp, Width};
+use super::asm::{Alu, Asm, Cc, Extend, Fixup, Gpr, Mem, Rm, ShiftOp, Width};
 use super::frame::{self, LEFT, SECOND, THIRD, TLB, WORK};
 use super::values::Emitter;
 use crate::ir::{Dest, Mop, ThreadRegister, Value};
+use crate::jit::emit::Misaligned;
 use crate::state::Mode;
 use crate::timer::TICK_SHIFT;
 use crate::tlb;
@@ -14,7 +15,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
     match mop {
         Mop::Load { d, at, size, sign } => {
             e.load(WORK, at);
-            look_up(e, false, size.into(), slow);
+            look_up_free(e, false, size, slow);
             load(e, d, Mem::Sum(THIRD, WORK, 0), size, sign);
         }
         Mop::ReadThread { d, register } => {
@@ -26,7 +27,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
         Mop::ReadCounter { low, high, idx } => counter(e, low, high, idx, slow),
         Mop::Store { x, at, size } => {
             e.load(WORK, at);
-            look_up(e, true, size.into(), slow);
+            look_up_free(e, true, size, slow);
             let value = e.in_register(x, SECOND);
             store(e, Mem::Sum(THIRD, WORK, 0), value, size);
         }
@@ -121,13 +122,35 @@ pub fn store(e: &mut Emitter<'_>, at: Mem, value: Gpr, size: u8) {
     }
 }
 
+/// As [`look_up`], for an access that may be misaligned in most pages.
+fn look_up_free(e: &mut Emitter<'_>, write: bool, size: u8, slow: &mut Vec<Fixup>) {
+    find(e, write, size.into(), slow);
+    // A byte is never misaligned.
+    if size > 1
+        && let Some(from) = slow.pop()
+    {
+        e.misaligned.push(Misaligned {
+            from,
+            routine: e.routines.misaligned[usize::from(size == 4)][usize::from(write)],
+            back: e.asm.here(),
+        });
+    }
+    to_host(e);
+}
+
 /// Looks up the address in EAX for an access of `size` bytes: the host address of guest address 0
 /// of its page comes to RDX.
+pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
+    find(e, write, size, slow);
+    to_host(e);
+}
+
+/// Finds the entry of the address in EAX: its place comes to ECX.
 #[expect(
     clippy::cast_possible_wrap,
     reason = "masks are the same bits with a sign"
 )]
-pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
+fn find(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
     let (index_shift, index_mask) = tlb::BYTES;
     e.asm.load(Width::Long, SECOND, Rm::Reg(WORK));
     e.asm.shift(Width::Long, ShiftOp::Shr, SECOND, index_shift);
@@ -147,8 +170,45 @@ pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup
         Rm::Mem(Mem::Sum(TLB, SECOND, tag)),
     );
     slow.push(e.asm.jump_if(Cc::Ne));
+}
+
+/// Has RDX be the host address of guest address 0 of the page whose entry was found.
+fn to_host(e: &mut Emitter<'_>) {
     let host = Mem::Sum(TLB, SECOND, tlb::HOST_AT);
     e.asm.load(Width::Quad, THIRD, Rm::Mem(host));
+}
+
+/// Writes a routine of [`Routines::misaligned`](crate::jit::emit::Routines::misaligned): the
+/// address is in EAX and the place of its entry in ECX, which stay.
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "masks are the same bits with a sign"
+)]
+pub fn misaligned(a: &mut Asm, size: i32, write: bool) -> usize {
+    let at = a.here();
+    // The page of its last byte: if it is another one, it is not that of the entry.
+    a.lea(Width::Long, THIRD, Mem::Base(WORK, size - 1));
+    let page = 0xffff_f000_u32 as i32;
+    a.alu_imm(Width::Long, Alu::And, Rm::Reg(THIRD), page);
+    let tag = if write { tlb::WRITE_AT } else { tlb::READ_AT };
+    let tag = Rm::Mem(Mem::Sum(TLB, SECOND, tag));
+    a.alu(Width::Long, Alu::Cmp, THIRD, tag);
+    let other = a.jump_if(Cc::Ne);
+    // Numbers are a quarter as large as entries.
+    a.load(Width::Long, THIRD, Rm::Reg(SECOND));
+    a.shift(Width::Long, ShiftOp::Shr, THIRD, 2);
+    a.alu(
+        Width::Quad,
+        Alu::Add,
+        THIRD,
+        Rm::Mem(frame::CONTEXT_NUMBERS),
+    );
+    a.load(Width::Long, THIRD, Rm::Mem(Mem::Base(THIRD, 0)));
+    a.shift(Width::Long, ShiftOp::Shr, THIRD, tlb::FREE_BIT);
+    a.alu_imm(Width::Long, Alu::Cmp, Rm::Reg(THIRD), 1);
+    a.bind_here(other);
+    a.ret();
+    at
 }
 
 /// Has RDX be the host address of `count` words at `at`, which are in one page.

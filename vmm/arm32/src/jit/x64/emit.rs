@@ -121,6 +121,12 @@ impl Target for Asm {
         }
     }
 
+    fn ask_misaligned(e: &mut Emitter<'_>, routine: usize) -> Fixup {
+        let fixup = e.asm.call_near();
+        e.bind_to(fixup, routine);
+        e.asm.jump_if(Cc::E)
+    }
+
     fn call(e: &mut Emitter<'_>, op: *const Op, count: u32) {
         e.asm.set64(WORK, op.expose_provenance() as u64);
         e.asm.set(SECOND, count);

@@ -59,6 +59,8 @@ pub fn routines(a: &mut Asm) -> Routines {
     a.ret();
     routines.call = call(a, saved);
     jumps(a, &mut routines);
+    routines.misaligned =
+        [2, 4].map(|size| [false, true].map(|write| access::misaligned(a, size, write)));
     routines
 }
 
