@@ -6,6 +6,7 @@ mod steps;
 use crate::error::Error;
 use crate::{components, packages, process};
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 pub(crate) use steps::STRUCTURE;
@@ -38,9 +39,12 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Error> {
     let chosen = chosen(&arguments.steps, arguments.from.as_deref())?;
     if arguments.list {
-        for step in chosen {
-            println!("{}: {}\n    {}", step.name, step.what, step.typed());
-        }
+        let list: String = chosen
+            .iter()
+            .map(|step| format!("{}: {}\n    {}\n", step.name, step.what, step.typed()))
+            .collect();
+        // Whoever reads only the beginning closes the pipe.
+        let _ = std::io::stdout().write_all(list.as_bytes());
         return Ok(ExitCode::SUCCESS);
     }
     let groups: BTreeSet<&str> = chosen
