@@ -16,6 +16,7 @@ mod emit;
 mod encodings;
 mod places;
 pub mod pool;
+mod singles;
 mod translator;
 #[cfg(any(not(target_arch = "aarch64"), test))]
 mod x64;

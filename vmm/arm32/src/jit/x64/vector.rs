@@ -2,11 +2,14 @@
 //!
 //! SSE2 is part of every x86-64 host; what takes SSE4.1 is left to the handlers of hosts without.
 
-mod lanes;
+pub mod lanes;
+mod numbers;
+pub mod resize;
+mod saturate;
 
-use arm32_isa::{Insn, Neon2Op, Neon3Op, NeonImmOp, NeonPermuteOp};
+use arm32_isa::{Insn, Neon2Op, Neon3Op, NeonImmOp, NeonPermuteOp, NeonScalarOp};
 
-use super::asm::{Asm, Mem, Packed, PackedShift, Shuffle, Width, Xmm};
+use super::asm::{Asm, Fixup, Mem, Packed, PackedShift, Shuffle, Width, Xmm};
 use super::bank::duplicate;
 use super::frame::{self, WORK};
 use lanes::{ADD, EQUAL, GREATER, SUB, has, max, min, multiply};
@@ -21,6 +24,11 @@ struct Shape {
 }
 
 impl Shape {
+    /// A quadword, or a doubleword, whatever its lanes are.
+    const fn whole(q: bool) -> Self {
+        Self { q, size: 0 }
+    }
+
     const fn bytes(self) -> u8 {
         if self.q { 16 } else { 8 }
     }
@@ -44,27 +52,18 @@ impl Shape {
     }
 }
 
-/// Writes an instruction of Advanced SIMD on integers or bits; `None` if it is none of those that
-/// the host does in a few instructions.
-pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
+/// Writes an instruction of Advanced SIMD on integers or bits; branches to `slow` where the handler
+/// must do it. `None` if it is none of those that the host does in a few instructions.
+pub fn emit(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
+    if let Some(()) = numbers::emit(a, insn, slow) {
+        return Some(());
+    }
     match *insn {
-        Insn::Neon3 {
-            op,
-            unsigned,
-            size,
-            q,
-            vd,
-            vn,
-            vm,
-        } => {
-            let shape = Shape { q, size };
-            shape.load(a, X0, vn);
-            shape.load(a, X1, vm);
-            let result = bitwise(a, shape, op, vd)
-                .or_else(|| sums(a, shape, op, vd))
-                .or_else(|| compared(a, shape, op, unsigned, vd))?;
-            shape.store(a, vd, result);
+        Insn::NeonDiff { .. } | Insn::NeonDiffScalar { .. } => return resize::different(a, insn),
+        Insn::NeonNarrow { .. } | Insn::NeonMovn { .. } | Insn::Vshll { .. } => {
+            return resize::resized(a, insn, slow);
         }
+        Insn::Neon3 { .. } | Insn::NeonScalar { .. } => return same(a, insn),
         Insn::NeonShift {
             op,
             unsigned,
@@ -76,7 +75,7 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
         } => {
             let shape = Shape { q, size };
             shape.load(a, X0, vm);
-            let result = lanes::shift(a, shape, op, unsigned, shift, vd)?;
+            let result = lanes::shift(a, shape, op, unsigned, shift, vd, slow)?;
             shape.store(a, vd, result);
         }
         Insn::NeonImm { .. } | Insn::Neon2 { .. } => return one_operand(a, insn),
@@ -105,16 +104,72 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
             vd,
             vm,
             lane,
-        } if size < 3 && lane < 8 >> size => {
-            // Words from there on, the last ones from what lies behind the bank: only the lane
-            // counts.
-            let place = frame::bank(8 * (vm & 31) + (lane << size));
-            a.load_vector(4, X0, place);
-            duplicate(a, size);
+        } => {
+            lane_of(a, size, vm, lane)?;
             Shape { q, size }.store(a, vd, X0);
         }
         _ => return None,
     }
+    Some(())
+}
+
+/// Writes an operation on registers of one length, or on a register and a lane.
+fn same(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::NeonScalar {
+            op,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+            lane,
+        } => {
+            let op = match op {
+                NeonScalarOp::Vmul => Neon3Op::Vmul,
+                NeonScalarOp::Vmla => Neon3Op::Vmla,
+                NeonScalarOp::Vmls => Neon3Op::Vmls,
+                NeonScalarOp::Vqdmulh => Neon3Op::Vqdmulh,
+                NeonScalarOp::Vqrdmulh => Neon3Op::Vqrdmulh,
+                _ => return None,
+            };
+            let shape = Shape { q, size };
+            lane_of(a, size, vm, lane)?;
+            a.copy_vector(X1, X0);
+            shape.load(a, X0, vn);
+            let result = sums(a, shape, op, vd).or_else(|| saturate::same(a, size, op, false))?;
+            shape.store(a, vd, result);
+        }
+        Insn::Neon3 {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vn);
+            shape.load(a, X1, vm);
+            let result = bitwise(a, shape, op, vd)
+                .or_else(|| sums(a, shape, op, vd))
+                .or_else(|| compared(a, shape, op, unsigned, vd))
+                .or_else(|| saturate::same(a, size, op, unsigned))
+                .or_else(|| pairs(a, shape, op, unsigned))?;
+            shape.store(a, vd, result);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Has all lanes of XMM0 be one of doubleword `n`.
+fn lane_of(a: &mut Asm, size: u8, n: u8, lane: u8) -> Option<()> {
+    (size < 3 && lane < 8 >> size).then_some(())?;
+    // Words from there on, the last ones from what lies behind the bank: only the lane counts.
+    a.load_vector(4, X0, frame::bank(8 * (n & 31) + (lane << size)));
+    duplicate(a, size);
     Some(())
 }
 
@@ -144,15 +199,28 @@ fn one_operand(a: &mut Asm, insn: &Insn) -> Option<()> {
         }
         Insn::Neon2 {
             op,
+            unsigned,
             size,
             q,
             vd,
             vm,
-            ..
         } => {
             let shape = Shape { q, size };
             shape.load(a, X0, vm);
-            reverse(a, shape, op).or_else(|| against_zero(a, shape, op))?;
+            match op {
+                Neon2Op::Vqabs | Neon2Op::Vqneg => {
+                    saturate::negated(a, size, op == Neon2Op::Vqabs)?;
+                }
+                Neon2Op::Vabs if size < 3 => lanes::absolute(a, X0, size),
+                Neon2Op::Vpaddl | Neon2Op::Vpadal => {
+                    resize::add_pairs(a, size, unsigned)?;
+                    if op == Neon2Op::Vpadal {
+                        shape.load(a, X1, vd);
+                        a.packed(*ADD.get(usize::from(size) + 1)?, X0, X1);
+                    }
+                }
+                _ => reverse(a, shape, op).or_else(|| against_zero(a, shape, op))?,
+            }
             shape.store(a, vd, X0);
         }
         _ => return None,
@@ -278,6 +346,22 @@ fn compared(a: &mut Asm, shape: Shape, op: Neon3Op, unsigned: bool, vd: u8) -> O
         }
         _ => return None,
     })
+}
+
+/// Operations on neighbours among the lanes of two doublewords; returns where the result is.
+fn pairs(a: &mut Asm, shape: Shape, op: Neon3Op, unsigned: bool) -> Option<Xmm> {
+    let op = match op {
+        Neon3Op::Vpadd => shape.of(&ADD)?,
+        Neon3Op::Vpmax => max(shape.size, unsigned).filter(|op| has(*op))?,
+        Neon3Op::Vpmin => min(shape.size, unsigned).filter(|op| has(*op))?,
+        _ => return None,
+    };
+    (shape.size < 3).then_some(())?;
+    a.packed(Packed::UnpackLow64, X0, X1);
+    a.copy_vector(X1, X0);
+    resize::narrow(a, shape.size, X0, X0);
+    resize::narrow_high(a, shape.size, X1, X1);
+    Some(binary(a, op))
 }
 
 /// Reverses the lanes of XMM0 within groups.
