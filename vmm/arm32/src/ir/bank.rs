@@ -338,6 +338,7 @@ fn within(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         | Insn::Neon2 { .. }
         | Insn::NeonPermute { .. }
         | Insn::Vext { .. }
+        | Insn::Vtbl { .. }
         | Insn::VdupLane { .. } => true,
         _ => return None,
     };

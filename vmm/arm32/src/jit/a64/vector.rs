@@ -15,7 +15,7 @@ use super::asm::{Access, Asm, Bits, Different, Fixup, Lanes, Logic, One, Shift, 
 use super::bank;
 use super::frame::{self, SCRATCH};
 
-use Vector::{V0, V1, V2};
+use Vector::{V0, V1, V2, V3};
 use tables::{bits_of, different_of, lanes_of, one_of, saturates, shift_of, zero_of};
 
 /// Registers of one length, and their lanes.
@@ -113,6 +113,13 @@ fn plain(a: &mut Asm, insn: &Insn) -> Option<()> {
             shape.store(a, vd, V0);
             Some(())
         }
+        Insn::Vtbl {
+            extension,
+            regs,
+            vd,
+            vn,
+            vm,
+        } => look_up(a, extension, regs, (vd, vn, vm)),
         Insn::VdupLane {
             size,
             q,
@@ -126,6 +133,25 @@ fn plain(a: &mut Asm, insn: &Insn) -> Option<()> {
         }
         _ => None,
     }
+}
+
+/// Looks bytes up in a table of some doublewords.
+fn look_up(a: &mut Asm, extension: bool, count: u8, (vd, vn, vm): (u8, u8, u8)) -> Option<()> {
+    // The host's table is of quadwords. Where the upper half of the last is none of the guest's it
+    // is 0, and is to leave what was there to be right for an extension.
+    let whole = count.is_multiple_of(2);
+    ((1..=4).contains(&count) && vn + count <= 32 && (whole || !extension)).then_some(())?;
+    for (v, first) in [(V1, 0), (V2, 2)] {
+        if first < count {
+            let bytes = if count > first + 1 { 16 } else { 8 };
+            bank::load(a, bytes, v, 8 * (vn + first));
+        }
+    }
+    Shape::DOUBLE.load(a, V0, vd);
+    Shape::DOUBLE.load(a, V3, vm);
+    a.look_up(extension, count > 2, V0, V1, V3);
+    Shape::DOUBLE.store(a, vd, V0);
+    Some(())
 }
 
 /// Has all lanes of `v` be one of doubleword `n`.

@@ -166,6 +166,12 @@ impl Asm {
         self.three(word, d, n, m);
     }
 
+    /// TBL or, as an `extension`, TBX of eight bytes: in the table `n`, or in it and the next one.
+    pub fn look_up(&mut self, extension: bool, two: bool, d: Vector, n: Vector, m: Vector) {
+        let word = 0x0e00_0000 | u32::from(two) << 13 | u32::from(extension) << 12;
+        self.three(word, d, n, m);
+    }
+
     /// DUP of lane `lane` to all 16 bytes.
     pub fn duplicate_lane(&mut self, size: u8, lane: u8, d: Vector, n: Vector) {
         let place = (2 * u32::from(lane) + 1) << size;

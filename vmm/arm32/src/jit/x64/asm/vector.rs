@@ -60,8 +60,6 @@ encodings! {
         UnpackHigh16 = 0x69 "punpckhwd",
         /// Interleaves the high words.
         UnpackHigh32 = 0x6a "punpckhdq",
-        /// Puts the high doublewords together.
-        UnpackHigh64 = 0x6d "punpckhqdq",
         /// AND.
         And = 0xdb "pand",
         /// NOT the first AND the second.

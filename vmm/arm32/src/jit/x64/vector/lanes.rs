@@ -5,7 +5,7 @@ use arm32_isa::NeonShiftOp;
 use super::super::asm::{Asm, Fixup, Packed, PackedShift, Shuffle, Xmm};
 use super::{Shape, constant, saturate};
 
-use Xmm::{X0, X1, X2, X5};
+use Xmm::{X0, X1, X2, X3, X5};
 
 /// Of each doubleword, the upper word twice.
 pub(super) const UPPER: u8 = 0b11_11_01_01;
@@ -37,14 +37,39 @@ pub fn has_fused() -> bool {
     fused
 }
 
-/// Returns the product of lanes of 2^`size` bytes, if the host has one.
-pub(super) fn multiply(size: u8) -> Option<Packed> {
-    let op = match size {
-        1 => Packed::Mul16,
-        2 => Packed::Mul32,
+/// Has XMM0 be the low halves of the products of the lanes of XMM0 and XMM1, if the host has some.
+pub(super) fn multiply(a: &mut Asm, size: u8) -> Option<()> {
+    match size {
+        0 => {
+            // The upper bytes of halfwords apart.
+            a.copy_vector(X2, X0);
+            a.copy_vector(X3, X1);
+            a.packed_shift(PackedShift::Right16, X2, 8);
+            a.packed_shift(PackedShift::Right16, X3, 8);
+            a.packed(Packed::Mul16, X0, X1);
+            a.packed(Packed::Mul16, X2, X3);
+            a.packed_shift(PackedShift::Left16, X0, 8);
+            a.packed_shift(PackedShift::Right16, X0, 8);
+            a.packed_shift(PackedShift::Left16, X2, 8);
+            a.packed(Packed::Or, X0, X2);
+        }
+        1 => a.packed(Packed::Mul16, X0, X1),
+        2 if has(Packed::Mul32) => a.packed(Packed::Mul32, X0, X1),
         _ => return None,
-    };
-    has(op).then_some(op)
+    }
+    Some(())
+}
+
+/// Has the bytes of XMM0 be how many ones they have: of pairs of bits, of four, and of all.
+pub(super) fn count_ones(a: &mut Asm) {
+    for (by, keep) in [(1, 0x55), (2, 0x33), (4, 0x0f)] {
+        constant(a, X1, everywhere(0, keep));
+        a.copy_vector(X2, X0);
+        a.packed_shift(PackedShift::Right16, X2, by);
+        a.packed(Packed::And, X0, X1);
+        a.packed(Packed::And, X2, X1);
+        a.packed(Packed::Add8, X0, X2);
+    }
 }
 
 /// Returns the larger of lanes.

@@ -109,6 +109,20 @@ fn operations_on_lanes() {
                 a.extract_bytes(q, count, d, n, m);
             });
         }
+        for (extension, mnemonic) in [(false, "tbl"), (true, "tbx")] {
+            let (d_name, m_name) = (lanes(d, false, 0), lanes(m, false, 0));
+            let one = lanes(n, true, 0);
+            check.add(format!("{mnemonic} {d_name}, {{{one}}}, {m_name}"), |a| {
+                a.look_up(extension, false, d, n, m);
+            });
+            let next = lanes(VECTORS[(n as usize + 1) % 8], true, 0);
+            if n != V7 {
+                let table = format!("{{{one}, {next}}}");
+                check.add(format!("{mnemonic} {d_name}, {table}, {m_name}"), |a| {
+                    a.look_up(extension, true, d, n, m);
+                });
+            }
+        }
         for (op, mnemonic) in One::ALL {
             let size = u8::from(!matches!(op, One::Reverse16 | One::Ones | One::Not));
             let (from, to) = (lanes(n, true, size), lanes(d, true, size));
