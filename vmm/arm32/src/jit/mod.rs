@@ -14,6 +14,7 @@ mod buffer;
 mod cache;
 mod emit;
 mod encodings;
+mod lengths;
 mod places;
 pub mod pool;
 mod singles;

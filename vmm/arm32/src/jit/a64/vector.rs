@@ -14,6 +14,7 @@ use arm32_isa::{Insn, NeonImmOp, NeonMovnOp, NeonNarrowOp, NeonPermuteOp, NeonSc
 use super::asm::{Access, Asm, Bits, Different, Fixup, Lanes, Logic, One, Shift, Vector, mask};
 use super::bank;
 use super::frame::{self, SCRATCH};
+use crate::jit::lengths::Lengths;
 
 use Vector::{V0, V1, V2, V3};
 use tables::{bits_of, different_of, lanes_of, one_of, saturates, shift_of, zero_of};
@@ -220,28 +221,16 @@ fn same(a: &mut Asm, insn: &Insn) -> Option<()> {
 
 /// Operations on registers of different lengths.
 fn different(a: &mut Asm, insn: &Insn) -> Option<()> {
-    let (op, unsigned, size, vd, vn, vm, lane) = match *insn {
-        Insn::NeonDiff {
-            op,
-            unsigned,
-            size,
-            vd,
-            vn,
-            vm,
-        } => (op, unsigned, size, vd, vn, vm, None),
-        Insn::NeonDiffScalar {
-            op,
-            unsigned,
-            size,
-            vd,
-            vn,
-            vm,
-            lane,
-        } => (op, unsigned, size, vd, vn, vm, Some(lane)),
-        _ => return None,
-    };
+    let Lengths {
+        op,
+        unsigned,
+        size,
+        vd,
+        vn,
+        vm,
+        lane,
+    } = Lengths::of(insn)?;
     let host = different_of(op)?;
-    (size < 3).then_some(())?;
     let of = |wide| if wide { Shape::QUAD } else { Shape::DOUBLE };
     match lane {
         Some(lane) => lane_of(a, V2, size, vm, lane)?,

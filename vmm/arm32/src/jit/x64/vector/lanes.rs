@@ -31,10 +31,9 @@ pub fn has(op: Packed) -> bool {
 /// Returns whether the host has products that are not rounded before they are added.
 pub fn has_fused() -> bool {
     #[cfg(target_arch = "x86_64")]
-    let fused = std::arch::is_x86_feature_detected!("fma");
+    return std::arch::is_x86_feature_detected!("fma");
     #[cfg(not(target_arch = "x86_64"))]
-    let fused = false;
-    fused
+    return false;
 }
 
 /// Has XMM0 be the low halves of the products of the lanes of XMM0 and XMM1, if the host has some.

@@ -7,6 +7,7 @@ use arm32_isa::{Insn, NeonDiffOp, NeonMovnOp, NeonNarrowOp};
 use super::super::asm::{Asm, Fixup, Packed, PackedShift, Shuffle, Xmm};
 use super::lanes::{self, ADD, SUB, everywhere, has};
 use super::{Shape, constant, lane_of, saturate};
+use crate::jit::lengths::Lengths;
 
 use Xmm::{X0, X1, X2, X5};
 
@@ -106,27 +107,15 @@ pub(super) fn product(a: &mut Asm, size: u8, unsigned: bool) -> Option<()> {
 
 /// Writes an operation on registers of different lengths.
 pub(super) fn different(a: &mut Asm, insn: &Insn) -> Option<()> {
-    let (op, unsigned, size, vd, vn, vm, lane) = match *insn {
-        Insn::NeonDiff {
-            op,
-            unsigned,
-            size,
-            vd,
-            vn,
-            vm,
-        } => (op, unsigned, size, vd, vn, vm, None),
-        Insn::NeonDiffScalar {
-            op,
-            unsigned,
-            size,
-            vd,
-            vn,
-            vm,
-            lane,
-        } => (op, unsigned, size, vd, vn, vm, Some(lane)),
-        _ => return None,
-    };
-    (size < 3).then_some(())?;
+    let Lengths {
+        op,
+        unsigned,
+        size,
+        vd,
+        vn,
+        vm,
+        lane,
+    } = Lengths::of(insn)?;
     match lane {
         Some(lane) => {
             lane_of(a, size, vm, lane)?;
