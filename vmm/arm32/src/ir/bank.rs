@@ -28,6 +28,8 @@ pub enum BankMop {
     Load(Transfer),
     /// Stores them there.
     Store(Transfer),
+    /// Loads or stores structures, or the elements of one, whose parts are not as registers lie.
+    Structures(Structures),
     /// `d` = `size` bytes of the bank, extended.
     Read {
         /// The result.
@@ -84,6 +86,31 @@ pub struct Transfer {
     pub align: u8,
 }
 
+/// Structures that are loaded or stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Structures {
+    /// The instruction, which says where their elements belong.
+    pub insn: Insn,
+    /// Whether they are stored.
+    pub store: bool,
+    /// How many bytes they are.
+    pub bytes: u8,
+    /// The address.
+    pub at: Value,
+    /// What it must be a multiple of, as in [`Transfer`].
+    pub align: u8,
+}
+
+impl Structures {
+    /// Returns the elements, in the order in which they lie in memory.
+    pub fn elements(&self) -> impl Iterator<Item = memory::Transfer> + use<> {
+        let access = memory::access(&self.insn);
+        access
+            .into_iter()
+            .flat_map(|access| access.transfers(false))
+    }
+}
+
 impl BankMop {
     /// Returns the register that it writes, if it is one of the core's.
     #[cfg(test)]
@@ -98,7 +125,11 @@ impl BankMop {
     pub const fn may_leave(&self) -> bool {
         matches!(
             self,
-            Self::Need { .. } | Self::Load(_) | Self::Store(_) | Self::Execute(_)
+            Self::Need { .. }
+                | Self::Load(_)
+                | Self::Store(_)
+                | Self::Structures(_)
+                | Self::Execute(_)
         )
     }
 }
@@ -119,21 +150,29 @@ const fn place_of(double: bool, n: u8) -> u8 {
     if double { 8 * (n & 31) } else { 4 * (n & 31) }
 }
 
-/// Loads and stores of consecutive registers.
+/// Loads and stores.
 fn transfer(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
     let (simd, place) = match op.insn {
         Insn::Vldr { double, vd, .. } | Insn::Vldm { double, vd, .. } => {
-            (false, place_of(double, vd))
+            (false, Some(place_of(double, vd)))
         }
         // Structures of one element lie in memory as registers do, whatever their size.
         Insn::NeonMulti {
             elements: 1, vd, ..
-        } => (true, place_of(true, vd)),
+        } => (true, Some(place_of(true, vd))),
+        Insn::NeonMulti { .. } | Insn::NeonLane { .. } | Insn::NeonAll { .. } => (true, None),
         _ => return None,
     };
     let access = memory::access(&op.insn)?;
     // Those that go round the end of the bank are UNPREDICTABLE, and so is R15 written back.
-    let fits = usize::from(place) + usize::from(access.bytes) <= BYTES;
+    let fits = place.map_or_else(
+        || {
+            access
+                .transfers(false)
+                .all(|t| t.register + t.registers <= 32)
+        },
+        |place| usize::from(place) + usize::from(access.bytes) <= BYTES,
+    );
     if access.bytes == 0 || !fits || (access.base == 15 && access.writeback != Writeback::None) {
         return None;
     }
@@ -151,21 +190,26 @@ fn transfer(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             Value::Temp(0)
         }
     };
-    let moved = Transfer {
+    // What is not aligned to its elements may fault.
+    let (bytes, align) = (access.bytes, access.align.max(access.element));
+    let moved = |place| Transfer {
         place,
-        bytes: access.bytes,
+        bytes,
         at,
-        // What is not aligned to its elements may fault.
-        align: access.align.max(access.element),
+        align,
     };
-    push(
-        out,
-        if access.is_load {
-            BankMop::Load(moved)
-        } else {
-            BankMop::Store(moved)
-        },
-    );
+    let mop = match place {
+        Some(place) if access.is_load => BankMop::Load(moved(place)),
+        Some(place) => BankMop::Store(moved(place)),
+        None => BankMop::Structures(Structures {
+            insn: op.insn,
+            store: !access.is_load,
+            bytes,
+            at,
+            align,
+        }),
+    };
+    push(out, mop);
     let step = match access.writeback {
         Writeback::None => return Some(()),
         Writeback::Bytes(step) => Value::Imm(step.cast_unsigned()),
@@ -285,6 +329,7 @@ fn within(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         | Insn::NeonDiff { .. }
         | Insn::NeonDiffScalar { .. }
         | Insn::NeonScalar { .. }
+        | Insn::NeonCvtFixed { .. }
         | Insn::NeonShift { .. }
         | Insn::NeonNarrow { .. }
         | Insn::NeonMovn { .. }
@@ -293,6 +338,7 @@ fn within(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
         | Insn::Neon2 { .. }
         | Insn::NeonPermute { .. }
         | Insn::Vext { .. }
+        | Insn::Vtbl { .. }
         | Insn::VdupLane { .. } => true,
         _ => return None,
     };

@@ -14,8 +14,10 @@ mod buffer;
 mod cache;
 mod emit;
 mod encodings;
+mod lengths;
 mod places;
 pub mod pool;
+mod singles;
 mod translator;
 #[cfg(any(not(target_arch = "aarch64"), test))]
 mod x64;

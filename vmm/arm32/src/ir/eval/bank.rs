@@ -3,7 +3,7 @@
 use super::{host, put, value};
 use crate::cpu::Cpu;
 use crate::exec::access::{read_cached, write_cached};
-use crate::ir::bank::Transfer;
+use crate::ir::bank::{Structures, Transfer};
 use crate::ir::{BankMop, Dest, TEMPS};
 use crate::mmu::Access;
 use crate::state::Flags;
@@ -19,6 +19,7 @@ pub(super) fn run(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: BankMop) -> Opti
         }
         BankMop::Load(moved) => transfer(cpu, temps, moved, Access::Read)?,
         BankMop::Store(moved) => transfer(cpu, temps, moved, Access::Write)?,
+        BankMop::Structures(moved) => structures(cpu, temps, moved)?,
         BankMop::Read {
             d,
             place,
@@ -58,6 +59,33 @@ pub(super) fn run(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: BankMop) -> Opti
     Some(())
 }
 
+fn structures(cpu: &mut Cpu, temps: &mut [u32; TEMPS], moved: Structures) -> Option<()> {
+    let at = value(cpu, temps, moved.at);
+    in_page(at, moved.bytes, moved.align)?;
+    let access = if moved.store {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    for element in moved.elements() {
+        let (at, size) = (at + u32::from(element.offset), element.size.into());
+        let host = host(cpu, at, size, access)?;
+        if moved.store {
+            write_cached(host, size, element.store(&cpu.s.fp));
+        } else {
+            element.load(&mut cpu.s.fp, read_cached(host, size));
+        }
+    }
+    put(cpu, temps, Dest::Temp(0), at);
+    Some(())
+}
+
+/// Returns whether the fast path may access `bytes` bytes at `at`.
+fn in_page(at: u32, bytes: u8, align: u8) -> Option<()> {
+    let last = at.wrapping_add(u32::from(bytes) - 1);
+    (at >> 12 == last >> 12 && at.is_multiple_of(align.into())).then_some(())
+}
+
 fn transfer(
     cpu: &mut Cpu,
     temps: &mut [u32; TEMPS],
@@ -65,10 +93,7 @@ fn transfer(
     access: Access,
 ) -> Option<()> {
     let at = value(cpu, temps, moved.at);
-    let last = at.wrapping_add(u32::from(moved.bytes) - 1);
-    if at >> 12 != last >> 12 || !at.is_multiple_of(moved.align.into()) {
-        return None;
-    }
+    in_page(at, moved.bytes, moved.align)?;
     for n in 0..moved.bytes {
         let host = host(cpu, at + u32::from(n), 1, access)?;
         let place = moved.place + n;

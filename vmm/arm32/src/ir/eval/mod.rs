@@ -69,6 +69,7 @@ fn step(cpu: &mut Cpu, op: &Op, temps: &mut [u32; TEMPS], mop: Mop) -> Done {
         Mop::Bank(BankMop::Load(moved) | BankMop::Store(moved)) => {
             Some(value(cpu, temps, moved.at))
         }
+        Mop::Bank(BankMop::Structures(moved)) => Some(value(cpu, temps, moved.at)),
         _ => None,
     };
     let done = effect(cpu, op, temps, mop);

@@ -7,7 +7,9 @@ mod operands;
 mod vector;
 
 pub use operands::{Access, Cond, Field, Gpr, Logic, Mem, Pair, ShiftOp, Sum, Unary, Width};
-pub use vector::{Bits, Different, Fused, Lanes, One, Scalar, ScalarOne, Shift, Vector, Zero};
+pub use vector::{
+    Bits, Different, Fused, Lanes, One, Scalar, ScalarOne, Shift, Singles, SinglesOne, Vector, Zero,
+};
 
 /// An instruction that says how far away something is, to be filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::access::{in_page, load_of, look_up, store_of};
 use super::asm::{Access, Asm, Cond, Field, Fixup, Gpr, Logic, Mem, Sum, Vector, Width, mask};
 use super::frame::{self, CPU, SCRATCH, WORK};
 use super::values::{Emitter, place};
-use super::{float, vector};
+use super::{float, structures, vector};
 use crate::ir::bank::Transfer;
 use crate::ir::{BankMop, Value};
 use crate::state::fp_enables::{ASEDIS, EN, FULL};
@@ -27,6 +27,11 @@ pub fn emit(e: &mut Emitter<'_>, mop: BankMop, slow: &mut Vec<Fixup>) {
         BankMop::Need { .. } => need(e.asm, slow),
         BankMop::Load(moved) => transfer(e, moved, false, slow),
         BankMop::Store(moved) => transfer(e, moved, true, slow),
+        BankMop::Structures(moved) => {
+            let write = moved.store;
+            let host = at_host(e, moved.at, moved.bytes, moved.align, write, slow);
+            structures::emit(e.asm, &moved, host);
+        }
         BankMop::Read {
             d,
             place: from,
@@ -60,7 +65,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: BankMop, slow: &mut Vec<Fixup>) {
 /// Writes an instruction that stays within the bank; `None` if there is no code for it.
 fn execute(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
     // Neither writes anything of what is the other's.
-    float::emit(a, insn, slow).or_else(|| vector::emit(a, insn))
+    float::emit(a, insn, slow).or_else(|| vector::emit(a, insn, slow))
 }
 
 /// Loads 4, 8 or 16 bytes of the bank.

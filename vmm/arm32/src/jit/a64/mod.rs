@@ -13,6 +13,7 @@ mod emit;
 mod exclusive;
 mod float;
 mod frame;
+mod structures;
 mod values;
 mod vector;
 

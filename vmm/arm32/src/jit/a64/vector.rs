@@ -1,20 +1,23 @@
-//! Integer instructions of Advanced SIMD by the host's, which has each of them: all but those that
-//! may saturate, whose flag is another one there.
+//! Integer instructions of Advanced SIMD by the host's, which has each of them. The flag of those
+//! that saturate is in the FPSR there, where nobody else looks at it.
 //!
 //! What works on each lane by itself is done on 16 bytes, of which the upper 8 are zeros and not
 //! stored if the guest's registers are doublewords. The destination is loaded whether the operation
 //! adds to it or not.
 
-use arm32_isa::{
-    Insn, Neon2Op, Neon3Op, NeonDiffOp, NeonImmOp, NeonMovnOp, NeonNarrowOp, NeonPermuteOp,
-    NeonScalarOp, NeonShiftOp,
-};
+mod numbers;
+mod tables;
 
-use super::asm::{Asm, Bits, Different, Lanes, One, Shift, Vector, Zero};
+use arm32_fpu::fpscr::QC;
+use arm32_isa::{Insn, NeonImmOp, NeonMovnOp, NeonNarrowOp, NeonPermuteOp, NeonScalarOp};
+
+use super::asm::{Access, Asm, Bits, Different, Fixup, Lanes, Logic, One, Shift, Vector, mask};
 use super::bank;
-use super::frame::SCRATCH;
+use super::frame::{self, SCRATCH};
+use crate::jit::lengths::Lengths;
 
-use Vector::{V0, V1, V2};
+use Vector::{V0, V1, V2, V3};
+use tables::{bits_of, different_of, lanes_of, one_of, saturates, shift_of, zero_of};
 
 /// Registers of one length, and their lanes.
 #[derive(Clone, Copy)]
@@ -45,9 +48,28 @@ impl Shape {
     }
 }
 
-/// Writes an instruction of Advanced SIMD on integers or bits; `None` if it is none of those that
-/// the host does alike.
-pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
+/// Writes an instruction of Advanced SIMD; branches to `slow` where the handler must do it. `None`
+/// if it is none of those that the host does alike.
+pub fn emit(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
+    if let Some(()) = numbers::emit(a, insn, slow) {
+        return Some(());
+    }
+    if !saturates(insn) {
+        return plain(a, insn);
+    }
+    a.clear_status();
+    plain(a, insn)?;
+    let [status, raised, _] = SCRATCH;
+    a.read_status(raised);
+    // The bit is the same in both.
+    a.logic_imm(Logic::And, raised, raised, mask(QC).unwrap_or_default());
+    a.access(Access::LOAD, status, frame::FPSCR);
+    a.logic(Logic::Or, status, status, raised, false);
+    a.access(Access::STORE, status, frame::FPSCR);
+    Some(())
+}
+
+fn plain(a: &mut Asm, insn: &Insn) -> Option<()> {
     match *insn {
         Insn::Neon3 { .. } | Insn::NeonScalar { .. } => same(a, insn),
         Insn::NeonDiff { .. } | Insn::NeonDiffScalar { .. } => different(a, insn),
@@ -61,12 +83,12 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
             shift,
         } => {
             let shape = Shape { q, size };
-            let op = shift_of(op)?;
+            let op = shift_of(op);
             in_range(op, size, shift)?;
             shape.load(a, V1, vm);
             shape.load(a, V0, vd);
             // Only those of which both forms exist are unsigned.
-            let unsigned = unsigned && !op.is_left() && op != Shift::RightInsert;
+            let unsigned = unsigned && op.has_unsigned();
             a.shift_lanes(op, (unsigned, size), shift, V0, V1);
             shape.store(a, vd, V0);
             Some(())
@@ -92,6 +114,13 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
             shape.store(a, vd, V0);
             Some(())
         }
+        Insn::Vtbl {
+            extension,
+            regs,
+            vd,
+            vn,
+            vm,
+        } => look_up(a, extension, regs, (vd, vn, vm)),
         Insn::VdupLane {
             size,
             q,
@@ -105,6 +134,25 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
         }
         _ => None,
     }
+}
+
+/// Looks bytes up in a table of some doublewords.
+fn look_up(a: &mut Asm, extension: bool, count: u8, (vd, vn, vm): (u8, u8, u8)) -> Option<()> {
+    // The host's table is of quadwords. Where the upper half of the last is none of the guest's it
+    // is 0, and is to leave what was there to be right for an extension.
+    let whole = count.is_multiple_of(2);
+    ((1..=4).contains(&count) && vn + count <= 32 && (whole || !extension)).then_some(())?;
+    for (v, first) in [(V1, 0), (V2, 2)] {
+        if first < count {
+            let bytes = if count > first + 1 { 16 } else { 8 };
+            bank::load(a, bytes, v, 8 * (vn + first));
+        }
+    }
+    Shape::DOUBLE.load(a, V0, vd);
+    Shape::DOUBLE.load(a, V3, vm);
+    a.look_up(extension, count > 2, V0, V1, V3);
+    Shape::DOUBLE.store(a, vd, V0);
+    Some(())
 }
 
 /// Has all lanes of `v` be one of doubleword `n`.
@@ -155,6 +203,8 @@ fn same(a: &mut Asm, insn: &Insn) -> Option<()> {
                 NeonScalarOp::Vmul => Lanes::Multiply,
                 NeonScalarOp::Vmla => Lanes::MultiplyAdd,
                 NeonScalarOp::Vmls => Lanes::MultiplySub,
+                NeonScalarOp::Vqdmulh => Lanes::DoubledHigh,
+                NeonScalarOp::Vqrdmulh => Lanes::DoubledHighRounded,
                 _ => return None,
             };
             let shape = Shape { q, size };
@@ -169,73 +219,18 @@ fn same(a: &mut Asm, insn: &Insn) -> Option<()> {
     Some(())
 }
 
-const fn bits_of(op: Neon3Op) -> Option<Bits> {
-    Some(match op {
-        Neon3Op::Vand => Bits::And,
-        Neon3Op::Vbic => Bits::AndNot,
-        Neon3Op::Vorr => Bits::Or,
-        Neon3Op::Vorn => Bits::OrNot,
-        Neon3Op::Veor => Bits::Xor,
-        Neon3Op::Vbsl => Bits::Select,
-        Neon3Op::Vbit => Bits::InsertTrue,
-        Neon3Op::Vbif => Bits::InsertFalse,
-        _ => return None,
-    })
-}
-
-/// Returns the host's operation, and whether there is one for unsigned lanes besides.
-const fn lanes_of(op: Neon3Op) -> Option<(Lanes, bool)> {
-    Some(match op {
-        Neon3Op::Vhadd => (Lanes::HalvingAdd, true),
-        Neon3Op::Vrhadd => (Lanes::MeanUp, true),
-        Neon3Op::Vhsub => (Lanes::HalvingSub, true),
-        Neon3Op::Vcgt => (Lanes::Greater, true),
-        Neon3Op::Vcge => (Lanes::GreaterEqual, true),
-        // The register with the amounts is the second operand here, too.
-        Neon3Op::Vshl => (Lanes::Shift, true),
-        Neon3Op::Vrshl => (Lanes::RoundingShift, true),
-        Neon3Op::Vmax => (Lanes::Max, true),
-        Neon3Op::Vmin => (Lanes::Min, true),
-        Neon3Op::Vabd => (Lanes::Difference, true),
-        Neon3Op::Vaba => (Lanes::AddDifference, true),
-        Neon3Op::Vadd => (Lanes::Add, false),
-        Neon3Op::Vsub => (Lanes::Sub, false),
-        Neon3Op::Vtst => (Lanes::Test, false),
-        Neon3Op::Vceq => (Lanes::Equal, false),
-        Neon3Op::Vmla => (Lanes::MultiplyAdd, false),
-        Neon3Op::Vmls => (Lanes::MultiplySub, false),
-        Neon3Op::Vmul => (Lanes::Multiply, false),
-        Neon3Op::Vpmax => (Lanes::MaxPairs, true),
-        Neon3Op::Vpmin => (Lanes::MinPairs, true),
-        Neon3Op::Vpadd => (Lanes::AddPairs, false),
-        _ => return None,
-    })
-}
-
 /// Operations on registers of different lengths.
 fn different(a: &mut Asm, insn: &Insn) -> Option<()> {
-    let (op, unsigned, size, vd, vn, vm, lane) = match *insn {
-        Insn::NeonDiff {
-            op,
-            unsigned,
-            size,
-            vd,
-            vn,
-            vm,
-        } => (op, unsigned, size, vd, vn, vm, None),
-        Insn::NeonDiffScalar {
-            op,
-            unsigned,
-            size,
-            vd,
-            vn,
-            vm,
-            lane,
-        } => (op, unsigned, size, vd, vn, vm, Some(lane)),
-        _ => return None,
-    };
+    let Lengths {
+        op,
+        unsigned,
+        size,
+        vd,
+        vn,
+        vm,
+        lane,
+    } = Lengths::of(insn)?;
     let host = different_of(op)?;
-    (size < 3).then_some(())?;
     let of = |wide| if wide { Shape::QUAD } else { Shape::DOUBLE };
     match lane {
         Some(lane) => lane_of(a, V2, size, vm, lane)?,
@@ -244,43 +239,15 @@ fn different(a: &mut Asm, insn: &Insn) -> Option<()> {
     of(op.narrows() || op.is_wide()).load(a, V1, vn);
     let result = of(!op.narrows());
     result.load(a, V0, vd);
-    // Half of a sum is the same either way.
-    let form = (unsigned && !op.narrows(), size);
+    // Half of a sum is the same either way, and what doubles is signed.
+    let doubles = matches!(
+        host,
+        Different::DoubledAddLong | Different::DoubledSubLong | Different::DoubledLong
+    );
+    let form = (unsigned && !op.narrows() && !doubles, size);
     a.different(host, form, V0, V1, V2);
     result.store(a, vd, V0);
     Some(())
-}
-
-const fn different_of(op: NeonDiffOp) -> Option<Different> {
-    Some(match op {
-        NeonDiffOp::Vaddl => Different::AddLong,
-        NeonDiffOp::Vaddw => Different::AddWide,
-        NeonDiffOp::Vsubl => Different::SubLong,
-        NeonDiffOp::Vsubw => Different::SubWide,
-        NeonDiffOp::Vaddhn => Different::AddHigh,
-        NeonDiffOp::Vraddhn => Different::AddHighRounded,
-        NeonDiffOp::Vsubhn => Different::SubHigh,
-        NeonDiffOp::Vrsubhn => Different::SubHighRounded,
-        NeonDiffOp::Vabal => Different::AddDifferenceLong,
-        NeonDiffOp::Vabdl => Different::DifferenceLong,
-        NeonDiffOp::Vmlal => Different::MultiplyAddLong,
-        NeonDiffOp::Vmlsl => Different::MultiplySubLong,
-        NeonDiffOp::Vmull => Different::MultiplyLong,
-        _ => return None,
-    })
-}
-
-const fn shift_of(op: NeonShiftOp) -> Option<Shift> {
-    Some(match op {
-        NeonShiftOp::Vshr => Shift::Right,
-        NeonShiftOp::Vsra => Shift::RightAdd,
-        NeonShiftOp::Vrshr => Shift::RightRounded,
-        NeonShiftOp::Vrsra => Shift::RightRoundedAdd,
-        NeonShiftOp::Vsri => Shift::RightInsert,
-        NeonShiftOp::Vshl => Shift::Left,
-        NeonShiftOp::Vsli => Shift::LeftInsert,
-        _ => return None,
-    })
 }
 
 /// Returns nothing for an amount that no encoding has.
@@ -299,32 +266,40 @@ fn resized(a: &mut Asm, insn: &Insn) -> Option<()> {
     match *insn {
         Insn::NeonNarrow {
             op,
+            unsigned,
             size,
             vd,
             vm,
             shift,
-            ..
         } => {
             let op = match op {
                 NeonNarrowOp::Vshrn => Shift::RightNarrow,
                 NeonNarrowOp::Vrshrn => Shift::RightNarrowRounded,
-                _ => return None,
+                NeonNarrowOp::Vqshrn => Shift::LimitedNarrow,
+                NeonNarrowOp::Vqrshrn => Shift::LimitedNarrowRounded,
+                NeonNarrowOp::Vqshrun => Shift::LimitedNarrowUnsigned,
+                NeonNarrowOp::Vqrshrun => Shift::LimitedNarrowUnsignedRounded,
             };
             (size < 3).then_some(())?;
             in_range(op, size, shift)?;
             Shape::QUAD.load(a, V1, vm);
-            a.shift_lanes(op, (false, size), shift, V0, V1);
+            a.shift_lanes(op, (unsigned && op.has_unsigned(), size), shift, V0, V1);
             Shape::DOUBLE.store(a, vd, V0);
         }
         Insn::NeonMovn {
-            op: NeonMovnOp::Vmovn,
+            op,
+            unsigned,
             size,
             vd,
             vm,
-            ..
         } if size < 3 => {
+            let (op, unsigned) = match op {
+                NeonMovnOp::Vmovn => (One::Narrow, false),
+                NeonMovnOp::Vqmovn => (One::LimitedNarrow, unsigned),
+                NeonMovnOp::Vqmovun => (One::LimitedNarrowUnsigned, false),
+            };
             Shape::QUAD.load(a, V1, vm);
-            a.one(One::Narrow, (false, size), V0, V1);
+            a.one(op, (unsigned, size), V0, V1);
             Shape::DOUBLE.store(a, vd, V0);
         }
         Insn::Vshll {
@@ -395,35 +370,6 @@ fn one_operand(a: &mut Asm, insn: &Insn) -> Option<()> {
         _ => return None,
     }
     Some(())
-}
-
-const fn zero_of(op: Neon2Op) -> Option<Zero> {
-    Some(match op {
-        Neon2Op::Vcgt0 => Zero::Greater,
-        Neon2Op::Vcge0 => Zero::GreaterEqual,
-        Neon2Op::Vceq0 => Zero::Equal,
-        Neon2Op::Vcle0 => Zero::LessEqual,
-        Neon2Op::Vclt0 => Zero::Less,
-        _ => return None,
-    })
-}
-
-/// Returns the host's operation, and whether there is one for unsigned lanes besides.
-const fn one_of(op: Neon2Op) -> Option<(One, bool)> {
-    Some(match op {
-        Neon2Op::Vrev64 => (One::Reverse64, false),
-        Neon2Op::Vrev32 => (One::Reverse32, false),
-        Neon2Op::Vrev16 => (One::Reverse16, false),
-        Neon2Op::Vpaddl => (One::AddPairsLong, true),
-        Neon2Op::Vpadal => (One::AddPairsLongTo, true),
-        Neon2Op::Vcls => (One::LeadingSigns, false),
-        Neon2Op::Vclz => (One::LeadingZeros, false),
-        Neon2Op::Vcnt => (One::Ones, false),
-        Neon2Op::Vmvn => (One::Not, false),
-        Neon2Op::Vabs => (One::Absolute, false),
-        Neon2Op::Vneg => (One::Negate, false),
-        _ => return None,
-    })
 }
 
 /// Permutes two registers.

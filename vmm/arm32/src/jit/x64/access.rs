@@ -29,7 +29,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             e.load(WORK, at);
             look_up_free(e, true, size, slow);
             let value = e.in_register(x, SECOND);
-            store(e, Mem::Sum(THIRD, WORK, 0), value, size);
+            store(e.asm, Mem::Sum(THIRD, WORK, 0), value, size);
         }
         Mop::LoadList { list, at } => {
             words(e, list.count_ones(), at, false, slow);
@@ -94,12 +94,12 @@ fn load(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, signed: bool) {
         // The address is still wanted; what was looked up is not.
         _ => THIRD,
     };
-    load_to(e, to, at, size, signed);
+    load_to(e.asm, to, at, size, signed);
     e.put(d, to);
 }
 
 /// Loads `size` bytes at `at`, extended to a word.
-pub fn load_to(e: &mut Emitter<'_>, to: Gpr, at: Mem, size: u8, signed: bool) {
+pub fn load_to(a: &mut Asm, to: Gpr, at: Mem, size: u8, signed: bool) {
     let how = match (size, signed) {
         (1, false) => Some(Extend::Zero8),
         (1, true) => Some(Extend::Sign8),
@@ -108,17 +108,17 @@ pub fn load_to(e: &mut Emitter<'_>, to: Gpr, at: Mem, size: u8, signed: bool) {
         _ => None,
     };
     match how {
-        Some(how) => e.asm.extend(how, to, Rm::Mem(at)),
-        None => e.asm.load(Width::Long, to, Rm::Mem(at)),
+        Some(how) => a.extend(how, to, Rm::Mem(at)),
+        None => a.load(Width::Long, to, Rm::Mem(at)),
     }
 }
 
 /// Stores the low `size` bytes of `value`.
-pub fn store(e: &mut Emitter<'_>, at: Mem, value: Gpr, size: u8) {
+pub fn store(a: &mut Asm, at: Mem, value: Gpr, size: u8) {
     match size {
-        1 => e.asm.store8(at, value),
-        2 => e.asm.store16(at, value),
-        _ => e.asm.store(Width::Long, at, value),
+        1 => a.store8(at, value),
+        2 => a.store16(at, value),
+        _ => a.store(Width::Long, at, value),
     }
 }
 

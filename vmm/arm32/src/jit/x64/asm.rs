@@ -8,7 +8,7 @@ mod operands;
 mod vector;
 
 pub use operands::{Alu, Cc, Extend, Gpr, Mem, Rm, ShiftOp, Width};
-pub use vector::{Packed, PackedShift, Scalar, Shuffle, Xmm};
+pub use vector::{CompareSingles, Fused, Packed, PackedShift, Scalar, Shuffle, Singles, Xmm};
 
 /// Where a branch says how far it goes: four bytes, to be filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

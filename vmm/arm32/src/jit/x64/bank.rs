@@ -5,10 +5,9 @@ use arm32_isa::Insn;
 
 use super::access::{load_to, look_up, store};
 use super::asm::{Alu, Asm, Cc, Fixup, Gpr, Mem, Packed, Rm, Shuffle, Width, Xmm};
-use super::float;
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::{Emitter, place};
-use super::vector;
+use super::{float, structures, vector};
 use crate::ir::bank::Transfer;
 use crate::ir::{BankMop, Dest, Value};
 use crate::state::fp_enables::{ASEDIS, EN_BIT, FULL};
@@ -27,6 +26,11 @@ pub fn emit(e: &mut Emitter<'_>, mop: BankMop, slow: &mut Vec<Fixup>) {
         BankMop::Need { .. } => need(e, slow),
         BankMop::Load(moved) => transfer(e, moved, false, slow),
         BankMop::Store(moved) => transfer(e, moved, true, slow),
+        BankMop::Structures(moved) => {
+            let write = moved.store;
+            at_host(e, moved.at, moved.bytes, moved.align, write, slow);
+            structures::emit(e.asm, &moved);
+        }
         BankMop::Read {
             d,
             place,
@@ -35,7 +39,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: BankMop, slow: &mut Vec<Fixup>) {
         } => read(e, d, frame::bank(place), size, sign),
         BankMop::Write { place, x, size } => {
             let value = e.in_register(x, WORK);
-            store(e, frame::bank(place), value, size);
+            store(e.asm, frame::bank(place), value, size);
         }
         BankMop::Duplicate { place, q, size, x } => {
             let value = e.in_register(x, WORK);
@@ -56,7 +60,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: BankMop, slow: &mut Vec<Fixup>) {
 /// Writes an instruction that stays within the bank; `None` if there is no code for it.
 fn execute(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
     // Neither writes anything of what is the other's.
-    float::emit(a, insn, slow).or_else(|| vector::emit(a, insn))
+    float::emit(a, insn, slow).or_else(|| vector::emit(a, insn, slow))
 }
 
 /// Checks what is so wherever software uses VFP and Advanced SIMD at all; the rest is the
@@ -77,7 +81,7 @@ fn read(e: &mut Emitter<'_>, d: Dest, at: Mem, size: u8, sign: bool) {
         Some(Rm::Reg(r)) => r,
         _ => WORK,
     };
-    load_to(e, to, at, size, sign);
+    load_to(e.asm, to, at, size, sign);
     e.put(d, to);
 }
 

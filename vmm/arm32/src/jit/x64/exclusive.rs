@@ -33,7 +33,7 @@ pub fn emit(e: &mut Emitter<'_>, mop: Mop, slow: &mut Vec<Fixup>) {
             load(e, size);
             slow.push(differs(e, SECOND, frame::MONITOR_VALUE));
             let value = e.in_register(x, SECOND);
-            store(e, Mem::Base(THIRD, 0), value, size);
+            store(e.asm, Mem::Base(THIRD, 0), value, size);
             // As it is when nothing is marked.
             e.asm.set(WORK, 0);
             e.asm.store(Width::Quad, frame::MONITOR_PA, WORK);
@@ -59,5 +59,5 @@ fn find(e: &mut Emitter<'_>, at: Value, size: u8, write: bool, slow: &mut Vec<Fi
 
 /// Loads what is there to RCX, the upper bytes of which are 0 then.
 fn load(e: &mut Emitter<'_>, size: u8) {
-    load_to(e, SECOND, Mem::Base(THIRD, 0), size, false);
+    load_to(e.asm, SECOND, Mem::Base(THIRD, 0), size, false);
 }

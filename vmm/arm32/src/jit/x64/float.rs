@@ -11,15 +11,19 @@
 //!   at most the smallest normal number: those that may be are left to the handler. A sum in that
 //!   range is exact, as both operands are multiples of the smallest denormal number.
 //!
+//! Operations that round once may be inexact and tiny, and are left to the handler if they may be;
+//! on a host that has none, always.
+//!
 //! Whatever is not so, is found before anything is written.
 
 use arm32_fpu::fpscr::{self, FZ, IXC, RMODE};
 use arm32_isa::{Insn, VfpOp, VfpUnaryOp, expand_double, expand_single};
 
 use super::asm::{
-    Alu, Asm, Cc, Fixup, Gpr, Mem, Packed, PackedShift, Rm, Scalar, ShiftOp, Width, Xmm,
+    Alu, Asm, Cc, Fixup, Fused, Gpr, Mem, Packed, PackedShift, Rm, Scalar, ShiftOp, Width, Xmm,
 };
 use super::frame::{self, SECOND, WORK};
+use super::vector::lanes::has_fused;
 
 use Xmm::{X0, X1, X2, X3};
 
@@ -224,12 +228,24 @@ fn arithmetic(
     let Format { double } = format;
     format.load(a, X0, vn);
     format.load(a, X1, vm);
+    let fused = match op {
+        VfpOp::Vfma => Some(Fused::Add),
+        VfpOp::Vfms => Some(Fused::Sub),
+        VfpOp::Vfnma => Some(Fused::NegatedAdd),
+        VfpOp::Vfnms => Some(Fused::NegatedSub),
+        _ => None,
+    };
+    if let Some(fused) = fused {
+        has_fused().then_some(())?;
+        format.load(a, X2, vd);
+        a.fused(double, fused, X2, X0, X1);
+        format.safe(a, X2, slow);
+        return Some(X2);
+    }
     let kind = match op {
         VfpOp::Vadd => Scalar::Add,
         VfpOp::Vsub => Scalar::Sub,
         VfpOp::Vdiv => Scalar::Div,
-        // Those that round once take an instruction that not every host has.
-        VfpOp::Vfma | VfpOp::Vfms | VfpOp::Vfnma | VfpOp::Vfnms => return None,
         _ => Scalar::Mul,
     };
     a.scalar(double, kind, X0, X1);

@@ -10,6 +10,7 @@ mod emit;
 mod exclusive;
 mod float;
 mod frame;
+mod structures;
 mod values;
 mod vector;
 

@@ -2,11 +2,15 @@
 //!
 //! SSE2 is part of every x86-64 host; what takes SSE4.1 is left to the handlers of hosts without.
 
-mod lanes;
+pub mod lanes;
+mod numbers;
+mod permute;
+pub mod resize;
+mod saturate;
 
-use arm32_isa::{Insn, Neon2Op, Neon3Op, NeonImmOp, NeonPermuteOp};
+use arm32_isa::{Insn, Neon2Op, Neon3Op, NeonImmOp, NeonScalarOp};
 
-use super::asm::{Asm, Mem, Packed, PackedShift, Shuffle, Width, Xmm};
+use super::asm::{Asm, Fixup, Mem, Packed, Width, Xmm};
 use super::bank::duplicate;
 use super::frame::{self, WORK};
 use lanes::{ADD, EQUAL, GREATER, SUB, has, max, min, multiply};
@@ -21,6 +25,11 @@ struct Shape {
 }
 
 impl Shape {
+    /// A quadword, or a doubleword, whatever its lanes are.
+    const fn whole(q: bool) -> Self {
+        Self { q, size: 0 }
+    }
+
     const fn bytes(self) -> u8 {
         if self.q { 16 } else { 8 }
     }
@@ -44,10 +53,101 @@ impl Shape {
     }
 }
 
-/// Writes an instruction of Advanced SIMD on integers or bits; `None` if it is none of those that
-/// the host does in a few instructions.
-pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
+/// Writes an instruction of Advanced SIMD on integers or bits; branches to `slow` where the handler
+/// must do it. `None` if it is none of those that the host does in a few instructions.
+pub fn emit(a: &mut Asm, insn: &Insn, slow: &mut Vec<Fixup>) -> Option<()> {
+    if let Some(()) = numbers::emit(a, insn, slow) {
+        return Some(());
+    }
     match *insn {
+        Insn::NeonDiff { .. } | Insn::NeonDiffScalar { .. } => return resize::different(a, insn),
+        Insn::NeonNarrow { .. } | Insn::NeonMovn { .. } | Insn::Vshll { .. } => {
+            return resize::resized(a, insn, slow);
+        }
+        Insn::Neon3 { .. } | Insn::NeonScalar { .. } => return same(a, insn),
+        Insn::NeonShift {
+            op,
+            unsigned,
+            size,
+            q,
+            vd,
+            vm,
+            shift,
+        } => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vm);
+            let result = lanes::shift(a, shape, op, unsigned, shift, vd, slow)?;
+            shape.store(a, vd, result);
+        }
+        Insn::NeonImm { .. } | Insn::Neon2 { .. } => return one_operand(a, insn),
+        Insn::NeonPermute {
+            op,
+            size,
+            q,
+            vd,
+            vm,
+        } if vd != vm => {
+            let shape = Shape { q, size };
+            shape.load(a, X0, vd);
+            shape.load(a, X1, vm);
+            let (first, second) = permute::permute(a, shape, op)?;
+            shape.store(a, vd, first);
+            shape.store(a, vm, second);
+        }
+        Insn::Vext { q, vd, vn, vm, imm } => {
+            let shape = Shape { q, size: 0 };
+            permute::extract(a, shape, (vn, vm), imm);
+            shape.store(a, vd, X0);
+        }
+        Insn::Vtbl {
+            extension,
+            regs,
+            vd,
+            vn,
+            vm,
+        } => permute::look_up(a, extension, regs, (vd, vn, vm))?,
+        Insn::VdupLane {
+            size,
+            q,
+            vd,
+            vm,
+            lane,
+        } => {
+            lane_of(a, size, vm, lane)?;
+            Shape { q, size }.store(a, vd, X0);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Writes an operation on registers of one length, or on a register and a lane.
+fn same(a: &mut Asm, insn: &Insn) -> Option<()> {
+    match *insn {
+        Insn::NeonScalar {
+            op,
+            size,
+            q,
+            vd,
+            vn,
+            vm,
+            lane,
+        } => {
+            let op = match op {
+                NeonScalarOp::Vmul => Neon3Op::Vmul,
+                NeonScalarOp::Vmla => Neon3Op::Vmla,
+                NeonScalarOp::Vmls => Neon3Op::Vmls,
+                NeonScalarOp::Vqdmulh => Neon3Op::Vqdmulh,
+                NeonScalarOp::Vqrdmulh => Neon3Op::Vqrdmulh,
+                _ => return None,
+            };
+            let shape = Shape { q, size };
+            lane_of(a, size, vm, lane)?;
+            a.copy_vector(X1, X0);
+            shape.load(a, X0, vn);
+            let result = sums(a, shape, op, vd).or_else(|| saturate::same(a, size, op, false))?;
+            shape.store(a, vd, result);
+        }
         Insn::Neon3 {
             op,
             unsigned,
@@ -62,59 +162,23 @@ pub fn emit(a: &mut Asm, insn: &Insn) -> Option<()> {
             shape.load(a, X1, vm);
             let result = bitwise(a, shape, op, vd)
                 .or_else(|| sums(a, shape, op, vd))
-                .or_else(|| compared(a, shape, op, unsigned, vd))?;
+                .or_else(|| compared(a, shape, op, unsigned, vd))
+                .or_else(|| saturate::same(a, size, op, unsigned))
+                .or_else(|| pairs(a, shape, op, unsigned))
+                .or_else(|| halved(a, shape, op, unsigned))?;
             shape.store(a, vd, result);
-        }
-        Insn::NeonShift {
-            op,
-            unsigned,
-            size,
-            q,
-            vd,
-            vm,
-            shift,
-        } => {
-            let shape = Shape { q, size };
-            shape.load(a, X0, vm);
-            let result = lanes::shift(a, shape, op, unsigned, shift, vd)?;
-            shape.store(a, vd, result);
-        }
-        Insn::NeonImm { .. } | Insn::Neon2 { .. } => return one_operand(a, insn),
-        Insn::NeonPermute {
-            op,
-            size,
-            q,
-            vd,
-            vm,
-        } if vd != vm => {
-            let shape = Shape { q, size };
-            shape.load(a, X0, vd);
-            shape.load(a, X1, vm);
-            let (first, second) = permute(a, shape, op)?;
-            shape.store(a, vd, first);
-            shape.store(a, vm, second);
-        }
-        Insn::Vext { q, vd, vn, vm, imm } => {
-            let shape = Shape { q, size: 0 };
-            extract(a, shape, (vn, vm), imm);
-            shape.store(a, vd, X0);
-        }
-        Insn::VdupLane {
-            size,
-            q,
-            vd,
-            vm,
-            lane,
-        } if size < 3 && lane < 8 >> size => {
-            // Words from there on, the last ones from what lies behind the bank: only the lane
-            // counts.
-            let place = frame::bank(8 * (vm & 31) + (lane << size));
-            a.load_vector(4, X0, place);
-            duplicate(a, size);
-            Shape { q, size }.store(a, vd, X0);
         }
         _ => return None,
     }
+    Some(())
+}
+
+/// Has all lanes of XMM0 be one of doubleword `n`.
+fn lane_of(a: &mut Asm, size: u8, n: u8, lane: u8) -> Option<()> {
+    (size < 3 && lane < 8 >> size).then_some(())?;
+    // Words from there on, the last ones from what lies behind the bank: only the lane counts.
+    a.load_vector(4, X0, frame::bank(8 * (n & 31) + (lane << size)));
+    duplicate(a, size);
     Some(())
 }
 
@@ -144,15 +208,28 @@ fn one_operand(a: &mut Asm, insn: &Insn) -> Option<()> {
         }
         Insn::Neon2 {
             op,
+            unsigned,
             size,
             q,
             vd,
             vm,
-            ..
         } => {
             let shape = Shape { q, size };
             shape.load(a, X0, vm);
-            reverse(a, shape, op).or_else(|| against_zero(a, shape, op))?;
+            match op {
+                Neon2Op::Vqabs | Neon2Op::Vqneg => {
+                    saturate::negated(a, size, op == Neon2Op::Vqabs)?;
+                }
+                Neon2Op::Vabs if size < 3 => lanes::absolute(a, X0, size),
+                Neon2Op::Vpaddl | Neon2Op::Vpadal => {
+                    resize::add_pairs(a, size, unsigned)?;
+                    if op == Neon2Op::Vpadal {
+                        shape.load(a, X1, vd);
+                        a.packed(*ADD.get(usize::from(size) + 1)?, X0, X1);
+                    }
+                }
+                _ => permute::reverse(a, shape, op).or_else(|| against_zero(a, shape, op))?,
+            }
             shape.store(a, vd, X0);
         }
         _ => return None,
@@ -218,9 +295,12 @@ fn sums(a: &mut Asm, shape: Shape, op: Neon3Op, vd: u8) -> Option<Xmm> {
     Some(match op {
         Neon3Op::Vadd => binary(a, shape.of(&ADD)?),
         Neon3Op::Vsub => binary(a, shape.of(&SUB)?),
-        Neon3Op::Vmul => binary(a, multiply(shape.size)?),
+        Neon3Op::Vmul => {
+            multiply(a, shape.size)?;
+            X0
+        }
         Neon3Op::Vmla | Neon3Op::Vmls => {
-            a.packed(multiply(shape.size)?, X0, X1);
+            multiply(a, shape.size)?;
             shape.load(a, X2, vd);
             let table = if op == Neon3Op::Vmla { &ADD } else { &SUB };
             a.packed(shape.of(table)?, X2, X0);
@@ -280,35 +360,51 @@ fn compared(a: &mut Asm, shape: Shape, op: Neon3Op, unsigned: bool, vd: u8) -> O
     })
 }
 
-/// Reverses the lanes of XMM0 within groups.
-fn reverse(a: &mut Asm, shape: Shape, op: Neon2Op) -> Option<()> {
-    /// Of four lanes, the neighbours change places.
-    const PAIRS: u8 = 0b10_11_00_01;
-    /// All four change places.
-    const FOUR: u8 = 0b00_01_10_11;
-    let step: Option<(bool, u8)> = match (op, shape.size) {
-        (Neon2Op::Vrev16, 0) => None,
-        (Neon2Op::Vrev32, 0 | 1) => Some((true, PAIRS)),
-        (Neon2Op::Vrev64, 0 | 1) => Some((true, FOUR)),
-        (Neon2Op::Vrev64, 2) => Some((false, PAIRS)),
+/// Halved sums and differences; returns where the result is.
+fn halved(a: &mut Asm, shape: Shape, op: Neon3Op, unsigned: bool) -> Option<Xmm> {
+    let (add, sub) = (shape.of(&ADD)?, shape.of(&SUB)?);
+    (shape.size < 3).then_some(())?;
+    // What both have, or only one of them has, and half of where they differ: nothing carries.
+    let common = match op {
+        Neon3Op::Vhadd => Packed::And,
+        Neon3Op::Vrhadd => Packed::Or,
+        Neon3Op::Vhsub => Packed::NotAnd,
         _ => return None,
     };
-    if shape.size == 0 {
-        // The bytes of each halfword first.
-        a.copy_vector(X1, X0);
-        a.packed_shift(PackedShift::Right16, X0, 8);
-        a.packed_shift(PackedShift::Left16, X1, 8);
-        a.packed(Packed::Or, X0, X1);
-    }
-    match step {
-        Some((true, choice)) => {
-            a.shuffle(Shuffle::LowHalfwords, X0, X0, choice);
-            a.shuffle(Shuffle::HighHalfwords, X0, X0, choice);
+    a.copy_vector(X2, X0);
+    a.packed(common, X2, X1);
+    a.packed(Packed::Xor, X0, X1);
+    lanes::right(a, shape.size, unsigned, 1);
+    Some(match op {
+        Neon3Op::Vrhadd => {
+            a.packed(sub, X2, X0);
+            X2
         }
-        Some((false, choice)) => a.shuffle(Shuffle::Words, X0, X0, choice),
-        None => {}
-    }
-    Some(())
+        Neon3Op::Vhadd => {
+            a.packed(add, X0, X2);
+            X0
+        }
+        _ => {
+            a.packed(sub, X0, X2);
+            X0
+        }
+    })
+}
+
+/// Operations on neighbours among the lanes of two doublewords; returns where the result is.
+fn pairs(a: &mut Asm, shape: Shape, op: Neon3Op, unsigned: bool) -> Option<Xmm> {
+    let op = match op {
+        Neon3Op::Vpadd => shape.of(&ADD)?,
+        Neon3Op::Vpmax => max(shape.size, unsigned).filter(|op| has(*op))?,
+        Neon3Op::Vpmin => min(shape.size, unsigned).filter(|op| has(*op))?,
+        _ => return None,
+    };
+    (shape.size < 3).then_some(())?;
+    a.packed(Packed::UnpackLow64, X0, X1);
+    a.copy_vector(X1, X0);
+    resize::narrow(a, shape.size, X0, X0);
+    resize::narrow_high(a, shape.size, X1, X1);
+    Some(binary(a, op))
 }
 
 /// Compares the lanes of XMM0 with zero, or works out what needs no other operand.
@@ -322,6 +418,7 @@ fn against_zero(a: &mut Asm, shape: Shape, op: Neon2Op) -> Option<()> {
     };
     match op {
         Neon2Op::Vmvn => complement(a, X0),
+        Neon2Op::Vcnt => lanes::count_ones(a),
         Neon2Op::Vneg => swapped(a, &SUB)?,
         Neon2Op::Vceq0 => a.packed(shape.of(&EQUAL)?, X0, X1),
         Neon2Op::Vcgt0 => a.packed(shape.of(&GREATER)?, X0, X1),
@@ -337,73 +434,4 @@ fn against_zero(a: &mut Asm, shape: Shape, op: Neon2Op) -> Option<()> {
         _ => return None,
     }
     Some(())
-}
-
-/// Permutes XMM0 and XMM1; returns where the results are.
-fn permute(a: &mut Asm, shape: Shape, op: NeonPermuteOp) -> Option<(Xmm, Xmm)> {
-    /// The even words, or the odd ones, of two vectors.
-    const EVEN: u8 = 0b10_00_10_00;
-    const ODD: u8 = 0b11_01_11_01;
-    let low = [Packed::UnpackLow8, Packed::UnpackLow16, Packed::UnpackLow32];
-    let high = [
-        Packed::UnpackHigh8,
-        Packed::UnpackHigh16,
-        Packed::UnpackHigh32,
-    ];
-    if op == NeonPermuteOp::Vswp {
-        return Some((X1, X0));
-    }
-    let (low, high) = (shape.of(&low)?, shape.of(&high)?);
-    a.copy_vector(X2, X0);
-    match (op, shape.q) {
-        // Of two doublewords the results lie side by side; pairs of words are also transposed so.
-        (NeonPermuteOp::Vzip, false) => side_by_side(a, low),
-        (NeonPermuteOp::Vtrn | NeonPermuteOp::Vuzp, false) if shape.size == 2 => {
-            side_by_side(a, low);
-        }
-        (NeonPermuteOp::Vzip, true) => {
-            a.packed(low, X0, X1);
-            a.packed(high, X2, X1);
-        }
-        (NeonPermuteOp::Vuzp, true) if shape.size == 2 => {
-            a.shuffle_two(X0, X1, EVEN);
-            a.shuffle_two(X2, X1, ODD);
-        }
-        (NeonPermuteOp::Vtrn, true) if shape.size == 2 => {
-            // The pairs of each column, and then their halves.
-            a.packed(low, X0, X1);
-            a.packed(high, X2, X1);
-            a.copy_vector(X3, X0);
-            a.packed(Packed::UnpackLow64, X0, X2);
-            a.packed(Packed::UnpackHigh64, X3, X2);
-            return Some((X0, X3));
-        }
-        _ => return None,
-    }
-    Some((X0, X2))
-}
-
-/// Has XMM0 and XMM2 be the halves of what `interleave` makes of XMM0 and XMM1.
-fn side_by_side(a: &mut Asm, interleave: Packed) {
-    a.packed(interleave, X0, X1);
-    a.copy_vector(X2, X0);
-    a.packed_shift(PackedShift::Right128, X2, 8);
-}
-
-/// Has XMM0 be the bytes of two registers from place `from` of the first on.
-fn extract(a: &mut Asm, shape: Shape, (vn, vm): (u8, u8), from: u8) {
-    let from = from & 15;
-    shape.load(a, X0, vn);
-    if from == 0 {
-        return;
-    }
-    shape.load(a, X1, vm);
-    if !shape.q {
-        a.packed(Packed::UnpackLow64, X0, X1);
-        a.packed_shift(PackedShift::Right128, X0, from);
-        return;
-    }
-    a.packed_shift(PackedShift::Right128, X0, from);
-    a.packed_shift(PackedShift::Left128, X1, 16 - from);
-    a.packed(Packed::Or, X0, X1);
 }

@@ -16,6 +16,14 @@ pub enum Xmm {
     X2 = 2,
     /// XMM3.
     X3 = 3,
+    /// XMM4.
+    X4 = 4,
+    /// XMM5.
+    X5 = 5,
+    /// XMM6.
+    X6 = 6,
+    /// XMM7.
+    X7 = 7,
 }
 
 impl Xmm {
@@ -26,12 +34,17 @@ impl Xmm {
             Self::X1 => Gpr::Rcx,
             Self::X2 => Gpr::Rdx,
             Self::X3 => Gpr::Rbx,
+            Self::X4 => Gpr::Rsp,
+            Self::X5 => Gpr::Rbp,
+            Self::X6 => Gpr::Rsi,
+            Self::X7 => Gpr::Rdi,
         })
     }
 }
 
 encodings! {
-    /// An operation on the lanes of two vectors. Those of 0x100 and above are of SSE4.1.
+    /// An operation on the lanes of two vectors. Those of 0x100 and above are of SSE4.1, or of
+    /// SSSE3, which each host with SSE4.1 has.
     Packed: u16 {
         /// Interleaves the low bytes.
         UnpackLow8 = 0x60 "punpcklbw",
@@ -47,8 +60,6 @@ encodings! {
         UnpackHigh16 = 0x69 "punpckhwd",
         /// Interleaves the high words.
         UnpackHigh32 = 0x6a "punpckhdq",
-        /// Puts the high doublewords together.
-        UnpackHigh64 = 0x6d "punpckhqdq",
         /// AND.
         And = 0xdb "pand",
         /// NOT the first AND the second.
@@ -77,12 +88,46 @@ encodings! {
         Mul16 = 0xd5 "pmullw",
         /// Low half of the products of words.
         Mul32 = 0x140 "pmulld",
+        /// High half of the products of signed halfwords.
+        MulHighS16 = 0xe5 "pmulhw",
+        /// High half of the products of unsigned halfwords.
+        MulHighU16 = 0xe4 "pmulhuw",
+        /// Products of the signed low words of doublewords.
+        MulLongS32 = 0x128 "pmuldq",
+        /// Products of the unsigned low words of doublewords.
+        MulLongU32 = 0xf4 "pmuludq",
+        /// Saturated signed halfwords to signed bytes, of both vectors.
+        PackS16 = 0x63 "packsswb",
+        /// Saturated signed halfwords to unsigned bytes.
+        PackU16 = 0x67 "packuswb",
+        /// Saturated signed words to signed halfwords.
+        PackS32 = 0x6b "packssdw",
+        /// Saturated signed words to unsigned halfwords.
+        PackU32 = 0x12b "packusdw",
+        /// Saturated sum of signed bytes.
+        LimitedAddS8 = 0xec "paddsb",
+        /// Saturated sum of signed halfwords.
+        LimitedAddS16 = 0xed "paddsw",
+        /// Saturated sum of unsigned bytes.
+        LimitedAddU8 = 0xdc "paddusb",
+        /// Saturated sum of unsigned halfwords.
+        LimitedAddU16 = 0xdd "paddusw",
+        /// Saturated difference of signed bytes.
+        LimitedSubS8 = 0xe8 "psubsb",
+        /// Saturated difference of signed halfwords.
+        LimitedSubS16 = 0xe9 "psubsw",
+        /// Saturated difference of unsigned bytes.
+        LimitedSubU8 = 0xd8 "psubusb",
+        /// Saturated difference of unsigned halfwords.
+        LimitedSubU16 = 0xd9 "psubusw",
         /// Equal bytes.
         Equal8 = 0x74 "pcmpeqb",
         /// Equal halfwords.
         Equal16 = 0x75 "pcmpeqw",
         /// Equal words.
         Equal32 = 0x76 "pcmpeqd",
+        /// Equal doublewords.
+        Equal64 = 0x129 "pcmpeqq",
         /// Greater signed bytes.
         Greater8 = 0x64 "pcmpgtb",
         /// Greater signed halfwords.
@@ -117,6 +162,10 @@ encodings! {
         MinS16 = 0xea "pminsw",
         /// Smaller signed words.
         MinS32 = 0x139 "pminsd",
+        /// Bytes of the first at the places that the second says; 0 where its sign is set.
+        ShuffleBytes = 0x100 "pshufb",
+        /// Changes no vector: ZF says whether they have no ones in common.
+        Test = 0x117 "ptest",
     }
 }
 
@@ -179,6 +228,50 @@ encodings! {
         Div = 0x5e "divs",
         /// Square root of the second.
         Sqrt = 0x51 "sqrts",
+    }
+}
+
+encodings! {
+    /// An operation on the single-precision numbers of two vectors.
+    Singles: u16 {
+        /// Sum.
+        Add = 0x58 "addps",
+        /// Product.
+        Mul = 0x59 "mulps",
+        /// Difference.
+        Sub = 0x5c "subps",
+        /// Smaller number; of zeros, the second.
+        Min = 0x5d "minps",
+        /// Larger number; of zeros, the second.
+        Max = 0x5f "maxps",
+    }
+}
+
+encodings! {
+    /// A comparison of the single-precision numbers of two vectors.
+    CompareSingles: u8 {
+        /// Equal.
+        Equal = 0 "cmpeqps",
+        /// Less.
+        Less = 1 "cmpltps",
+        /// Less or equal.
+        LessEqual = 2 "cmpleps",
+        /// One is a NaN.
+        Unordered = 3 "cmpunordps",
+    }
+}
+
+encodings! {
+    /// Arithmetic of three numbers that rounds once: of the lowest ones.
+    Fused: u8 {
+        /// The first plus the product of the others.
+        Add = 0xb9 "vfmadd231",
+        /// Minus the first, plus the product.
+        NegatedSub = 0xbb "vfmsub231",
+        /// The first minus the product.
+        Sub = 0xbd "vfnmadd231",
+        /// Minus the first, minus the product.
+        NegatedAdd = 0xbf "vfnmsub231",
     }
 }
 
@@ -276,6 +369,46 @@ impl Asm {
         let [opcode, _] = (op as u16).to_le_bytes();
         let prefix = Some(precision(double));
         self.xmm(prefix, &[0x0f, opcode], Width::Long, (d as u8, s.rm()));
+    }
+
+    /// `op` `d`, `s`.
+    pub fn singles(&mut self, op: Singles, d: Xmm, s: Xmm) {
+        let [opcode, _] = (op as u16).to_le_bytes();
+        self.xmm(None, &[0x0f, opcode], Width::Long, (d as u8, s.rm()));
+    }
+
+    /// CMPPS `d`, `s`: lanes of ones where it holds.
+    pub fn compare_singles(&mut self, op: CompareSingles, d: Xmm, s: Xmm) {
+        self.xmm(None, &[0x0f, 0xc2], Width::Long, (d as u8, s.rm()));
+        self.byte(op as u8);
+    }
+
+    /// CVTTPS2DQ `d`, `s`.
+    pub fn singles_to_words(&mut self, d: Xmm, s: Xmm) {
+        self.xmm(Some(0xf3), &[0x0f, 0x5b], Width::Long, (d as u8, s.rm()));
+    }
+
+    /// CVTDQ2PS `d`, `s`.
+    pub fn words_to_singles(&mut self, d: Xmm, s: Xmm) {
+        self.xmm(None, &[0x0f, 0x5b], Width::Long, (d as u8, s.rm()));
+    }
+
+    /// `op` `d`, `n`, `m` of the lowest numbers.
+    pub fn fused(&mut self, double: bool, op: Fused, d: Xmm, n: Xmm, m: Xmm) {
+        self.vex(op as u8, double, d, n, m);
+    }
+
+    /// `op` `d`, `n`, `m` of all single-precision numbers.
+    pub fn fused_singles(&mut self, op: Fused, d: Xmm, n: Xmm, m: Xmm) {
+        // The form of all numbers is the one before.
+        self.vex(op as u8 - 1, false, d, n, m);
+    }
+
+    /// Writes an instruction of three vectors with the prefix that stands for 0x66 0x0f 0x38.
+    fn vex(&mut self, opcode: u8, wide: bool, d: Xmm, n: Xmm, m: Xmm) {
+        let third = u8::from(wide) << 7 | (!(n as u8) & 15) << 3 | 1;
+        self.bytes.extend([0xc4, 0xe2, third, opcode]);
+        self.operand(d as u8, m.rm());
     }
 
     /// CVTSD2SS or, to `double`, CVTSS2SD `d`, `s`.

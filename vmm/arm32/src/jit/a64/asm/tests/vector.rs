@@ -2,13 +2,13 @@
 
 use super::*;
 
-use Vector::{V0, V1, V2};
+use Vector::{V0, V1, V2, V3, V4, V5, V6, V7};
 
-const VECTORS: [Vector; 3] = [V0, V1, V2];
+const VECTORS: [Vector; 8] = [V0, V1, V2, V3, V4, V5, V6, V7];
 
 /// Different registers in the three places.
 fn triples() -> impl Iterator<Item = (Vector, Vector, Vector)> {
-    (0..3).map(|n| (VECTORS[n], VECTORS[(n + 1) % 3], VECTORS[(n + 2) % 3]))
+    (0..8).map(|n| (VECTORS[n], VECTORS[(n + 1) % 8], VECTORS[(n + 2) % 8]))
 }
 
 /// A register with its lanes.
@@ -61,11 +61,33 @@ fn loads_and_stores() {
 }
 
 #[test]
+fn structures() {
+    let mut check = Check::default();
+    for base in registers() {
+        for elements in 2..=4u8 {
+            for size in 0..3 {
+                let all = VECTORS[..usize::from(elements)].iter();
+                let names: Vec<_> = all.map(|v| lanes(*v, false, size)).collect();
+                let operands = format!("{{{}}}, [{}]", names.join(", "), double(base));
+                for (load, mnemonic) in [(true, "ld"), (false, "st")] {
+                    check.add(format!("{mnemonic}{elements} {operands}"), |a| {
+                        a.structures(load, elements, size, base);
+                    });
+                }
+            }
+        }
+    }
+    check.run();
+}
+
+#[test]
 fn operations_on_lanes() {
     let mut check = Check::default();
     for (d, n, m) in triples() {
         for (op, mnemonic) in Lanes::ALL {
-            for (q, size) in [(false, 0), (false, 1), (true, 2)] {
+            // Products that are doubled are of no bytes.
+            let doubled = matches!(op, Lanes::DoubledHigh | Lanes::DoubledHighRounded);
+            for (q, size) in [(false, u8::from(doubled)), (false, 1), (true, 2)] {
                 let names = [d, n, m].map(|v| lanes(v, q, size)).join(", ");
                 check.add(format!("{mnemonic} {names}"), |a| {
                     a.lanes(*op, (q, false, size), d, n, m);
@@ -87,6 +109,20 @@ fn operations_on_lanes() {
                 a.extract_bytes(q, count, d, n, m);
             });
         }
+        for (extension, mnemonic) in [(false, "tbl"), (true, "tbx")] {
+            let (d_name, m_name) = (lanes(d, false, 0), lanes(m, false, 0));
+            let one = lanes(n, true, 0);
+            check.add(format!("{mnemonic} {d_name}, {{{one}}}, {m_name}"), |a| {
+                a.look_up(extension, false, d, n, m);
+            });
+            let next = lanes(VECTORS[(n as usize + 1) % 8], true, 0);
+            if n != V7 {
+                let table = format!("{{{one}, {next}}}");
+                check.add(format!("{mnemonic} {d_name}, {table}, {m_name}"), |a| {
+                    a.look_up(extension, true, d, n, m);
+                });
+            }
+        }
         for (op, mnemonic) in One::ALL {
             let size = u8::from(!matches!(op, One::Reverse16 | One::Ones | One::Not));
             let (from, to) = (lanes(n, true, size), lanes(d, true, size));
@@ -94,13 +130,19 @@ fn operations_on_lanes() {
                 One::AddPairsLong | One::AddPairsLongTo => {
                     format!("{}, {from}", lanes(d, true, size + 1))
                 }
-                One::Narrow => format!("{}, {}", lanes(d, false, size), lanes(n, true, size + 1)),
+                _ if op.narrows() => {
+                    format!("{}, {}", lanes(d, false, size), lanes(n, true, size + 1))
+                }
                 _ => format!("{to}, {from}"),
             };
             check.add(format!("{mnemonic} {names}"), |a| {
                 a.one(*op, (false, size), d, n);
             });
         }
+        let names = format!("{}, {}", lanes(d, false, 0), lanes(n, true, 1));
+        check.add(format!("uqxtn {names}"), |a| {
+            a.one(One::LimitedNarrow, (true, 0), d, n);
+        });
         let names = format!("{}, {}", lanes(d, true, 1), lanes(n, true, 0));
         check.add(format!("uaddlp {names}"), |a| {
             a.one(One::AddPairsLong, (true, 0), d, n);
@@ -120,7 +162,11 @@ fn operations_between_lengths() {
     let mut check = Check::default();
     for (d, n, m) in triples() {
         for (op, mnemonic) in Different::ALL {
-            for size in 0..3 {
+            let doubled = matches!(
+                op,
+                Different::DoubledAddLong | Different::DoubledSubLong | Different::DoubledLong
+            );
+            for size in u8::from(doubled)..3 {
                 let (narrow, wide) = (|v| lanes(v, false, size), |v| lanes(v, true, size + 1));
                 let names = match op {
                     Different::AddWide | Different::SubWide => [wide(d), wide(n), narrow(m)],
@@ -151,13 +197,13 @@ fn shifts_by_constants() {
         for (op, mnemonic) in Shift::ALL {
             for size in 0..4u8 {
                 let (d_name, n_name) = match op {
-                    Shift::RightNarrow | Shift::RightNarrowRounded if size < 3 => {
+                    _ if op.narrows() && size < 3 => {
                         (lanes(d, false, size), lanes(n, true, size + 1))
                     }
                     Shift::LeftLong if size < 3 => {
                         (lanes(d, true, size + 1), lanes(n, false, size))
                     }
-                    Shift::RightNarrow | Shift::RightNarrowRounded | Shift::LeftLong => continue,
+                    _ if op.narrows() || *op == Shift::LeftLong => continue,
                     _ => (lanes(d, true, size), lanes(n, true, size)),
                 };
                 let width = 8u8 << size;
@@ -171,7 +217,7 @@ fn shifts_by_constants() {
                     check.add(format!("{mnemonic} {names}"), |a| {
                         a.shift_lanes(*op, (false, size), by, d, n);
                     });
-                    if matches!(op, Shift::Right | Shift::RightRoundedAdd | Shift::LeftLong) {
+                    if op.has_unsigned() {
                         check.add(format!("{} {names}", unsigned(mnemonic)), |a| {
                             a.shift_lanes(*op, (true, size), by, d, n);
                         });
@@ -215,6 +261,28 @@ fn moves_of_lanes() {
                 });
             }
         }
+    }
+    check.run();
+}
+
+#[test]
+fn vectors_of_numbers() {
+    let mut check = Check::default();
+    for (d, n, m) in triples() {
+        let [d_name, n_name, m_name] = [d, n, m].map(|v| lanes(v, true, 2));
+        for (op, mnemonic) in Singles::ALL {
+            check.add(format!("{mnemonic} {d_name}, {n_name}, {m_name}"), |a| {
+                a.singles(*op, d, n, m);
+            });
+        }
+        for (op, mnemonic) in SinglesOne::ALL {
+            check.add(format!("{mnemonic} {d_name}, {n_name}"), |a| {
+                a.singles_one(*op, d, n);
+            });
+        }
+        check.add(format!("umaxv {}, {n_name}", scalar(d, false)), |a| {
+            a.largest(d, n);
+        });
     }
     check.run();
 }
@@ -265,6 +333,8 @@ fn arithmetic_of_numbers() {
     }
     for r in registers() {
         check.add(format!("mrs {}, nzcv", double(r)), |a| a.read_flags(r));
+        check.add(format!("mrs {}, fpsr", double(r)), |a| a.read_status(r));
     }
+    check.add("msr fpsr, xzr", Asm::clear_status);
     check.run();
 }

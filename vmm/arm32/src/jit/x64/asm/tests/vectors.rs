@@ -2,11 +2,15 @@
 
 use super::*;
 
-const VECTORS: [(Xmm, &str); 4] = [
+const VECTORS: [(Xmm, &str); 8] = [
     (Xmm::X0, "xmm0"),
     (Xmm::X1, "xmm1"),
     (Xmm::X2, "xmm2"),
     (Xmm::X3, "xmm3"),
+    (Xmm::X4, "xmm4"),
+    (Xmm::X5, "xmm5"),
+    (Xmm::X6, "xmm6"),
+    (Xmm::X7, "xmm7"),
 ];
 
 fn pairs() -> impl Iterator<Item = ((Xmm, &'static str), (Xmm, &'static str))> {
@@ -69,6 +73,35 @@ fn lanes() {
             check.add(format!("{mnemonic} {d_name}, {s_name}"), |a| {
                 a.packed(*op, d, s);
             });
+        }
+        for (op, mnemonic) in Singles::ALL {
+            check.add(format!("{mnemonic} {d_name}, {s_name}"), |a| {
+                a.singles(*op, d, s);
+            });
+        }
+        for (op, mnemonic) in CompareSingles::ALL {
+            check.add(format!("{mnemonic} {d_name}, {s_name}"), |a| {
+                a.compare_singles(*op, d, s);
+            });
+        }
+        check.add(format!("cvttps2dq {d_name}, {s_name}"), |a| {
+            a.singles_to_words(d, s);
+        });
+        check.add(format!("cvtdq2ps {d_name}, {s_name}"), |a| {
+            a.words_to_singles(d, s);
+        });
+        for (n, n_name) in VECTORS {
+            for (op, mnemonic) in Fused::ALL {
+                let names = format!("{d_name}, {n_name}, {s_name}");
+                check.add(format!("{mnemonic}ps {names}"), |a| {
+                    a.fused_singles(*op, d, n, s);
+                });
+                for (double, suffix) in [(true, "sd"), (false, "ss")] {
+                    check.add(format!("{mnemonic}{suffix} {names}"), |a| {
+                        a.fused(double, *op, d, n, s);
+                    });
+                }
+            }
         }
         for (kind, mnemonic) in Shuffle::ALL {
             check.add(format!("{mnemonic} {d_name}, {s_name}, 0x1b"), |a| {
