@@ -89,6 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
+        sanitize: None,
     };
     let rate = |start: &dyn Start, runs: u64| -> anyhow::Result<(f64, u64)> {
         // Before the clock starts: a campaign does this once, however many runs it has.

@@ -7,6 +7,7 @@ use vmm::lab::behaviour::Behaviours;
 use vmm::lab::judge::Judgement;
 use vmm::lab::load::expand;
 use vmm::lab::signs::meaning;
+use vmm::sanitizer::Kind;
 
 use super::text::Input;
 
@@ -55,6 +56,8 @@ const WORDS: &[&str] = &[
     "image",
     "debian-armmp",
     "a-fault",
+    "mistakes",
+    "b-leak",
     "b-hangs",
     "detached",
 ];
@@ -89,11 +92,15 @@ pub fn fuzz(data: &[u8]) {
                 Ok(cases) => {
                     for case in cases {
                         // Seeing all that shall be seen leaves nothing to be missed.
-                        let seen = case.expect.see.iter().cloned().collect();
+                        let expect = &case.expect;
+                        let seen = expect.see.iter().chain(&expect.mistakes).cloned().collect();
+                        let kinds = Kind::ALL.into();
                         let problems =
-                            Judgement::new(seen, &case.expect, case.topology.iommu).problems;
+                            Judgement::new(seen, expect, case.topology.iommu, &kinds).problems;
                         assert!(
-                            !problems.iter().any(|p| p.starts_with("not seen")),
+                            !problems
+                                .iter()
+                                .any(|p| p.starts_with("not seen") || p.contains("found: ")),
                             "{problems:?}"
                         );
                     }

@@ -13,6 +13,7 @@ use vmm::campaign::start::{Boot, Forked, Start};
 use vmm::campaign::{Outcome, plan};
 use vmm::faults::spec::ScenarioName;
 use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
+use vmm::sanitizer::Kind;
 use vmm::{GuestKernel, KernelChoice};
 
 pub fn kernel(image: &str) -> GuestKernel {
@@ -28,6 +29,7 @@ fn forked(name: ScenarioName) -> Forked {
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
+        sanitize: None,
     };
     Forked::new(boot).expect("the guest should come to its scenario")
 }
@@ -193,6 +195,7 @@ fn each_run_is_that_after_a_reboot(text: &str, start: &Forked) {
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
+        sanitize: None,
     };
     let booted = Prepared::new(&plan, &scenario, &boot).expect("a sound scenario");
     let forked = Prepared::new(&plan, &scenario, start).expect("a sound scenario");
@@ -204,6 +207,38 @@ fn each_run_is_that_after_a_reboot(text: &str, start: &Forked) {
         assert_eq!(record, booted.runner.run(&task, None).record);
         assert_eq!(record, forked.runner.run(&task, None).record);
     }
+}
+
+/// The kernel's function that maps gives the driver one address for two buffers. What was mapped
+/// before the snapshot is known in runs that go on from it.
+#[test]
+fn mistakes_with_dma_are_the_same_from_a_snapshot_and_after_a_reboot() {
+    let text = "title = \"t\"\n[[fault]]\nwhere = \"function\"\nwhat = \"error\"\n\
+                function = \"dma_map_page_attrs\"\nvalue = 4096\nwhen = { every = 1 }\n";
+    let plan = plan::parse("test", text).expect("a plan");
+    let scenario = Scenario::new(plan.scenario);
+    let kernel = kernel(plan.scenario.image());
+    let options = "dma".parse().expect("options");
+    let boot = Boot {
+        kernel: &kernel,
+        scenario: &scenario,
+        sanitize: Some(&options),
+    };
+    let start = Forked::new(boot).expect("the guest should come to its scenario");
+    let booted = Prepared::new(&plan, &scenario, &boot).expect("a sound scenario");
+    let forked = Prepared::new(&plan, &scenario, &start).expect("a sound scenario");
+    let task = forked.task(1, 0);
+    let record = forked.runner.run(&task, None).record;
+    assert!(record.faults > 0);
+    let found = &record.mistakes;
+    assert!(found.counts.contains_key(&Kind::DoubleMap), "{record:#?}");
+    assert_eq!(record, booted.runner.run(&task, None).record);
+    assert_eq!(record, forked.runner.run(&task, None).record);
+    // Of the run without it nothing is said.
+    let mut task = task;
+    task.rules.clear();
+    let healthy = forked.runner.run(&task, None).record;
+    assert!(healthy.mistakes.is_empty(), "{healthy:#?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The lifecycle lab on the compiled kernel: each behaviour, and that a verdict can be wrong.
 
 mod behaviours;
+mod mistakes;
 mod notifiers;
 mod own_mapping;
 mod probes;

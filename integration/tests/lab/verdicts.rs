@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
-use vmm::lab::{Health, Host, compare};
+use vmm::lab::{Health, Host, Instruments, compare};
 use vmm::timeline::{Kind, VerdictKind};
 
 use super::{case, expected, judge};
@@ -115,8 +115,11 @@ fn a_kernel_without_types_is_not_judged_and_says_what_to_give() {
     let file = kernel.image.vmlinux.as_ref().expect("a vmlinux");
     let file = std::fs::read(file).expect("a file");
     let vmlinux = Vmlinux::parse(&file).expect("types");
-    let types = TypesFrom::File(Arc::new(vmlinux));
-    let judged = vmm::lab::run_on(Host::EMULATED, &case, &kernel, &types);
+    let instruments = Instruments {
+        types: TypesFrom::File(Arc::new(vmlinux)),
+        sanitize: None,
+    };
+    let judged = vmm::lab::run_on(Host::EMULATED, &case, &kernel, &instruments);
     let judgement = judged.expect("it is judged").judgement;
     assert!(judgement.is_expected(), "{judgement:?}");
 }
@@ -143,8 +146,12 @@ fn teardowns_are_counted_in_a_kernel_that_does_not_record_who_made_the_mapping()
             .resolve("device", "archdata.dma_ops_setup")
             .is_err()
     );
-    let types = TypesFrom::File(Arc::new(vmlinux));
-    let judged = vmm::lab::run_on(Host::EMULATED, &case, &kernel, &types).expect("it is judged");
+    let instruments = Instruments {
+        types: TypesFrom::File(Arc::new(vmlinux)),
+        sanitize: None,
+    };
+    let judged =
+        vmm::lab::run_on(Host::EMULATED, &case, &kernel, &instruments).expect("it is judged");
     assert!(judged.judgement.is_expected(), "{:?}", judged.judgement);
     let teardowns = judged.run.timeline.events.iter().filter(|event| {
         matches!(&event.kind, Kind::Probe { function, .. } if function == "arch_teardown_dma_ops")

@@ -41,12 +41,12 @@ const MAY_KNOW: &[(&str, &str)] = &[
     (
         "vmm-lab",
         "guest-images viommu vmm-base vmm-devices vmm-files vmm-introspect vmm-machine \
-         vmm-timeline",
+         vmm-sanitizer vmm-timeline",
     ),
     (
         "vmm-campaign",
         "arm32 guest-images vmm-base vmm-devices vmm-faults vmm-files vmm-introspect vmm-machine \
-         vmm-timeline",
+         vmm-sanitizer vmm-timeline",
     ),
     (
         "vmm",

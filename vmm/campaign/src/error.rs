@@ -50,6 +50,9 @@ pub enum CampaignError {
          vmm snapshot restore FILE --faults PLAN"
     )]
     TooEarly,
+    /// Mistakes with DMA are to be looked for, and the kernel's calls cannot be followed.
+    #[error("the sanitizer does not follow the kernel's DMA API: {0}")]
+    NotFollowed(String),
     /// Plans are for 32-bit kernels.
     #[error("the guest's kernel is no 32-bit one")]
     Wide,

@@ -61,7 +61,9 @@ pub fn write<'r>(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut worst: Vec<&Record> = records
-        .filter(|record| record.verdict.outcome != Outcome::Unaffected)
+        .filter(|record| {
+            record.verdict.outcome != Outcome::Unaffected || !record.mistakes.is_empty()
+        })
         .collect();
     worst.sort_by_key(|record| (Reverse(record.verdict.outcome), record.run));
     // Before the list is cut, as the page says how many there were in all.

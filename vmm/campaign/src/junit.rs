@@ -9,8 +9,8 @@ use super::code::CodeLine;
 use super::run::Record;
 use super::summary::Summary;
 
-/// Writes every run as a test case, which fails if its outcome is among `denied`; a bug of ours is
-/// an error.
+/// Writes every run as a test case, which fails if its outcome is among `denied`, or a mistake with
+/// DMA was found in it; a bug of ours is an error.
 ///
 /// # Errors
 /// `out` cannot be written.
@@ -23,7 +23,7 @@ pub fn write<'r>(
     let suite = Suite {
         name: &summary.plan,
         tests: summary.runs,
-        failures: denied.iter().map(|outcome| summary.count(*outcome)).sum(),
+        failures: summary.failures(denied),
         errors: summary.count(Outcome::VmmError),
         properties: properties(summary),
     };
@@ -63,6 +63,10 @@ fn properties(summary: &Summary) -> Vec<(&'static str, String)> {
             ("blocks-with-faults-only", sum(|line| line.more)),
         ]);
     }
+    if summary.sanitize.is_some() {
+        let counts = summary.mistakes.values().map(|line| line.count);
+        numbers.push(("dma-mistakes", counts.fold(0, u64::saturating_add)));
+    }
     let numbers = numbers.into_iter();
     numbers
         .map(|(name, number)| (name, number.to_string()))
@@ -71,12 +75,21 @@ fn properties(summary: &Summary) -> Vec<(&'static str, String)> {
 
 fn outcome(summary: &Summary, denied: &[Outcome], record: &Record) -> junit::TestStatus {
     let outcome = record.verdict.outcome;
-    let details = Details {
+    let mut details = Details {
         message: format!("{outcome}: {}", record.verdict.why),
         text: summary.command(record.run),
     };
+    let found = !record.mistakes.is_empty();
+    if found {
+        let sum = record.mistakes.sum();
+        details.message = format!("{}; mistakes with DMA: {sum}", details.message);
+        for line in record.mistakes.lines() {
+            details.text = format!("{}\n{line}", details.text);
+        }
+    }
     match outcome {
         Outcome::VmmError => junit::TestStatus::Error(details),
+        _ if found => junit::TestStatus::Failed(details),
         outcome if denied.contains(&outcome) => junit::TestStatus::Failed(details),
         _ => junit::TestStatus::Passed,
     }

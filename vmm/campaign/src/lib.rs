@@ -20,6 +20,7 @@ mod html;
 pub mod journal;
 mod junit;
 pub mod merge;
+pub mod mistakes;
 pub mod run;
 pub mod scenario;
 pub mod single;

@@ -13,12 +13,14 @@ use sha2::{Digest, Sha256};
 use vmm_faults::spec::Rule;
 use vmm_faults::{Account, FaultRecord, Injection};
 use vmm_machine::{Limits, Machine};
+use vmm_sanitizer::Findings;
 
 use super::classify::{Evidence, Lines, Outcome, Verdict, classify, statuses};
 use super::code::CodeMap;
 use super::conditions::Conditions;
 use super::error::CampaignError;
 use super::functions::Functions;
+use super::mistakes::Mistakes;
 use super::scenario::{DISK_BYTES, Scenario};
 use super::start::{Start, Started};
 use super::summary;
@@ -81,6 +83,9 @@ pub struct Record {
     /// faults.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub blocks: BTreeSet<usize>,
+    /// The mistakes with DMA that a sanitizer has found, if one looked on.
+    #[serde(default, skip_serializing_if = "Mistakes::is_empty")]
+    pub mistakes: Mistakes,
     /// The SHA-256 of all that repeats: two runs that differ in anything have two.
     pub digest: String,
     /// What tables say of it, if what that was taken from is not kept.
@@ -99,6 +104,7 @@ impl Record {
         self.headline = Some(self.headline());
         let Verdict { said, stack, .. } = &mut self.verdict;
         (*said, *stack, self.told) = (Vec::new(), Vec::new(), Vec::new());
+        self.mistakes.reports = Vec::new();
     }
 
     /// Returns why it ended as it did, for a table.
@@ -122,6 +128,7 @@ impl Record {
             guest_ns,
             instructions,
             blocks,
+            mistakes,
             digest,
             headline: _,
         } = self;
@@ -138,8 +145,13 @@ impl Record {
         } = verdict;
         // All three empty may mean trimmed: then only the digest, which covers them, is compared.
         let whole = !(said.is_empty() && stack.is_empty() && told.is_empty());
-        let details =
-            (said, stack, told) != (&again.verdict.said, &again.verdict.stack, &again.told);
+        let details = (said, stack, told, mistakes)
+            != (
+                &again.verdict.said,
+                &again.verdict.stack,
+                &again.told,
+                &again.mistakes,
+            );
         differs("the number", run, &again.run)
             .or_else(|| differs("the outcome", outcome, &again.verdict.outcome))
             .or_else(|| differs("the reason", why, &again.verdict.why))
@@ -153,6 +165,13 @@ impl Record {
             })
             .or_else(|| differs("the guest's time in ns", guest_ns, &again.guest_ns))
             .or_else(|| differs("the seed", seed, &again.seed))
+            .or_else(|| {
+                differs(
+                    "the number of mistakes with DMA",
+                    &mistakes.sum(),
+                    &again.mistakes.sum(),
+                )
+            })
             .or_else(|| differs("the digest", digest, &again.digest))
             .or_else(|| {
                 (*blocks != again.blocks).then(|| "the code that it reached was another".to_owned())
@@ -225,7 +244,8 @@ impl Runner<'_> {
             said: Vec::new(),
             stack: Vec::new(),
         };
-        let record = record(task, verdict, &account, (0, 0), "", BTreeSet::new());
+        let seen = Seen::default();
+        let record = record(task, verdict, &account, (0, 0), "", seen);
         Done {
             record,
             account,
@@ -246,6 +266,7 @@ impl Runner<'_> {
             skip,
             // Bound to a name, so that the file is there until its contents have been read.
             disk: _disk,
+            watch,
         } = self.start.start(injection, recording)?;
         // Not by a summary, which counts what IOMMUs have mapped.
         let (guest_ns, instructions) = (machine.guest_ns(), machine.instructions());
@@ -284,14 +305,24 @@ impl Runner<'_> {
             wrong: &wrong,
         });
         let account = injection.account();
-        let blocks = reached.map(|reached| reached.take()).unwrap_or_default();
+        let seen = Seen {
+            blocks: reached.map(|reached| reached.take()).unwrap_or_default(),
+            findings: watch.map(|watch| watch.finish(machine.guest_ns())),
+        };
         Ok(Done {
-            record: record(task, verdict, &account, spent, &console, blocks),
+            record: record(task, verdict, &account, spent, &console, seen),
             account,
             console,
             machine: Some(machine),
         })
     }
+}
+
+/// What is looked at in a run on request.
+#[derive(Default)]
+struct Seen {
+    blocks: BTreeSet<usize>,
+    findings: Option<Findings>,
 }
 
 fn record(
@@ -300,7 +331,7 @@ fn record(
     account: &Account,
     (guest_ns, instructions): (u64, u64),
     console: &str,
-    blocks: BTreeSet<usize>,
+    Seen { blocks, findings }: Seen,
 ) -> Record {
     // Journals keep the digest, and `--recheck` compares it with that of later builds: what goes
     // into it must stay the same.
@@ -311,6 +342,9 @@ fn record(
         "{verdict:?} {guest_ns} {instructions} {} {told:?} {:?}",
         account.faults, account.points
     ));
+    if let Some(findings) = &findings {
+        digest.update(format!("{findings:?}"));
+    }
     Record {
         run: task.run,
         seed: task.seed,
@@ -330,6 +364,9 @@ fn record(
         guest_ns,
         instructions,
         blocks,
+        mistakes: findings.map_or_else(Mistakes::default, |found| {
+            Mistakes::of(&found, task, account)
+        }),
         digest: format!("{:x}", digest.finalize()),
         headline: None,
     }
@@ -403,12 +440,16 @@ mod tests {
             guest_ns: 5,
             instructions: 6,
             blocks: BTreeSet::new(),
+            mistakes: Mistakes {
+                counts: [(vmm_sanitizer::Kind::Leak, 2)].into(),
+                reports: Vec::new(),
+            },
             digest: "ab".into(),
             headline: None,
         };
         assert_eq!(record.difference(&record), None);
         type Edit = fn(&mut Record);
-        let edits: [(Edit, &str); 10] = [
+        let edits: [(Edit, &str); 11] = [
             (|r| r.verdict.outcome = Outcome::Hang, "the outcome was "),
             (|r| r.verdict.why.clear(), "the reason was"),
             (|r| r.faults = 0, "the number of faults was 0 and is 1"),
@@ -421,6 +462,10 @@ mod tests {
             (|r| r.point = None, "the point was another"),
             (|r| r.more.clear(), "the point was another"),
             (|r| r.blocks.extend([3]), "the code that it reached"),
+            (
+                |r| r.mistakes.counts.clear(),
+                "the number of mistakes with DMA was ",
+            ),
             (|r| r.verdict.said[0].push('!'), "what was said"),
         ];
         for (edit, words) in edits {

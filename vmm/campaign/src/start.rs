@@ -7,9 +7,11 @@ use vmm_devices::uart::{Capture, ConsoleSink, Flow};
 use vmm_faults::Injection;
 use vmm_files::scratch::ScratchFile;
 use vmm_machine::snapshot::{Fork, Snapshot};
-use vmm_machine::{GuestKernel, Limits, Machine, Reason};
+use vmm_machine::{BothSinks, GuestKernel, Limits, Machine, Reason};
+use vmm_sanitizer::Options;
 
 use super::error::CampaignError;
+use super::mistakes::{Unconnected, Watch};
 use super::scenario::{self, Scenario};
 use vmm_timeline::recording::Recording;
 
@@ -96,6 +98,8 @@ pub struct Started {
     pub skip: usize,
     /// Its disk, if that is a file of its own, which is there as long as this.
     pub disk: Option<ScratchFile>,
+    /// Its sanitizer, if mistakes with DMA are looked for.
+    pub watch: Option<Watch>,
 }
 
 /// Starts each run by booting the guest.
@@ -105,19 +109,26 @@ pub struct Boot<'b> {
     pub kernel: &'b GuestKernel,
     /// The scenario.
     pub scenario: &'b Scenario,
+    /// The mistakes with DMA that are looked for; `None` for none.
+    pub sanitize: Option<&'b Options>,
 }
 
-/// The machine's console and sink, which a recording may want to see.
+/// The machine's console and sink, which a recording and a sanitizer may want to see.
 type Sinks = (
     Box<dyn ConsoleSink>,
     Option<Arc<dyn vmm_machine::IommuSink>>,
 );
 
-fn sinks(console: Box<dyn ConsoleSink>, recording: Option<&Arc<Recording>>) -> Sinks {
-    match recording {
+fn sinks(
+    console: Box<dyn ConsoleSink>,
+    recording: Option<&Arc<Recording>>,
+    watch: Option<&Unconnected<'_>>,
+) -> Sinks {
+    let (console, sink) = match recording {
         None => (console, None),
         Some(recording) => (recording.console(console), Some(recording.sink())),
-    }
+    };
+    (console, BothSinks::of(sink, watch.map(Unconnected::sink)))
 }
 
 fn connect(recording: Option<&Arc<Recording>>, machine: &Machine) {
@@ -136,13 +147,16 @@ impl Start for Boot<'_> {
         let config = self.scenario.config(self.kernel, disk.path());
         let console = Capture::default();
         let watched = Watched::new(&console, self.scenario, true);
-        let (watched, sink) = sinks(Box::new(watched), recording);
+        let watch = self.sanitize;
+        let watch = watch.map(|options| Unconnected::new(options, recording));
+        let (watched, sink) = sinks(Box::new(watched), recording, watch.as_ref());
         // Fault points are built into devices, so the injection is there from the boot on, unarmed.
         let mut machine = Machine::builder(&config, watched)
             .iommu_sink(sink)
             .injection(injection)
             .build()?;
         connect(recording, &machine);
+        let watch = watch.map(|watch| watch.connect(&mut machine)).transpose()?;
         let exit = machine.run(Limits {
             guest_ns: Some(BOOT_LIMIT_NS),
             ..Limits::default()
@@ -151,12 +165,16 @@ impl Start for Boot<'_> {
         let skip = console.bytes().len();
         match exit.reason {
             // Only the first of the lines that `watched` waits for can have come by now.
-            Reason::ConsoleStop => Ok(Started {
-                machine,
-                console,
-                skip,
-                disk: Some(disk),
-            }),
+            Reason::ConsoleStop => {
+                watch.iter().try_for_each(Watch::begin)?;
+                Ok(Started {
+                    machine,
+                    console,
+                    skip,
+                    disk: Some(disk),
+                    watch,
+                })
+            }
             reason => Err(CampaignError::Early(reason)),
         }
     }
@@ -166,6 +184,8 @@ impl Start for Boot<'_> {
 pub struct Forked {
     snapshot: Snapshot,
     scenario: Scenario,
+    /// The sanitizer of the machine that was booted.
+    watch: Option<Watch>,
 }
 
 impl Forked {
@@ -175,11 +195,12 @@ impl Forked {
     /// It does not come there: it ended early, or the machine cannot be made.
     pub fn new(boot: Boot<'_>) -> Result<Self, CampaignError> {
         // A machine with points at which nothing happens, as those have that go on from it.
-        let Started { machine, .. } = boot.start(&Injection::new(), None)?;
+        let Started { machine, watch, .. } = boot.start(&Injection::new(), None)?;
         let snapshot = machine.into_snapshot()?;
         Ok(Self {
             snapshot,
             scenario: boot.scenario.clone(),
+            watch,
         })
     }
 
@@ -198,19 +219,23 @@ impl Start for Forked {
     ) -> Result<Started, CampaignError> {
         let console = Capture::default();
         let watched = Watched::new(&console, &self.scenario, false);
-        let (shown, iommu_sink) = sinks(Box::new(watched), recording);
+        let watch = self.watch.as_ref();
+        let watch = watch.map(|watch| Unconnected::fork(watch, recording));
+        let (shown, iommu_sink) = sinks(Box::new(watched), recording, watch.as_ref());
         let fork = Fork {
             iommu_sink,
             ..Fork::new(shown)
         };
-        let machine = self.snapshot.machine_with_faults(fork, Some(injection))?;
+        let mut machine = self.snapshot.machine_with_faults(fork, Some(injection))?;
         connect(recording, &machine);
+        let watch = watch.map(|watch| watch.connect(&mut machine)).transpose()?;
         Ok(Started {
             machine,
             console,
             // This console is new: what was said before the snapshot is on the console of the boot.
             skip: 0,
             disk: None,
+            watch,
         })
     }
 

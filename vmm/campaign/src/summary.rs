@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use vmm_files::shell::quoted;
+use vmm_sanitizer::Kind;
 
 use super::classify::{Outcome, Verdict};
 use super::code::{CodeCoverage, Covered};
@@ -35,6 +36,17 @@ pub struct Reason {
     /// In words; numbers in it are those of the example.
     pub why: String,
     /// How many runs.
+    pub runs: u64,
+    /// The number of the first of them.
+    pub example: u64,
+}
+
+/// Mistakes with DMA of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MistakeLine {
+    /// How many.
+    pub count: u64,
+    /// How many runs had one.
     pub runs: u64,
     /// The number of the first of them.
     pub example: u64,
@@ -71,6 +83,12 @@ pub struct Summary {
     /// Whether then every two points were, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pairs: bool,
+    /// The mistakes with DMA that were looked for, as `--sanitize` takes them, if any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sanitize: Option<String>,
+    /// Those that were found, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub mistakes: BTreeMap<Kind, MistakeLine>,
     /// Where the kernel's types come from, if from a file or the name of an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vmlinux: Option<String>,
@@ -88,6 +106,9 @@ pub struct Summary {
     /// Which code of the kernel was reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeCoverage>,
+    /// Runs with a mistake, by outcome.
+    #[serde(skip)]
+    mistaken: BTreeMap<Outcome, u64>,
     /// The points of the scenario, of a campaign that chooses among them.
     #[serde(skip)]
     walk: Option<Walk>,
@@ -105,6 +126,8 @@ impl Summary {
             seed: header.seed,
             systematic: header.systematic,
             pairs: header.pairs,
+            sanitize: header.sanitize.clone(),
+            mistakes: BTreeMap::new(),
             vmlinux: header.vmlinux.clone(),
             runs: 0,
             faultless: 0,
@@ -112,6 +135,7 @@ impl Summary {
             groups: Vec::new(),
             coverage: None,
             code: None,
+            mistaken: BTreeMap::new(),
             walk: header.walk.clone(),
             guided: BTreeMap::new(),
         };
@@ -134,6 +158,7 @@ impl Summary {
             // A journal may say anything.
             summary.faults = summary.faults.saturating_add(record.faults);
             summary.faultless += u64::from(record.faults == 0);
+            summary.add_mistakes(record);
             let (runs, reasons) = groups.entry(record.verdict.outcome).or_default();
             *runs += 1;
             // By characters: the guest may say any, and a cut within one would panic.
@@ -167,6 +192,34 @@ impl Summary {
         summary
     }
 
+    fn add_mistakes(&mut self, record: &Record) {
+        if !record.mistakes.is_empty() {
+            *self.mistaken.entry(record.verdict.outcome).or_default() += 1;
+        }
+        for (kind, count) in &record.mistakes.counts {
+            // Records come in the order of runs, so that the first is the example.
+            let line = self.mistakes.entry(*kind).or_insert(MistakeLine {
+                count: 0,
+                runs: 0,
+                example: record.run,
+            });
+            line.count = line.count.saturating_add(*count);
+            line.runs += 1;
+        }
+    }
+
+    /// Returns how many runs fail where these outcomes are denied. One with a mistake with DMA
+    /// always does, and a bug of ours is none of them.
+    pub fn failures(&self, denied: &[Outcome]) -> u64 {
+        let outcomes = self.groups.iter().map(|group| group.outcome);
+        let outcomes = outcomes.filter(|outcome| *outcome != Outcome::VmmError);
+        let failed = |outcome| match denied.contains(&outcome) {
+            true => self.count(outcome),
+            false => self.mistaken.get(&outcome).copied().unwrap_or(0),
+        };
+        outcomes.map(failed).sum()
+    }
+
     /// Returns how many runs ended so.
     pub fn count(&self, outcome: Outcome) -> u64 {
         let group = self.groups.iter().find(|group| group.outcome == outcome);
@@ -186,8 +239,11 @@ impl Summary {
         let vmlinux = self.vmlinux.as_deref();
         let vmlinux =
             vmlinux.map_or_else(String::new, |file| format!(" --vmlinux {}", quoted(file)));
+        let sanitize = self.sanitize.as_ref();
+        let sanitize =
+            sanitize.map_or_else(String::new, |options| format!(" --sanitize {options}"));
         format!(
-            "vmm inject {plan}{mode}{vmlinux} --seed {seed} --run {run} --timeline run-{run}.html"
+            "vmm inject {plan}{mode}{sanitize}{vmlinux} --seed {seed} --run {run} --timeline run-{run}.html"
         )
     }
 
@@ -231,6 +287,25 @@ impl Summary {
                     self.command(reason.example)
                 );
             }
+        }
+        if let Some(options) = &self.sanitize {
+            let found = match self.mistakes.is_empty() {
+                true => "none",
+                false => "",
+            };
+            let _ = writeln!(text, "\nmistakes with DMA (--sanitize {options}): {found}");
+        }
+        for (kind, line) in &self.mistakes {
+            let MistakeLine {
+                count,
+                runs,
+                example,
+            } = line;
+            let command = self.command(*example);
+            let _ = writeln!(
+                text,
+                "  {count:>6} x {kind}, in {runs} runs\n           {command}"
+            );
         }
         if let Some(coverage) = &self.coverage {
             text.push_str(&coverage.table());

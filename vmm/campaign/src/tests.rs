@@ -114,6 +114,7 @@ fn record(run: u64, outcome: Outcome, why: &str) -> Record {
         guest_ns: 1_000_000,
         instructions: 1,
         blocks: Default::default(),
+        mistakes: Default::default(),
         digest: String::new(),
         headline: None,
     }

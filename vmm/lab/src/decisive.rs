@@ -122,6 +122,9 @@ fn meaning(lane: &Lane, event: &Event, translated: bool) -> Option<Meaning> {
             Mark::Bad,
             format!("{} is refused: {reason}.", burst.first),
         ),
+        (Kind::Mistake { text, .. }, _) => {
+            ("mistake", Mark::Bad, format!("A mistake with DMA: {text}."))
+        }
         (Kind::Console { text }, _) => return console_meaning(text),
         _ => return None,
     })

@@ -8,6 +8,7 @@ use vmm_machine::board::Board;
 use super::guest::Disk;
 use super::hits::{Leftover, device};
 use super::load::Case;
+use super::mistakes::Sanitized;
 use super::ops::TEARDOWN;
 use super::undecided::Undecided;
 use vmm_introspect::probe::{Hit, Probe};
@@ -23,6 +24,8 @@ pub(super) struct Evidence<'r> {
     pub hits: &'r [Hit],
     /// Pages that were given back and are still mapped.
     pub leftovers: &'r [Leftover],
+    /// What a sanitizer says, if one looked on.
+    pub sanitized: Option<&'r Sanitized>,
     pub timeline: Timeline,
     pub console: String,
     pub reason: Reason,

@@ -5,6 +5,7 @@ use vmm_machine::{Config, GuestKernel, IommuModel};
 use super::decisive::{self, event_id};
 use super::evidence::{CRASHES, Evidence};
 use super::judge::Judgement;
+use super::mistakes::Sanitized;
 use super::ops::TEARDOWN;
 use super::signs;
 use super::spec::Health;
@@ -162,6 +163,7 @@ fn findings(evidence: &Evidence<'_>, judgement: &Judgement) -> Vec<Finding> {
     rows.push(stray(evidence, judgement));
     rows.push(mapping(evidence, judgement));
     rows.push(crash(evidence, judgement));
+    rows.extend(evidence.sanitized.map(Sanitized::finding));
     rows
 }
 

@@ -5,8 +5,10 @@ use std::io;
 
 use serde::Serialize;
 use vmm_machine::{IommuModel, Reason};
+use vmm_sanitizer::Kind as Mistake;
 
 use super::evidence::Evidence;
+use super::mistakes::Sanitized;
 use super::ops;
 use super::signs::{self, Signs};
 use super::spec::{Expectation, Health};
@@ -24,8 +26,14 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// Compares what was seen behind such an IOMMU with what was expected.
-    pub fn new(signs: Signs, expect: &Expectation, iommu: IommuModel) -> Self {
+    /// Compares what was seen behind such an IOMMU with what was expected, where mistakes with DMA
+    /// of these kinds were looked for.
+    pub fn new(
+        signs: Signs,
+        expect: &Expectation,
+        iommu: IommuModel,
+        looked_for: &BTreeSet<Mistake>,
+    ) -> Self {
         let health = health(&signs, iommu);
         let mut problems = Vec::new();
         if health != expect.verdict {
@@ -36,6 +44,17 @@ impl Judgement {
         }
         for sign in expect.see.iter().filter(|sign| !signs.contains(*sign)) {
             problems.push(format!("not seen: {sign} ({})", signs::meaning(sign)));
+        }
+        let missed = expect.mistakes.iter().filter(|sign| {
+            let kind = signs::mistake(sign);
+            kind.is_some_and(|kind| looked_for.contains(&kind)) && !signs.contains(*sign)
+        });
+        for sign in missed {
+            problems.push(format!("not found: {sign} ({})", signs::meaning(sign)));
+        }
+        let found = signs.iter().filter(|sign| signs::mistake(sign).is_some());
+        for sign in found.filter(|sign| !expect.mistakes.contains(sign)) {
+            problems.push(format!("found: {sign} ({})", signs::meaning(sign)));
         }
         for sign in expect.not.iter().filter(|sign| signs.contains(*sign)) {
             problems.push(format!("seen: {sign} ({})", signs::meaning(sign)));
@@ -55,7 +74,10 @@ impl Judgement {
 
 /// Returns the worst that a sign means behind such an IOMMU.
 fn health(signs: &Signs, iommu: IommuModel) -> Health {
-    let worst = signs.iter().map(|sign| match sign.as_str() {
+    // A mistake is none of them: it may be without consequence in this run, and what follows from
+    // it is seen for itself.
+    let seen = signs.iter().filter(|sign| signs::mistake(sign).is_none());
+    let worst = seen.map(|sign| match sign.as_str() {
         "oops" => Health::Crashed,
         "hang" => Health::Broken,
         "utlb-disabled" | "utlb-lost" | "context-disabled" | "table-replaced" | "mapping-freed"
@@ -104,8 +126,16 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
     // The disks are read by the host: what the guest says of its writes is not taken for granted.
     data(evidence, &mut signs)?;
     messages(evidence, &mut signs);
+    let sanitized = evidence.sanitized;
+    signs.extend(sanitized.iter().flat_map(|found| found.signs()));
+    let looked_for = sanitized.map(Sanitized::looked_for).unwrap_or_default();
     let case = evidence.case;
-    Ok(Judgement::new(signs, &case.expect, case.topology.iommu))
+    Ok(Judgement::new(
+        signs,
+        &case.expect,
+        case.topology.iommu,
+        &looked_for,
+    ))
 }
 
 /// Collects the signs of uTLBs and contexts.
@@ -288,15 +318,48 @@ mod tests {
             verdict: Health::Healthy,
             see: vec!["attach-failed".into()],
             not: vec!["oops".into()],
+            mistakes: Vec::new(),
         };
-        let judgement = Judgement::new(signs(&["oops"]), &expect, IommuModel::Ipmmu);
+        let judge =
+            |signs, expect| Judgement::new(signs, expect, IommuModel::Ipmmu, &BTreeSet::new());
+        let judgement = judge(signs(&["oops"]), &expect);
         assert_eq!(judgement.problems.len(), 3, "{:?}", judgement.problems);
         assert!(!judgement.is_expected());
         let fine = Expectation {
             verdict: Health::Crashed,
             see: vec!["oops".into()],
             not: vec!["hang".into()],
+            mistakes: Vec::new(),
         };
-        assert!(Judgement::new(signs(&["oops"]), &fine, IommuModel::Ipmmu).is_expected());
+        assert!(judge(signs(&["oops"]), &fine).is_expected());
+    }
+
+    #[test]
+    fn mistakes_are_those_that_are_expected_and_change_no_verdict() {
+        let expect = Expectation {
+            verdict: Health::Healthy,
+            see: Vec::new(),
+            not: Vec::new(),
+            mistakes: vec!["a-leak".into(), "b-direction".into()],
+        };
+        let problems = |list: &[&str], kinds: &[Mistake]| {
+            let kinds = kinds.iter().copied().collect();
+            Judgement::new(signs(list), &expect, IommuModel::Ipmmu, &kinds).problems
+        };
+        assert_eq!(problems(&["a-leak", "b-direction"], &Mistake::ALL), [""; 0]);
+        // Nobody looked, or not for all of it.
+        assert_eq!(problems(&[], &[]), [""; 0]);
+        assert_eq!(problems(&["a-leak"], &[Mistake::Leak]), [""; 0]);
+        let told = problems(&["b-leak", "double-map"], &Mistake::ALL);
+        let begins: Vec<&str> = told.iter().filter_map(|p| p.split(" (").next()).collect();
+        assert_eq!(
+            begins,
+            [
+                "not found: a-leak",
+                "not found: b-direction",
+                "found: b-leak",
+                "found: double-map"
+            ]
+        );
     }
 }

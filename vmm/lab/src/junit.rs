@@ -45,7 +45,13 @@ pub fn write(kernel: &str, results: &[CaseResult<'_>], out: &mut dyn Write) -> i
 fn outcome(result: &Result<&Judged, &Undecided>) -> junit::TestStatus {
     let details = |message: String| Details {
         message,
-        text: String::new(),
+        text: match result {
+            Ok(Judged {
+                sanitized: Some(found),
+                ..
+            }) => found.lines().join("\n"),
+            _ => String::new(),
+        },
     };
     match result {
         Ok(judged) if judged.judgement.is_expected() => junit::TestStatus::Passed,

@@ -171,6 +171,9 @@ pub fn expand(
             for sign in expect.see.iter().chain(&expect.not) {
                 signs::check(sign, &roles).map_err(fail)?;
             }
+            for sign in &expect.mistakes {
+                signs::check_mistake(sign, &roles).map_err(fail)?;
+            }
             for fw_devlink in &row.fw_devlink {
                 // A scenario with one trigger need not repeat its name.
                 let trigger_name = match scenario.trigger.len() {

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vmm_base::Shard;
 use vmm_machine::GuestKernel;
+use vmm_sanitizer::Options;
 
 use super::host::Host;
 use super::load::Case;
+use super::mistakes::Sanitized;
 use super::releases::Layout;
 use super::run::Judged;
 use super::spec::Health;
@@ -30,6 +32,9 @@ pub enum Seen {
         signs: Vec<String>,
         /// What is not as expected; nothing if all is.
         problems: Vec<String>,
+        /// What a sanitizer says, in lines, if one looked on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mistakes: Vec<String>,
         /// Whether the verdict is the expected one, by whatever signs.
         verdict: bool,
         /// Instructions that the guest retired.
@@ -45,10 +50,12 @@ impl Seen {
         match verdict {
             Ok(judged) => {
                 let judgement = &judged.judgement;
+                let sanitized = judged.sanitized.as_ref();
                 Self::Judged {
                     health: judgement.health,
                     signs: judgement.signs.iter().cloned().collect(),
                     problems: judgement.problems.clone(),
+                    mistakes: sanitized.map(Sanitized::lines).unwrap_or_default(),
                     verdict: judgement.health == judged.case.expect.verdict,
                     instructions: judged.instructions,
                 }
@@ -104,10 +111,16 @@ impl Column {
 }
 
 impl Matrix {
-    /// Creates the matrix of `cases`, executed by `host`, and `columns`.
-    pub fn new(host: Host, cases: &[Case], columns: Vec<Column>) -> Self {
+    /// Creates the matrix of `cases`, executed by `host` and looked at for these mistakes, and
+    /// `columns`.
+    pub fn new(
+        host: Host,
+        cases: &[Case],
+        columns: Vec<Column>,
+        sanitize: Option<&Options>,
+    ) -> Self {
         // All that a case is, in one text: nobody reads it.
-        let text = format!("{host:?} {cases:?}");
+        let text = format!("{host:?} {cases:?} {sanitize:?}");
         Self {
             cases: cases.iter().map(|case| case.name.clone()).collect(),
             cases_sha256: format!("{:x}", Sha256::digest(text)),
@@ -307,7 +320,7 @@ mod tests {
             name: name.into(),
             kernels: BTreeMap::from([("ipmmu".into(), name.into())]),
         };
-        Matrix::new(Host::EMULATED, &cases, vec![column("a"), column("b")])
+        Matrix::new(Host::EMULATED, &cases, vec![column("a"), column("b")], None)
     }
 
     fn seen(run: u64) -> Seen {
@@ -317,6 +330,7 @@ mod tests {
                 health: Health::Healthy,
                 signs: vec![format!("sign-{run}")],
                 problems: Vec::new(),
+                mistakes: vec![format!("mistake-{run}")],
                 verdict: left == 1,
                 instructions: run,
             },

@@ -9,8 +9,8 @@ use vmm_devices::uart::{Capture, ConsoleSink};
 use vmm_files::scratch::ScratchFile;
 use vmm_machine::board::Board;
 use vmm_machine::{
-    Accel, Config, DiskConfig, Error, GuestKernel, IommuConfig, IommuSink, KernelFormat, Limits,
-    Machine, TimeMode, accel,
+    Accel, BothSinks, Config, DiskConfig, Error, GuestKernel, IommuConfig, IommuSink, KernelFormat,
+    Limits, Machine, TimeMode, accel,
 };
 
 use super::behaviour::is_of_teardown;
@@ -22,9 +22,11 @@ use super::host::Host;
 use super::judge::{self, Judgement};
 use super::load::Case;
 use super::mappings::Mappings;
+use super::mistakes::{Sanitized, Watch};
 use super::undecided::Undecided;
 use vmm_introspect::probe::{self, Probe, ProbeResults};
 use vmm_introspect::types::vmlinux::TypesFrom;
+use vmm_sanitizer::Options;
 use vmm_timeline::recording::Recording;
 use vmm_timeline::{Mark, Run};
 
@@ -37,8 +39,19 @@ pub struct Judged {
     pub judgement: Judgement,
     /// The run, ready for a report.
     pub run: Run,
+    /// What a sanitizer says, if one looked on.
+    pub sanitized: Option<Sanitized>,
     /// Instructions that the guest retired; 0 where nobody counts them.
     pub instructions: u64,
+}
+
+/// What a run is looked at with.
+#[derive(Clone, Debug, Default)]
+pub struct Instruments {
+    /// Where the kernel's types come from.
+    pub types: TypesFrom,
+    /// The mistakes with DMA that are looked for; `None` for none.
+    pub sanitize: Option<Options>,
 }
 
 impl Judged {
@@ -69,10 +82,10 @@ pub fn check(host: Host, case: &Case, image: &str, width: Width) -> Result<(), E
 /// # Errors
 /// It cannot be judged: the reason.
 pub fn run(case: &Case, kernel: &GuestKernel) -> Result<Judged, Undecided> {
-    run_on(Host::EMULATED, case, kernel, &TypesFrom::Kernel)
+    run_on(Host::EMULATED, case, kernel, &Instruments::default())
 }
 
-/// Runs `case` on `kernel` and judges it, with the kernel's types from where `types` says.
+/// Runs `case` on `kernel` and judges it by what these instruments show, too.
 ///
 /// # Errors
 /// It cannot be judged: the reason.
@@ -80,7 +93,7 @@ pub fn run_on(
     host: Host,
     case: &Case,
     kernel: &GuestKernel,
-    types: &TypesFrom,
+    instruments: &Instruments,
 ) -> Result<Judged, Undecided> {
     let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
     let Prepared {
@@ -95,9 +108,12 @@ pub fn run_on(
     let recording = Arc::new(Recording::new());
     let console = Capture::default();
     let sink = recording.console(Box::new(console.clone()));
+    let sanitize = instruments.sanitize.as_ref();
+    let mut watch = sanitize.map(|options| Watch::new(options, &recording));
+    let watch_sink = watch.as_ref().map(Watch::sink);
     let iommu_sink = recording.sink_before(Some(mappings.clone()));
     let machine = Machine::builder(&config, sink)
-        .iommu_sink(iommu_sink)
+        .iommu_sink(BothSinks::of(Some(iommu_sink), watch_sink))
         .build();
     let mut machine = machine.map_err(|error| setup(&error))?;
     let names: BTreeMap<String, String> = names(case, &disks);
@@ -125,9 +141,12 @@ pub fn run_on(
     let outcome = probe::attach_with(
         &mut machine,
         probes.clone(),
-        types.clone(),
+        instruments.types.clone(),
         Box::new(move |probe, hit| kept.take(probe, hit)),
     );
+    if let Some(watch) = &mut watch {
+        watch.attach(&mut machine, instruments.types.clone());
+    }
     let exit = machine.run(host.limits(case.machine.seconds));
     // After the run only, as it is the running kernel in which probes find their places.
     attached(case, &outcome, &probes)?;
@@ -135,6 +154,8 @@ pub fn run_on(
     // A page may have been given back more than once, or mapped anew since: what counts is the end.
     leftovers.retain(|left| mappings.find(left.endpoint, left.iova) == Some(left.address));
     let hits = taken(&hits);
+    // Before the timeline, which has its reports.
+    let sanitized = watch.map(|watch| watch.finish(&machine, &board, &disks));
     let evidence = Evidence {
         case,
         disks: &disks,
@@ -142,6 +163,7 @@ pub fn run_on(
         probes: &probes,
         hits: &hits,
         leftovers: &leftovers,
+        sanitized: sanitized.as_ref(),
         timeline: recording.timeline(),
         console: String::from_utf8_lossy(&console.bytes()).into_owned(),
         reason: exit.reason,
@@ -154,6 +176,7 @@ pub fn run_on(
         case: case.clone(),
         judgement,
         run,
+        sanitized,
         instructions: machine.summary().instructions,
     })
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use vmm_base::TextError;
+use vmm_sanitizer::Kind;
 
 /// The side from which a sign is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,10 +151,45 @@ pub(super) fn check(sign: &str, roles: &[char]) -> Result<(), TextError> {
     .into())
 }
 
+/// Checks that `sign` can be a mistake with DMA in a machine with these roles.
+pub(super) fn check_mistake(sign: &str, roles: &[char]) -> Result<(), TextError> {
+    let known = |role: &char| Kind::ALL.iter().any(|kind| of(*role, kind.name()) == sign);
+    if roles.iter().any(known) {
+        return Ok(());
+    }
+    let all = Kind::ALL.map(|kind| format!("X-{kind}"));
+    Err(format!(
+        "{sign:?} is no mistake: there are {}, where X is the letter of a device",
+        all.join(", ")
+    )
+    .into())
+}
+
+/// Returns the kind of mistake with DMA that a sign is of, if it is of one.
+pub fn mistake(sign: &str) -> Option<Kind> {
+    let named = |name: &str| Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    // One of a device without a role has no letter.
+    named(sign).or_else(|| named(sign.split_once('-')?.1))
+}
+
+/// Returns what a sign of a mistake with DMA means.
+pub fn mistake_meaning(kind: Kind) -> String {
+    format!("a sanitizer found a mistake with its DMA, of the kind {kind}")
+}
+
 /// Returns what a sign means, with the letter of its device.
 pub fn meaning(sign: &str) -> String {
     if let Some(known) = MACHINE.iter().find(|known| known.name == sign) {
         return known.meaning.into();
+    }
+    if let Some(kind) = mistake(sign) {
+        let meaning = mistake_meaning(kind);
+        return match sign.split_once('-') {
+            Some((role, rest)) if rest == kind.name() => {
+                format!("{}: {meaning}", role.to_ascii_uppercase())
+            }
+            _ => meaning,
+        };
     }
     let known = sign
         .split_once('-')
@@ -180,5 +216,30 @@ mod tests {
         );
         assert!(meaning("a-hangs").starts_with("A: the guest's access"));
         assert_eq!(meaning("nonsense"), "nonsense");
+    }
+
+    #[test]
+    fn mistakes_are_signs_with_the_names_of_their_kinds() {
+        for kind in Kind::ALL {
+            let sign = of('B', kind.name());
+            check_mistake(&sign, &['A', 'B']).unwrap();
+            assert_eq!(
+                (mistake(&sign), mistake(kind.name())),
+                (Some(kind), Some(kind))
+            );
+            assert!(meaning(&sign).starts_with("B: a sanitizer found"));
+            assert!(meaning(kind.name()).starts_with("a sanitizer found"));
+            // They are asked for by themselves, as they are seen only where one looks for them.
+            assert!(check(&sign, &['A', 'B']).is_err());
+        }
+        for sign in MACHINE {
+            assert_eq!(mistake(sign.name), None);
+        }
+        for sign in DEVICE {
+            assert_eq!(mistake(&of('A', sign.name)), None);
+        }
+        let refused = check_mistake("c-leak", &['A', 'B']).unwrap_err();
+        assert!(refused.to_string().contains("X-double-map"), "{refused}");
+        assert!(check_mistake("leak", &['A']).is_err());
     }
 }

@@ -169,6 +169,9 @@ pub struct Expectation {
     /// Signs that must not be seen. Others may be, as long as the verdict stays.
     #[serde(default)]
     pub not: Vec<String>,
+    /// Signs of mistakes with DMA that a sanitizer must find, and no other, if one looks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<String>,
 }
 
 /// The health of a run, from best to worst.

@@ -47,6 +47,8 @@ fn mistakes_are_told_with_their_file() {
         ("title = 'T'", "t = 'T'", "line 2: unknown field `t`"),
         ("'healthy'", "'well'", "unknown variant `well`"),
         ("'b-bus-error'", "'c-bus-error'", "is no sign"),
+        ("not = [", "mistakes = ['leak'], not = [", "is no mistake"),
+        ("'b-bus-error'", "'b-leak'", "is no sign"),
         ("topology = 'alone'", "topology = 'x'", "no topology \"x\""),
         ("trigger = 'deferral'", "trigger = 'x'", "no trigger \"x\""),
         ("expect.guard-absent", "expect.x", "no behaviour \"x\""),

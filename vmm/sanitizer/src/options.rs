@@ -1,6 +1,7 @@
 //! What a user asks the sanitizer for.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -49,6 +50,24 @@ impl Options {
     /// Returns whether reports of any of `kinds` are wanted.
     pub fn wants_any(&self, kinds: &[Kind]) -> bool {
         kinds.iter().any(|kind| self.wants(*kind))
+    }
+}
+
+/// As it is asked for.
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.kinds.len() == Kind::ALL.len();
+        let kinds = self.kinds.iter().filter(|_| !all).map(|kind| kind.name());
+        let words: Vec<&str> = self
+            .stale
+            .then_some(STALE)
+            .into_iter()
+            .chain(kinds)
+            .collect();
+        match words.is_empty() {
+            true => f.write_str(DMA),
+            false => write!(f, "{DMA}={}", words.join(",")),
+        }
     }
 }
 
@@ -115,6 +134,15 @@ mod tests {
         let both = parsed("dma=leak,stale,direction,leak");
         assert_eq!(both.kinds, [Kind::Direction, Kind::Leak].into());
         assert!(both.stale);
+    }
+
+    #[test]
+    fn what_is_asked_for_can_be_asked_for_again() {
+        for text in ["dma", "dma=stale", "dma=leak", "dma=stale,direction,leak"] {
+            assert_eq!(parsed(text).to_string(), text);
+        }
+        let all = Kind::ALL.map(Kind::name).join(",");
+        assert_eq!(parsed(&format!("dma={all},stale")).to_string(), "dma=stale");
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Reports {
         (self.tell)(&report);
     }
 
+    /// Forgets all reports, as if the run began here.
+    pub fn clear(&self) {
+        *self.collected() = Collected::default();
+    }
+
     /// Returns what was found until now.
     pub fn findings(&self) -> Findings {
         self.collected().findings.clone()

@@ -30,6 +30,12 @@ pub(crate) trait Part: Send {
         let _ = (device, at_ns, place, access);
     }
 
+    /// Returns the part of a machine that goes on from where this one's is; `None` if it is added
+    /// anew to such a machine.
+    fn fork(&self) -> Option<Box<dyn Part>> {
+        None
+    }
+
     /// Reports what can only be said when the run is over.
     fn end(&mut self, at_ns: u64, outside: &Outside<'_>) {
         let _ = (at_ns, outside);
@@ -86,6 +92,19 @@ impl Sanitizer {
     pub fn new(options: Options, tell: Tell) -> Arc<Self> {
         Arc::new(Self {
             parts: Mutex::new(crate::iommu::parts(&options)),
+            reports: Arc::new(Reports::new(options, tell)),
+            origins: OnceLock::new(),
+        })
+    }
+
+    /// Creates the sanitizer of a machine that goes on from a snapshot of this one's, as often as
+    /// there are such machines. It knows of IOMMUs what this one knows, and has no report yet. What
+    /// is known of the kernel's calls is taken over by [`DmaApi::go_on`](crate::DmaApi::go_on).
+    pub fn fork(&self, tell: Tell) -> Arc<Self> {
+        let options = self.reports.options().clone();
+        let parts = self.parts().iter().filter_map(|part| part.fork()).collect();
+        Arc::new(Self {
+            parts: Mutex::new(parts),
             reports: Arc::new(Reports::new(options, tell)),
             origins: OnceLock::new(),
         })

@@ -23,6 +23,7 @@ fn the_list_names_cases_and_signs() {
     ended.assert_stdout("deferral.shared.guard-absent.off ");
     let ended = run(&["lab", "list", "--signs"]);
     ended.assert_stdout("X-untranslated ");
+    ended.assert_stdout("X-missing-invalidation ");
 }
 
 #[test]
@@ -71,6 +72,10 @@ fn a_mistake_is_one_sentence() {
         (
             &["lab", "list", "--signs", "--releases"],
             "cannot be used with",
+        ),
+        (
+            &["lab", "run", "--all", "--sanitize", "dma=x"],
+            "\"x\" is not known: use missing-invalidation",
         ),
         (
             &["lab", "matrix", "virtio.use", "--shard", "1/2"],
@@ -144,6 +149,32 @@ fn exit_codes_say_good_bad_and_cannot_tell() {
             .contains("failures=\"1\"")
     );
 
+    // A mistake that is expected is to be found, by who looks for it.
+    let expected = "'healthy', mistakes = ['b-leak']";
+    fs::write(&bad, scenario("healthy").replace("'healthy'", expected)).unwrap();
+    let sanitized = |options: &str| {
+        let ended = run(&[
+            "lab",
+            "run",
+            &bad,
+            "--sanitize",
+            options,
+            "--json",
+            &results,
+            "--junit",
+            &junit,
+        ]);
+        let results = fs::read_to_string(&results).unwrap();
+        assert!(results.contains("\"sanitizer\": {"), "{results}");
+        ended
+    };
+    assert_eq!(sanitized("dma=direction").code, Some(0));
+    let ended = sanitized("dma");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    ended.assert_stdout("not found: b-leak");
+    let text = fs::read_to_string(&junit).unwrap();
+    assert!(text.contains("not found: b-leak"), "{text}");
+
     let ended = run(&["lab", "run", &good, "--kernel", &kernel]);
     assert_eq!(ended.code, Some(125), "{ended:?}");
     ended.assert_stdout("not judged");
@@ -164,13 +195,18 @@ fn three_shards_merged_are_one_matrix_byte_for_byte() {
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (good, bad) = (path("good.toml"), path("bad.toml"));
     fs::write(&good, scenario("healthy")).unwrap();
-    fs::write(&bad, scenario("crashed")).unwrap();
+    let expected = "'healthy', mistakes = ['b-leak']";
+    fs::write(&bad, scenario("healthy").replace("'healthy'", expected)).unwrap();
     let kernel = path("kernel");
     fs::write(&kernel, 0xe320_f003_u32.to_le_bytes().repeat(1024)).unwrap();
     let results = ["1", "2", "3"].map(|k| path(&format!("{k}.json")));
     let [first, second, third] = results.each_ref().map(String::as_str);
     for (matrix, code) in [
-        (&[&*good, &*bad, "--kernel", &*kernel][..], 1),
+        // A kernel that does not boot is not judged. A mistake that is not found is a sign.
+        (
+            &[&*good, &*bad, "--kernel", &*kernel, "--sanitize", "dma"][..],
+            125,
+        ),
         (&["virtio.use", "--releases"], 0),
     ] {
         let whole = run(&[&["lab", "matrix"], matrix].concat());
@@ -187,7 +223,8 @@ fn three_shards_merged_are_one_matrix_byte_for_byte() {
         let merged = run(&["lab", "merge", third, first, second, first]);
         assert_eq!(merged.code, Some(code), "{merged:?}");
         assert_eq!(merged.stdout, whole.stdout);
-        if matrix.len() == 4 {
+        if code == 125 {
+            whole.assert_stdout("not found: b-leak");
             let ended = run(&["lab", "merge", first, third]);
             assert_eq!(ended.code, Some(2), "{ended:?}");
             ended.assert_stderr("the first is of shard 2/3: name its results too");

@@ -42,6 +42,9 @@ pub struct Header {
     /// Their blocks, once the scenario has run without faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeMap>,
+    /// The mistakes with DMA that are looked for, as `--sanitize` takes them, if any are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sanitize: Option<String>,
     /// The plan's title.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub title: String,
@@ -78,6 +81,7 @@ impl Header {
             guided: false,
             cover: Vec::new(),
             code: None,
+            sanitize: None,
             title: String::new(),
             vmlinux: None,
             part: None,
@@ -136,6 +140,9 @@ pub(super) fn difference(found: Option<&Header>, wanted: &Header) -> String {
         }
         Some(found) if found.cover != wanted.cover => {
             "of another mode: --cover must be the same both times".into()
+        }
+        Some(found) if found.sanitize != wanted.sanitize => {
+            "of another mode: --sanitize must be the same both times".into()
         }
         Some(found) if found.kernel_sha256 != wanted.kernel_sha256 => "of another kernel".into(),
         Some(found)

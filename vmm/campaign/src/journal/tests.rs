@@ -26,6 +26,7 @@ fn record(run: u64) -> Record {
         guest_ns: 1,
         instructions: 2,
         blocks: Default::default(),
+        mistakes: Default::default(),
         digest: "c".into(),
         headline: None,
     }

@@ -38,6 +38,7 @@ fn record(run: u64) -> Record {
         guest_ns: run,
         instructions: 2,
         blocks: Default::default(),
+        mistakes: Default::default(),
         digest: format!("{run}"),
         headline: None,
     }

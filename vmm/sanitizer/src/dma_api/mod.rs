@@ -58,6 +58,7 @@ pub enum AttachError {
 #[derive(Clone)]
 pub struct DmaApi {
     outcome: Arc<Mutex<ProbeResults>>,
+    tracker: Arc<Mutex<Tracker>>,
 }
 
 impl DmaApi {
@@ -73,26 +74,46 @@ impl DmaApi {
         machine: &mut Machine,
         types: TypesFrom,
     ) -> Result<Self, AttachError> {
-        let options = sanitizer.reports().options();
         if machine.origin().is_some() {
             return Err(AttachError::Snapshot);
         }
         if machine.with_cores(|cores| cores.width()) == Some(Width::Bits64) {
             return Err(AttachError::Wide);
         }
-        let watches = watches(options);
         let tracker = Tracker::new(
             Arc::clone(sanitizer.reports()),
             Masters::of(machine.board()),
             machine.memory(),
         );
+        Ok(Self::watch(sanitizer, machine, types, tracker))
+    }
+
+    /// Goes on where this was when a snapshot was taken of its machine, in `machine`, which was
+    /// made from that snapshot. `sanitizer` is a [`fork`](Sanitizer::fork) of the one before. To be
+    /// called before the first run of `machine`, as [`attach`](Self::attach) is.
+    pub fn go_on(&self, sanitizer: &Sanitizer, machine: &mut Machine, types: TypesFrom) -> Self {
+        let reports = Arc::clone(sanitizer.reports());
+        let tracker = lock(&self.tracker).fork(reports, machine.memory());
+        Self::watch(sanitizer, machine, types, tracker)
+    }
+
+    fn watch(
+        sanitizer: &Sanitizer,
+        machine: &mut Machine,
+        types: TypesFrom,
+        tracker: Tracker,
+    ) -> Self {
+        let watches = watches(sanitizer.reports().options());
         let tracker = Arc::new(Mutex::new(tracker));
         sanitizer.set_origins(Arc::new(Accesses(Arc::clone(&tracker))));
         sanitizer.add(Box::new(Accesses(Arc::clone(&tracker))));
         let probes = probes(&watches);
-        let watcher = Box::new(Calls { tracker, watches });
+        let watcher = Box::new(Calls {
+            tracker: Arc::clone(&tracker),
+            watches,
+        });
         let outcome = probe::attach_watcher(machine, probes, types, watcher);
-        Ok(Self { outcome })
+        Self { outcome, tracker }
     }
 
     /// Returns how many calls of the kernel were seen.

@@ -40,7 +40,7 @@ pub struct Made {
 }
 
 /// All call stacks that were seen.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Stacks {
     numbers: BTreeMap<Vec<u64>, StackId>,
     /// The same in words, by number.

@@ -20,6 +20,12 @@ use super::stack::{Made, Stacks};
 use crate::report::{History, Report};
 use crate::{Kind, PAGE_BITS, Reports};
 
+mod bounce;
+mod described;
+mod fork;
+
+pub use described::described;
+
 /// Tells some mappings from others.
 type Choice = Box<dyn Fn(&Mapping<Made>) -> bool>;
 
@@ -145,6 +151,9 @@ impl Tracker {
         }
         if point != function.point() {
             self.returned(&call);
+            return;
+        }
+        if self.is_of_dmabounce(&call) {
             return;
         }
         // A call that cannot be read is one that is not known: nothing may be said of its device.
@@ -475,23 +484,4 @@ impl Tracker {
             self.report(report.with_history(history));
         }
     }
-}
-
-/// Returns a mapping in words.
-pub fn described<C>(mapping: &Mapping<C>) -> String {
-    let Mapping {
-        first,
-        bytes,
-        direction,
-        kind,
-        ..
-    } = mapping;
-    let coherent = match kind {
-        MappingKind::Coherent => ", coherent",
-        MappingKind::Streaming | MappingKind::List(_) => "",
-    };
-    format!(
-        "{bytes} bytes at {first:#x} ({}{coherent})",
-        direction.name()
-    )
 }

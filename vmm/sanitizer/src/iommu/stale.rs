@@ -32,11 +32,12 @@ const MAX_PENDING: usize = 4096;
 type Key = (String, u32, u64);
 
 /// The hits whose invalidation is waited for: the first of each page.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct StaleHits {
     pending: BTreeMap<Key, Pending>,
 }
 
+#[derive(Clone)]
 struct Pending {
     at_ns: u64,
     device: String,
@@ -72,6 +73,10 @@ impl Part for StaleHits {
             }
             _ => {}
         }
+    }
+
+    fn fork(&self) -> Option<Box<dyn Part>> {
+        Some(Box::new(self.clone()))
     }
 
     fn end(&mut self, at_ns: u64, outside: &Outside<'_>) {

@@ -19,13 +19,13 @@ use crate::{Kind, PAGE_BITS, Report};
 const MAX_PAGES: usize = 1 << 16;
 
 /// The ports of all IOMMUs, by IOMMU and number.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct StrayAccesses {
     ports: BTreeMap<(String, u32), Port>,
 }
 
 /// A port.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Port {
     way: Way,
     /// The pages that were accessed when it last translated.
@@ -125,6 +125,10 @@ impl Part for StrayAccesses {
             }
             _ => {}
         }
+    }
+
+    fn fork(&self) -> Option<Box<dyn Part>> {
+        Some(Box::new(self.clone()))
     }
 }
 

@@ -60,7 +60,5 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     }
     print(&summary.table());
     outputs.write(&summary, &records, &args.results)?;
-    Ok(args
-        .results
-        .judge(records.values().map(|record| record.verdict.outcome)))
+    Ok(args.results.judge(records.values()))
 }

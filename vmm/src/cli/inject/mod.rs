@@ -20,9 +20,10 @@ use vmm::campaign::journal::{Header, Journal, Part};
 use vmm::campaign::run::{Record, Task};
 use vmm::campaign::scenario::Scenario;
 use vmm::campaign::start::{Boot, Forked, Start};
-use vmm::campaign::{Outcome as RunOutcome, Shard, Summary};
+use vmm::campaign::{Shard, Summary};
 use vmm::faults::plan::{self, SHIPPED};
 use vmm::faults::spec::Plan;
+use vmm::sanitizer::Options;
 use vmm::{GuestKernel, KernelChoice};
 
 use self::outputs::{Outputs, ResultArgs};
@@ -114,6 +115,10 @@ pub struct Args {
     /// image, after `vmm images fetch --debug-info NAME`
     #[arg(long, value_name = "FILE")]
     vmlinux: Option<PathBuf>,
+    /// Look for mistakes that the guest makes with DMA, in each run, and count a run with one as a
+    /// failure: dma for all kinds, or dma=KIND,...; see docs/sanitizer.md
+    #[arg(long, value_name = "dma[=KIND,...]")]
+    sanitize: Option<Options>,
     #[command(flatten)]
     results: ResultArgs,
     /// Keep the journal, a line for each run as it ends, in this file
@@ -143,6 +148,7 @@ Examples:
   vmm inject flush --runs 200 --cover 'ipmmu_*,virtblk_done'
   vmm inject translation --runs 500 --cover 'ipmmu_*' --guided
   vmm inject flush --seed 1 --run 17 --timeline run.html
+  vmm inject flush --runs 200 --sanitize dma
   vmm inject my-plan.toml --runs 1000 --deny hang,crash --junit results.xml
   vmm inject flush --runs 1000 --recheck 20
   vmm inject flush --runs 1000 --shard 1/3 --journal 1.jsonl
@@ -150,7 +156,8 @@ Examples:
 
 Exit codes:
   0  the campaign is done, and no run ended in a way that was denied
-  1  one did, or the machine failed in one, which is a bug of ours, or a repeated run was another than it had been
+  1  one did, or --sanitize found a mistake in one, or the machine failed in one or a repeated run was another than
+     it had been, which are bugs of ours
   2  a mistake in the arguments or files, told in one sentence
   128+N  ended by signal N; --resume goes on with it";
 
@@ -191,6 +198,7 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     let boot = Boot {
         kernel: &kernel,
         scenario: &scenario,
+        sanitize: args.sanitize.as_ref(),
     };
     let start: Box<dyn Start> = if args.reboot {
         Box::new(boot)
@@ -341,6 +349,7 @@ impl Args {
         header.cover.clone_from(&self.cover);
         header.pairs = self.systematic == Some(Systematic::Pairs);
         header.title.clone_from(&plan.title);
+        header.sanitize = self.sanitize.as_ref().map(ToString::to_string);
         header.vmlinux = self.vmlinux.as_deref().map(named).transpose()?;
         header.part = self.shard.map(|shard| Part {
             shard,
@@ -416,9 +425,11 @@ impl Args {
             let last = signals.last.load(Ordering::Relaxed);
             return Ok(CommandExit::Signal(u8::try_from(last).unwrap_or(u8::MAX)));
         }
-        let bugs = others.iter().map(|_| RunOutcome::VmmError);
-        let outcomes = done.values().map(|record| record.verdict.outcome);
-        Ok(self.results.judge(outcomes.chain(bugs)))
+        Ok(match others.is_empty() {
+            true => self.results.judge(done.values()),
+            // A bug of ours.
+            false => CommandExit::GuestFailure,
+        })
     }
 }
 

@@ -70,10 +70,15 @@ impl ResultArgs {
         }
     }
 
-    /// Returns the exit code for runs that ended so.
-    pub fn judge(&self, mut outcomes: impl Iterator<Item = RunOutcome>) -> CommandExit {
-        let denied = |o: RunOutcome| o == RunOutcome::VmmError || self.deny.contains(&o);
-        if outcomes.any(denied) {
+    /// Returns the exit code for these runs.
+    pub fn judge<'r>(&self, mut records: impl Iterator<Item = &'r Record>) -> CommandExit {
+        let denied = |record: &Record| {
+            let outcome = record.verdict.outcome;
+            outcome == RunOutcome::VmmError
+                || self.deny.contains(&outcome)
+                || !record.mistakes.is_empty()
+        };
+        if records.any(denied) {
             CommandExit::GuestFailure
         } else {
             CommandExit::Success

@@ -47,6 +47,9 @@ pub fn repeat(
     for line in &verdict.stack {
         out.push_str(&format!("  {line}\n"));
     }
+    for line in record.mistakes.lines() {
+        out.push_str(&format!("  sanitize {line}\n"));
+    }
     out.push_str(&format!("digest {}\n", record.digest));
     print(&out);
     if let (Some(timeline), Some(machine)) = (timeline, &done.machine) {
@@ -54,7 +57,7 @@ pub fn repeat(
         let image = prepared.plan.scenario.image();
         timeline.write(&config, Some(image), machine, Vec::new())?;
     }
-    Ok(args.results.judge(std::iter::once(verdict.outcome)))
+    Ok(args.results.judge(std::iter::once(record)))
 }
 
 /// Returns what came of doing `count` runs again, of which `others` were not what they had been.

@@ -78,7 +78,8 @@ impl MatrixArgs {
         let kernels = self.selection.kernels(&cases, &choices)?;
         let columns = choices.iter().zip(&kernels);
         let columns = columns.map(|(choice, kernels)| Column::new(name(choice), kernels));
-        let mut matrix = Matrix::new(self.selection.host(), &cases, columns.collect());
+        let sanitize = self.selection.sanitize.as_ref();
+        let mut matrix = Matrix::new(self.selection.host(), &cases, columns.collect(), sanitize);
         matrix.releases = self.releases.then(|| Layout::new(&cases));
         enter_sandbox(&kernels, [&self.results], None, self.selection.jobs())?;
         let runs = self.run_shard(&matrix, &cases, &kernels, &types)?;

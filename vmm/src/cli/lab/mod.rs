@@ -12,7 +12,8 @@ use serde::Serialize;
 use vmm::KernelChoice;
 use vmm::lab::matrix::Seen;
 use vmm::lab::releases::{self, Layout};
-use vmm::lab::{Case, Judged, Lab, LabError, Undecided, junit, signs};
+use vmm::lab::{Case, Judged, Lab, LabError, Sanitized, Undecided, junit, signs};
+use vmm::sanitizer::Kind;
 use vmm::timeline::export;
 
 use self::matrix::{MatrixArgs, MergeArgs};
@@ -53,6 +54,7 @@ Examples:
   vmm lab run deferral.shared --report report
   vmm lab run deferral.shared.stock.off --kernel arch/arm/boot/zImage --module drivers/clk/clk-axi-clkgen.ko
   vmm lab run my-scenario.toml
+  vmm lab run --all --sanitize dma
   vmm lab matrix --all --releases
   vmm lab matrix deferral.shared --image ipmmu-5.10 --image ipmmu-6.12 --kernel zImage,clk-axi-clkgen.ko
   vmm lab matrix --all --shard 1/3 --results 1.json
@@ -93,7 +95,7 @@ pub struct RunArgs {
     junit: Option<PathBuf>,
     /// Judge nothing, and wait for a debugger (GDB) at this port: one case, whose kernel is not
     /// changed by probes
-    #[arg(long, value_name = "[ADDRESS:]PORT", conflicts_with_all = ["report", "json", "junit", "vmlinux"])]
+    #[arg(long, value_name = "[ADDRESS:]PORT", conflicts_with_all = ["report", "json", "junit", "vmlinux", "sanitize"])]
     gdb: Option<GdbAddress>,
     #[command(flatten)]
     travel: TravelArgs,
@@ -119,8 +121,13 @@ fn list(only_signs: bool) -> Result<CommandExit, UserError> {
         for (prefix, list) in [("", &signs::MACHINE[..]), ("X-", &signs::DEVICE[..])] {
             for sign in list {
                 let name = format!("{prefix}{}", sign.name);
-                out.push_str(&format!("{name:20} {}\n", sign.meaning));
+                out.push_str(&format!("{name:22} {}\n", sign.meaning));
             }
+        }
+        // They are expected as `mistakes`, and found with --sanitize.
+        for kind in Kind::ALL {
+            let name = format!("X-{kind}");
+            out.push_str(&format!("{name:22} {}\n", signs::mistake_meaning(kind)));
         }
     } else {
         let lab = Lab::shipped()?;
@@ -156,12 +163,13 @@ fn line(case: &str, seen: &Seen) -> String {
             health,
             signs,
             problems,
+            mistakes,
             ..
         } => {
             let mark = if seen.is_expected() { "ok  " } else { "FAIL" };
             let (health, signs) = (health.to_string(), signs.join(" "));
             let mut text = format!("{mark} {case:44} {health:9} {signs}\n");
-            for problem in problems {
+            for problem in problems.iter().chain(mistakes) {
                 text.push_str(&format!("     {problem}\n"));
             }
             text
@@ -325,6 +333,8 @@ struct Entry<'r> {
     kernel_sha256: Option<&'r str>,
     judgement: Option<&'r vmm::lab::Judgement>,
     undecided: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sanitizer: Option<&'r Sanitized>,
     changes: &'r [vmm::timeline::GuestChange],
     findings: &'r [vmm::timeline::Finding],
     guest_ns: Option<u64>,
@@ -339,6 +349,7 @@ impl<'r> Entry<'r> {
             kernel_sha256: judged.map(|judged| judged.run.machine.sha256.as_str()),
             judgement: judged.map(|judged| &judged.judgement),
             undecided: verdict.as_ref().err().map(ToString::to_string),
+            sanitizer: judged.and_then(|judged| judged.sanitized.as_ref()),
             changes: judged.map_or(&[], |judged| &judged.run.changes),
             findings: judged.map_or(&[], |judged| &judged.run.findings),
             guest_ns: judged.map(|judged| judged.run.timeline.end),

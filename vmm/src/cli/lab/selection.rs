@@ -10,7 +10,8 @@ use guest_images::Cache;
 use vmm::Accel;
 use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::lab::matrix::Seen;
-use vmm::lab::{Case, Host, Lab};
+use vmm::lab::{Case, Host, Instruments, Lab};
+use vmm::sanitizer::Options;
 use vmm::{GuestKernel, KernelChoice, KernelError};
 use vmm_machine::MAX_CPUS;
 
@@ -48,6 +49,10 @@ pub struct Selection {
     /// In the host's time, how many times as long as written a run may take
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), default_value_t = 1)]
     patience: u32,
+    /// Look for mistakes that guests make with DMA, and compare them with those that scenarios
+    /// expect: dma for all kinds, or dma=KIND,...; see docs/sanitizer.md
+    #[arg(long, value_name = "dma[=KIND,...]")]
+    pub sanitize: Option<Options>,
     #[command(flatten)]
     host: HostArgs,
 }
@@ -141,6 +146,10 @@ impl Selection {
         types: &TypesFrom,
     ) -> Result<Vec<Verdict>, UserError> {
         let host = self.host();
+        let instruments = Instruments {
+            types: types.clone(),
+            sanitize: self.sanitize.clone(),
+        };
         // `clamp` panics if its upper bound is below the lower one, as without cases.
         let jobs = self.jobs().clamp(1, cases.len().max(1));
         let next = AtomicUsize::new(0);
@@ -154,7 +163,8 @@ impl Selection {
                     return;
                 };
                 // `obtain` has made an entry for the image of every case.
-                let verdict = vmm::lab::run_on(host, case, &kernels[&case.machine.image], types);
+                let kernel = &kernels[&case.machine.image];
+                let verdict = vmm::lab::run_on(host, case, kernel, &instruments);
                 // Both locks until the lines are printed, or another thread could print a later
                 // case in between.
                 let mut shown = shown.lock().unwrap_or_else(|e| e.into_inner());
