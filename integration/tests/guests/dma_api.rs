@@ -1,17 +1,17 @@
 //! The kinds of the DMA sanitizer that follow the kernel's DMA API: mistakes that are planted in
 //! unmodified kernels, each with its report, and kernels that make none.
 
-use integration::{Disk, Guest, Run, disk, module};
+mod mistakes;
+
+use integration::{Guest, Run, disk};
 use viommu::vm_memory::{Bytes, GuestAddress};
 use vmm::introspect::probe;
 use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::sanitizer::{DmaApi, Findings, Kind, Report, Sanitizer};
 
-use crate::debug_registers::{disk_of, source};
-
 /// All kinds that follow the DMA API.
-const ALL: &str =
-    "dma=outside-mapping,direction,freed-page,leak,double-map,double-unmap,active-after-remove";
+const ALL: &str = "dma=outside-mapping,direction,freed-page,leak,double-map,double-unmap,active-after-remove,\
+    ownership";
 /// What guests do with their disk where nothing is wrong: 64 MiB written and read.
 const TRANSFER: &str = "dd if=/dev/urandom of=/tmp/noise bs=1M count=4 2>/dev/null && for n in 0 4 8 12 16 20 24 28 32 \
     36 40 44 48 52 56 60; do dd if=/tmp/noise of=/dev/vda bs=1M seek=$n conv=fsync 2>/dev/null || exit 1; done; \
@@ -253,8 +253,16 @@ fn mappings_that_are_left_are_found() {
     let freed = of(Kind::FreedPage).unwrap_or_else(|| panic!("{findings:#?}"));
     assert!(freed.text.contains("was freed meanwhile"), "{}", freed.text);
     assert_eq!(freed.iova.0 % 4096, 0);
+    // What was read is used, though it is still the device's.
+    let owned = of(Kind::Ownership).unwrap_or_else(|| panic!("{findings:#?}"));
+    assert!(
+        owned.text.contains("of which the CPU reads"),
+        "{}",
+        owned.text
+    );
     let kinds: Vec<Kind> = findings.counts.keys().copied().collect();
-    assert_eq!(kinds, [Kind::FreedPage, Kind::Leak], "{findings:#?}");
+    let expected = [Kind::FreedPage, Kind::Leak, Kind::Ownership];
+    assert_eq!(kinds, expected, "{findings:#?}");
 }
 
 /// The disk accesses memory after its driver was unbound.
@@ -316,70 +324,4 @@ fn an_access_to_a_page_that_is_free_is_found() {
         mapped_by(&report).starts_with("vring_map_one_sg+"),
         "{report:#?}"
     );
-}
-
-/// Compiles the module of mistakes for a stock kernel, and returns the disk that it is on.
-fn mistakes(image: &str) -> Disk {
-    let directory = tempfile::tempdir().expect("a directory");
-    disk_of(&module(image, &source("dma_mistakes"), directory.path()))
-}
-
-/// Makes one mistake in a guest on behalf of its disk, and returns what is found; `after` is what
-/// the guest does then.
-fn mistaken(guest: &Guest, disk: &Disk, mistake: &str, after: &str) -> (Run, Findings) {
-    let load = format!(
-        "dd if=/dev/vda of=/m.ko bs=512 2>/dev/null && insmod /m.ko device=a000000.virtio_mmio mistake={mistake}"
-    );
-    let guest = guest.clone().read_only_disk(disk).run(&load).run(after);
-    Watched::new(guest, ALL, &[]).finish()
-}
-
-/// Makes all mistakes of the module in stock kernels like `guest`.
-fn mistakes_are_found(image: &str, guest: &Guest) {
-    let disk = mistakes(image);
-    let made = |mistake, after| mistaken(guest, &disk, mistake, after);
-    let unbind = "cd /sys/bus/platform/drivers/virtio-mmio && echo a000000.virtio_mmio >unbind";
-    let expect = |mistake, after, kind, words: &str| {
-        let report = first(made(mistake, after), kind);
-        assert!(report.text.contains(words), "{mistake}: {}", report.text);
-        assert_eq!(report.device, "disk0", "{mistake}");
-    };
-    expect("map-twice", "true", Kind::DoubleMap, "was given 512 bytes");
-    expect(
-        "unmap-twice",
-        "true",
-        Kind::DoubleUnmap,
-        "was unmapped before",
-    );
-    expect(
-        "unmap-less",
-        "true",
-        Kind::DoubleUnmap,
-        "was mapped as 512 bytes",
-    );
-    expect("leak", unbind, Kind::Leak, "has 512 bytes");
-    expect(
-        "leak-coherent",
-        unbind,
-        Kind::Leak,
-        "(DMA_BIDIRECTIONAL, coherent)",
-    );
-    expect("free-early", "true", Kind::FreedPage, "was freed meanwhile");
-    for harmless in ["read-twice", "list"] {
-        let (run, findings) = made(harmless, unbind);
-        run.assert_good();
-        assert!(findings.is_empty(), "{harmless}: {findings:#?}");
-    }
-}
-
-#[test]
-fn mistakes_of_a_driver_are_found_behind_an_iommu() {
-    let image = "debian-armmp-6.1";
-    mistakes_are_found(image, &Guest::image(image).iommu("rockchip").rng_at("none"));
-}
-
-#[test]
-fn mistakes_of_a_driver_are_found_without_an_iommu() {
-    let image = "debian-armmp-lpae-6.1";
-    mistakes_are_found(image, &Guest::image(image).access_platform());
 }

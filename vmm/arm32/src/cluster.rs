@@ -16,16 +16,17 @@ use crate::exception::Exception;
 use crate::jit::THRESHOLD;
 use crate::state::CpuState;
 use crate::timer;
-use crate::watch::WatchHit;
 use crate::wires::{FirmwareAction, Machine, Output, Pins};
 
 mod observe;
 mod saved;
+mod stop;
 
 pub use crate::tlb::{CachedPage, Key as TlbKey, TlbState};
 use observe::Observed;
 pub use observe::{CoreRegisters, CoreView, NoMemory};
 pub use saved::{ClusterCode, ClusterState, MAX_RETIRED, MemberState, RestoreError};
+pub use stop::Stop;
 use vmm_base::Clock;
 
 /// How many instructions a core runs before the next one has its turn.
@@ -36,45 +37,6 @@ pub const TURN: u64 = 2_000;
 
 /// In host time, how many instructions may pass before timers are looked at again.
 const HOST_TIME_SLICE: u64 = 20_000;
-
-/// Why [`Cluster::run`] came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The budget is used up.
-    Budget,
-    /// Every core that is on waits for an interrupt; the earliest timer fires at `wake_ns`, if any
-    /// is armed.
-    Idle {
-        /// Nanoseconds since power-on, or `None` when only a device can wake a core.
-        wake_ns: Option<u64>,
-    },
-    /// The guest asked to be powered off.
-    SystemOff,
-    /// The guest asked for a reset.
-    SystemReset,
-    /// [`Pins::request_stop`] was called.
-    Requested,
-    /// Core `core` is about to execute the instruction at a breakpoint. The next run executes it.
-    Breakpoint {
-        /// Index of the core.
-        core: usize,
-        /// Address of the instruction, which R15 holds.
-        pc: u32,
-    },
-    /// Core `core` is about to make a watched access ([`WatchHit::done`]: has made it), by the
-    /// instruction at R15. The next run lets it.
-    Watchpoint {
-        /// Index of the core.
-        core: usize,
-        /// What was accessed.
-        hit: WatchHit,
-    },
-    /// Core `core` executed an instruction, as [`Cluster::set_step`] asked.
-    Step {
-        /// Index of the core.
-        core: usize,
-    },
-}
 
 /// What a core is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -392,6 +354,10 @@ impl Cluster {
             CoreExit::Watchpoint(hit) => {
                 let core = self.turn;
                 return Some(Stop::Watchpoint { core, hit });
+            }
+            CoreExit::WatchedRam(hit) => {
+                let core = self.turn;
+                return Some(Stop::WatchedRam { core, hit });
             }
             CoreExit::Yield => self.left = 0,
             CoreExit::WaitInterrupt => self.wait(Power::WaitingInterrupt),

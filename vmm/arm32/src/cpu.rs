@@ -14,7 +14,7 @@ use crate::state::CpuState;
 use crate::state::psr::advance_it;
 use crate::timer;
 use crate::tlb::Tlb;
-use crate::watch::WatchHit;
+use crate::watch::{RamHit, WatchHit};
 use crate::wires::{Conduit, Pins};
 
 /// What an instruction asks the run loop to do next.
@@ -63,6 +63,8 @@ pub enum CoreExit {
     },
     /// The instruction at R15 would make a watched access; it was not executed.
     Watchpoint(WatchHit),
+    /// The instruction at R15 would access watched RAM; it was not executed.
+    WatchedRam(RamHit),
     /// A timer or PMU register was written, or counters that interrupt count otherwise from here
     /// on.
     TimerChanged,

@@ -40,4 +40,4 @@ pub use cluster::{Cluster, ClusterState, CoreRegisters, CoreView, NoMemory, Powe
 pub use disassemble::{Disassembly, disassemble};
 pub use jit::pool as code_memory;
 pub use vmm_base::{Clock, CodePages};
-pub use watch::{WatchHit, WatchKind, Watchpoint};
+pub use watch::{RamHit, RamWatch, WatchHit, WatchKind, Watchpoint};

@@ -12,6 +12,7 @@ mod alignment;
 mod code;
 mod fetched;
 mod saved;
+mod watched;
 
 use std::mem::offset_of;
 use std::ptr::NonNull;
@@ -25,8 +26,8 @@ pub use fetched::{FetchedPage, tag as fetch_tag};
 pub use saved::{CachedPage, TlbState};
 
 use crate::bus::RamPage;
-use crate::mmu::{Access, Translation};
-use crate::watch::{Watches, Watchpoint};
+use crate::mmu::Translation;
+use crate::watch::Watches;
 
 /// Entries of one set.
 const ENTRIES: usize = 1024;
@@ -75,21 +76,6 @@ struct Entry {
     write: u32,
     /// Host address of guest virtual address 0 of this page's mapping (wrapping).
     host: usize,
-}
-
-impl Entry {
-    /// Tags the page as watched where it is, and as not where it is not.
-    fn mark(&mut self, watches: &Watches) {
-        for (tag, access) in [
-            (&mut self.read, Access::Read),
-            (&mut self.write, Access::Write),
-        ] {
-            if *tag != INVALID {
-                let watched = watches.page(*tag & 0xffff_f000, access);
-                *tag = *tag & !WATCHED | if watched { WATCHED } else { 0 };
-            }
-        }
-    }
 }
 
 const EMPTY: Entry = Entry {
@@ -286,7 +272,7 @@ impl Tlb {
             host: (page.host.as_ptr().expose_provenance()).wrapping_sub(vpage as usize),
         };
         if !self.watches.is_empty() {
-            entry.mark(&self.watches);
+            entry.mark(page.number, &self.watches);
         }
         self.entries[slot] = entry;
         let free = t.unaligned_ok() && !strict;
@@ -337,31 +323,6 @@ impl Tlb {
     pub fn note_fetch(&mut self, va: u32, t: &Translation, page: RamPage) {
         let dropped = self.fetched.insert(va, self.set(), t, page);
         self.new_span_if(dropped);
-    }
-
-    /// Makes observers watch exactly these ranges.
-    pub fn watch(&mut self, watchpoints: &[Watchpoint]) {
-        self.watches.set(watchpoints);
-        self.mark();
-    }
-
-    /// Makes the guest watch exactly these ranges.
-    pub fn watch_for_guest(&mut self, watchpoints: &[Watchpoint]) {
-        if self.watches.set_guest(watchpoints) {
-            self.mark();
-        }
-    }
-
-    fn mark(&mut self) {
-        for entry in &mut self.entries {
-            entry.mark(&self.watches);
-        }
-    }
-
-    /// Returns what is watched.
-    #[inline(always)]
-    pub(crate) const fn watches(&self) -> &Watches {
-        &self.watches
     }
 
     /// Returns the page of `va` if it is cached for the access.

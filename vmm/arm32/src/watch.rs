@@ -1,13 +1,18 @@
 //! Watchpoints: ranges of virtual addresses whose accesses stop a core, for an observer, or make a
-//! debug event, for the guest.
+//! debug event, for the guest; and ranges of RAM, whose accesses stop a core by whatever virtual
+//! address they are made.
 //!
 //! A watched page misses the fast path of the software TLB and keeps its entry all the same, so
 //! that a run that is watched translates when, and only when, a run that is not would. Where
 //! nothing is watched, nothing is checked.
 
 mod access;
+mod ram;
+
+use std::collections::BTreeMap;
 
 use crate::mmu::Access;
+pub use ram::{RamHit, RamWatch};
 
 /// Which accesses a watchpoint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +91,8 @@ pub(crate) struct Watches {
     observed: Vec<Watchpoint>,
     /// The addresses that the guest's watchpoints are about.
     guest: Vec<Watchpoint>,
+    /// The ranges of RAM that observers watch, by the number of the page; never none of a page.
+    ram: BTreeMap<u32, Box<[RamWatch]>>,
     /// There are some.
     any: bool,
 }
@@ -94,15 +101,19 @@ impl Watches {
     /// Makes observers watch exactly these.
     pub fn set(&mut self, watchpoints: &[Watchpoint]) {
         self.observed = watchpoints.to_vec();
-        self.any = !self.observed.is_empty() || !self.guest.is_empty();
+        self.count();
     }
 
     /// Makes the guest watch exactly these; returns whether that is a change.
     pub fn set_guest(&mut self, watchpoints: &[Watchpoint]) -> bool {
         let changed = self.guest != watchpoints;
         self.guest = watchpoints.to_vec();
-        self.any = !self.observed.is_empty() || !self.guest.is_empty();
+        self.count();
         changed
+    }
+
+    fn count(&mut self) {
+        self.any = !(self.observed.is_empty() && self.guest.is_empty() && self.ram.is_empty());
     }
 
     /// Returns whether nothing is watched.
@@ -111,10 +122,11 @@ impl Watches {
         !self.any
     }
 
-    /// Returns whether `access` to the page of `va` may be watched.
-    pub fn page(&self, va: u32, access: Access) -> bool {
+    /// Returns whether `access` to the page of `va`, which has this number in RAM, may be watched.
+    pub fn page(&self, va: u32, number: u32, access: Access) -> bool {
         let all = self.observed.iter().chain(&self.guest);
         first(all, va & !0xfff, va | 0xfff, access).is_some()
+            || self.ram_watched(number, (0, 0xfff), access)
     }
 }
 

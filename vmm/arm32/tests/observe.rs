@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use arm32::cluster::{Cluster, Stop};
 use arm32::state::CpuState;
-use arm32::{NoMemory, Power, WatchKind, Watchpoint};
+use arm32::{NoMemory, Power, RamWatch, WatchKind, Watchpoint};
 use common::{BASE, DEVICE, Firmware, FlatBus, PROGRAM, RAM, TestClock};
 use proptest::prelude::*;
 
@@ -80,6 +80,14 @@ fn watchpoint() -> impl Strategy<Value = Watchpoint> {
     (start, 0u32..0x2000, kind).prop_map(|(start, len, kind)| Watchpoint::new(start, len, kind))
 }
 
+fn ram_watch() -> impl Strategy<Value = (u64, RamWatch)> {
+    let page = prop_oneof![Just(RAM), Just(u64::from(DATA) - 0x1000), Just(DATA.into())];
+    (page, watchpoint()).prop_map(|(page, Watchpoint { start, last, kind })| {
+        let (first, last) = ((start & 0xfff) as u16, (last & 0xfff) as u16);
+        (page, RamWatch { first, last, kind })
+    })
+}
+
 /// What an observer does when the run stops.
 #[derive(Clone, Debug)]
 enum Deed {
@@ -87,6 +95,8 @@ enum Deed {
     Unbreak(u32),
     Watch(Watchpoint),
     Unwatch,
+    WatchRam(u64, RamWatch),
+    UnwatchRam(u64),
     Step(bool),
     Look(u32),
 }
@@ -98,6 +108,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         place.prop_map(Deed::Unbreak),
         watchpoint().prop_map(Deed::Watch),
         Just(Deed::Unwatch),
+        ram_watch().prop_map(|(page, watch)| Deed::WatchRam(page, watch)),
+        Just(Deed::UnwatchRam(DATA.into())),
         any::<bool>().prop_map(Deed::Step),
         any::<u32>().prop_map(Deed::Look),
     ]
@@ -120,6 +132,8 @@ fn observe(rig: &mut Rig, total: u64, deeds: &[(u64, Deed)]) {
                     assert!(rig.cluster.remove_watchpoint(watch));
                 }
             }
+            Deed::WatchRam(page, watch) => assert!(rig.cluster.watch_ram(page, &[watch])),
+            Deed::UnwatchRam(page) => assert!(rig.cluster.watch_ram(page, &[])),
             Deed::Step(on) => rig.cluster.set_step(0, on),
             Deed::Look(va) => {
                 let mut bytes = [0; 40];
@@ -154,6 +168,7 @@ proptest! {
         thumb in any::<bool>(),
         breakpoints in prop::collection::vec(0u32..48, 0..8),
         watches in prop::collection::vec(watchpoint(), 0..4),
+        (page, ram) in ram_watch(),
         step in any::<bool>(),
     ) {
         const TOTAL: u64 = 40;
@@ -178,6 +193,7 @@ proptest! {
         for watch in watches {
             observed.cluster.insert_watchpoint(watch);
         }
+        observed.cluster.watch_ram(page, &[ram]);
         observed.cluster.set_step(0, step);
         observed.run_through(TOTAL);
         let (a, b) = (alone.outcome(), observed.outcome());

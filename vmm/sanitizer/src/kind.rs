@@ -28,11 +28,15 @@ pub enum Kind {
     DoubleUnmap,
     /// A device accessed memory after its driver was unbound.
     ActiveAfterRemove,
+    /// The CPU accessed bytes that belonged to a device that is not coherent.
+    Ownership,
+    /// The CPU wrote to a cache line with bytes that such a device writes.
+    SharedLine,
 }
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::MissingInvalidation,
         Self::StrayAddress,
         Self::OutsideMapping,
@@ -42,7 +46,15 @@ impl Kind {
         Self::DoubleMap,
         Self::DoubleUnmap,
         Self::ActiveAfterRemove,
+        Self::Ownership,
+        Self::SharedLine,
     ];
+
+    /// Returns whether it is looked for where no kinds are named. Two owners of a cache line are a
+    /// matter of layout, which harms nobody whose devices are really coherent.
+    pub const fn is_default(self) -> bool {
+        !matches!(self, Self::SharedLine)
+    }
 
     /// Returns the name that users choose it by.
     pub const fn name(self) -> &'static str {
@@ -56,6 +68,8 @@ impl Kind {
             Self::DoubleMap => "double-map",
             Self::DoubleUnmap => "double-unmap",
             Self::ActiveAfterRemove => "active-after-remove",
+            Self::Ownership => "ownership",
+            Self::SharedLine => "shared-line",
         }
     }
 }

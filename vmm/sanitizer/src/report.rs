@@ -33,6 +33,10 @@ pub struct History {
     /// The call that unmapped it, if it was unmapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmapped: Option<Call>,
+    /// The guest's own code that accessed it, if it is about an access of the CPU: the first of its
+    /// functions has the instruction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accessed: Option<Call>,
 }
 
 /// A mistake that a guest made.
@@ -101,8 +105,12 @@ impl Report {
     /// Cuts what a guest could make long.
     pub(crate) fn cut(&mut self) {
         cut(&mut self.text);
-        let History { mapped, unmapped } = &mut self.history;
-        for call in [mapped, unmapped].into_iter().flatten() {
+        let History {
+            mapped,
+            unmapped,
+            accessed,
+        } = &mut self.history;
+        for call in [mapped, unmapped, accessed].into_iter().flatten() {
             call.stack.truncate(MAX_FRAMES);
             call.stack.iter_mut().for_each(cut);
         }
@@ -112,8 +120,16 @@ impl Report {
     /// to do with it.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{}: {}", self.kind, self.text)];
-        let History { mapped, unmapped } = &self.history;
-        for (word, call) in [("mapped", mapped), ("unmapped", unmapped)] {
+        let History {
+            mapped,
+            unmapped,
+            accessed,
+        } = &self.history;
+        for (word, call) in [
+            ("mapped", mapped),
+            ("unmapped", unmapped),
+            ("accessed", accessed),
+        ] {
             let Some(call) = call else { continue };
             let core = call.core.map(|core| format!(" on core {core}"));
             lines.push(format!(

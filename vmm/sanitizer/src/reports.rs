@@ -47,8 +47,8 @@ struct Likeness {
     kind: Kind,
     device: String,
     write: Option<bool>,
-    /// The calls that mapped and unmapped.
-    stacks: [Vec<String>; 2],
+    /// The calls that mapped and unmapped, and the code that accessed.
+    stacks: [Vec<String>; 3],
     /// The page, where no call tells mistakes apart.
     page: Option<u64>,
 }
@@ -57,8 +57,8 @@ impl Likeness {
     fn of(report: &Report) -> Self {
         let stack = |call: &Option<Call>| call.as_ref().map(|call| call.stack.clone());
         let history = &report.history;
-        let stacks =
-            [&history.mapped, &history.unmapped].map(|call| stack(call).unwrap_or_default());
+        let calls = [&history.mapped, &history.unmapped, &history.accessed];
+        let stacks = calls.map(|call| stack(call).unwrap_or_default());
         let known = stacks.iter().any(|stack| !stack.is_empty());
         Self {
             kind: report.kind,
@@ -180,6 +180,7 @@ mod tests {
                 stack: vec![function.into()],
             }),
             unmapped: None,
+            accessed: None,
         }
     }
 

@@ -130,6 +130,10 @@ impl Ending<'_> {
         if let Some(why) = unwatched {
             text::complain(&sanitize::not_watched(&why));
         }
+        let unwatched = self.dma_api.as_ref().map_or(0, DmaApi::unwatched);
+        if unwatched > 0 {
+            text::complain(&sanitize::beyond(unwatched));
+        }
         let faults = self.machine.faults();
         if let Some(account) = faults.as_ref().filter(|_| !quiet) {
             faults::tell(account);

@@ -55,6 +55,14 @@ pub fn not_watched(why: &dyn std::fmt::Display) -> String {
     format!("the sanitizer does not follow the kernel's DMA API: {why}")
 }
 
+/// Returns that the CPU's accesses to memory of so many mappings were not looked at, as a sentence.
+pub fn beyond(mappings: u64) -> String {
+    format!(
+        "the sanitizer did not watch the CPU's accesses to {mappings} mappings: more was mapped at a \
+         time than it watches"
+    )
+}
+
 /// Returns the sink of a machine that has a sanitizer, if it has one, and perhaps another sink.
 pub fn sink(
     sanitizer: Option<&Arc<Sanitizer>>,
@@ -130,6 +138,7 @@ mod tests {
         let history = History {
             mapped: Some(call),
             unmapped: None,
+            accessed: None,
         };
         let text = "disk0 read IOVA 0x1000".into();
         Report::new(Kind::Leak, 1_000_000_002, "disk0", 0x1000, text).with_history(history)
@@ -141,6 +150,15 @@ mod tests {
             shown(&report()),
             "sanitize 1.000000002 leak: disk0 read IOVA 0x1000\n\
              sanitize   mapped at 0.000000005 s on core 1 by dma_map_page_attrs+0x10 < f\\u{1b}[2J\n"
+        );
+    }
+
+    #[test]
+    fn what_was_not_watched_is_said() {
+        assert_eq!(
+            beyond(12),
+            "the sanitizer did not watch the CPU's accesses to 12 mappings: more was mapped at a time \
+             than it watches"
         );
     }
 

@@ -177,6 +177,7 @@ impl<'a> Run<'a> {
                 Stop::Budget
                 | Stop::Breakpoint { .. }
                 | Stop::Watchpoint { .. }
+                | Stop::WatchedRam { .. }
                 | Stop::Step { .. } => {}
             }
             if !between(self) {

@@ -6,6 +6,7 @@
 #define pr_fmt(text) KBUILD_MODNAME ": " text
 
 #include <linux/dma-mapping.h>
+#include <linux/dmapool.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
 #include <linux/scatterlist.h>
@@ -81,6 +82,22 @@ static void leak_coherent(struct device *dev)
 		panic("no room for %s", mistake);
 }
 
+// One block of a pool is freed twice, and one is left.
+static void free_block_twice(struct device *dev)
+{
+	struct dma_pool *pool = dma_pool_create("mistakes", dev, 48, 64, 0);
+	dma_addr_t first, second;
+	void *block;
+
+	if (!pool)
+		panic("no room for %s", mistake);
+	block = dma_pool_alloc(pool, GFP_KERNEL, &first);
+	if (!block || !dma_pool_alloc(pool, GFP_KERNEL, &second))
+		panic("no room for %s", mistake);
+	dma_pool_free(pool, block, first);
+	dma_pool_free(pool, block, first);
+}
+
 // The memory of a buffer is given back while the device has it.
 static void free_early(struct device *dev)
 {
@@ -89,6 +106,79 @@ static void free_early(struct device *dev)
 
 	free_page(page);
 	dma_unmap_single(dev, address, BYTES, DMA_TO_DEVICE);
+}
+
+// The CPU's accesses are what counts: none of them may be left out, or be another's.
+static noinline void touch(void *at)
+{
+	WRITE_ONCE(*(u32 *)at, 7);
+}
+
+static noinline void look(void *at)
+{
+	READ_ONCE(*(u32 *)at);
+}
+
+static void write_owned(struct device *dev, void *buffer)
+{
+	dma_addr_t address = map(dev, buffer, DMA_TO_DEVICE);
+
+	look(buffer);
+	touch(buffer + BYTES - 4);
+	dma_unmap_single(dev, address, BYTES, DMA_TO_DEVICE);
+}
+
+static void read_owned(struct device *dev, void *buffer)
+{
+	dma_addr_t address = map(dev, buffer, DMA_FROM_DEVICE);
+
+	look(buffer + BYTES);
+	look(buffer + 4);
+	dma_unmap_single(dev, address, BYTES, DMA_FROM_DEVICE);
+}
+
+// Two owners in one cache line: the device has its middle.
+static void share_line(struct device *dev, void *buffer)
+{
+	dma_addr_t address = dma_map_single(dev, buffer + 16, 16, DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(dev, address))
+		panic("no room for %s", mistake);
+	look(buffer);
+	touch(buffer + 64);
+	touch(buffer + 32);
+	dma_unmap_single(dev, address, 16, DMA_FROM_DEVICE);
+}
+
+static void sync_part(struct device *dev, void *buffer)
+{
+	dma_addr_t address = map(dev, buffer, DMA_BIDIRECTIONAL);
+
+	dma_sync_single_for_cpu(dev, address + 64, 64, DMA_BIDIRECTIONAL);
+	touch(buffer + 64);
+	look(buffer + 124);
+	dma_sync_single_for_device(dev, address + 64, 64, DMA_BIDIRECTIONAL);
+	if (!strcmp(mistake, "write-synced"))
+		touch(buffer + 64);
+	dma_unmap_single(dev, address, BYTES, DMA_BIDIRECTIONAL);
+	touch(buffer);
+}
+
+static void sync_list(struct device *dev, void *buffer)
+{
+	struct scatterlist list[2];
+
+	sg_init_table(list, 2);
+	sg_set_buf(&list[0], buffer, BYTES);
+	sg_set_buf(&list[1], (char *)buffer + PAGE_SIZE, BYTES);
+	if (!dma_map_sg(dev, list, 2, DMA_FROM_DEVICE))
+		panic("no room for %s", mistake);
+	dma_sync_sg_for_cpu(dev, list, 2, DMA_FROM_DEVICE);
+	touch(buffer + PAGE_SIZE);
+	dma_sync_sg_for_device(dev, list, 2, DMA_FROM_DEVICE);
+	if (!strcmp(mistake, "read-list"))
+		look(buffer + PAGE_SIZE);
+	dma_unmap_sg(dev, list, 2, DMA_FROM_DEVICE);
 }
 
 static int __init dma_mistakes(void)
@@ -112,8 +202,20 @@ static int __init dma_mistakes(void)
 		leak_coherent(dev);
 	else if (!strcmp(mistake, "list") || !strcmp(mistake, "leak-list"))
 		map_list(dev, buffer);
+	else if (!strcmp(mistake, "free-block-twice"))
+		free_block_twice(dev);
 	else if (!strcmp(mistake, "free-early"))
 		free_early(dev);
+	else if (!strcmp(mistake, "write-owned"))
+		write_owned(dev, buffer);
+	else if (!strcmp(mistake, "read-owned"))
+		read_owned(dev, buffer);
+	else if (!strcmp(mistake, "share-line"))
+		share_line(dev, buffer);
+	else if (!strcmp(mistake, "sync") || !strcmp(mistake, "write-synced"))
+		sync_part(dev, buffer);
+	else if (!strcmp(mistake, "sync-list") || !strcmp(mistake, "read-list"))
+		sync_list(dev, buffer);
 	else
 		return -EINVAL;
 	put_device(dev);

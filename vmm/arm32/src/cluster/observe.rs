@@ -11,7 +11,7 @@ use super::{Cluster, Member, Power};
 use crate::mem;
 use crate::mmu;
 use crate::state::CpuState;
-use crate::watch::Watchpoint;
+use crate::watch::{RamWatch, Watchpoint};
 
 /// What observers want to see. Two observers may want the same.
 #[derive(Default)]
@@ -77,6 +77,21 @@ impl Cluster {
         };
         list.remove(index);
         self.watch();
+        true
+    }
+
+    /// Stops the run with [`Stop::WatchedRam`](super::Stop::WatchedRam) before any core makes an
+    /// access to these bytes of the page of RAM at physical address `pa`, by whatever virtual
+    /// address, in place of those that were watched there before; `false` when no RAM is there.
+    /// What is true of watchpoints is true of these; an access that is watched as both stops for
+    /// the watchpoint only.
+    pub fn watch_ram(&mut self, pa: u64, ranges: &[RamWatch]) -> bool {
+        let Some(page) = self.bus.ram(pa) else {
+            return false;
+        };
+        for member in &mut self.members {
+            member.core.cpu.watch_ram(page.number, ranges);
+        }
         true
     }
 

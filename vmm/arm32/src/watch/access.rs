@@ -1,6 +1,6 @@
 //! What a core does about accesses that may be watched.
 
-use super::{WatchHit, Watchpoint, first};
+use super::{RamWatch, WatchHit, Watchpoint, first};
 use crate::cpu::{CoreExit, Cpu, Flow};
 use crate::debug::{DebugEvent, events};
 use crate::exception::Exception;
@@ -10,6 +10,11 @@ impl Cpu {
     /// Watches exactly these ranges.
     pub(crate) fn set_watchpoints(&mut self, watchpoints: &[Watchpoint]) {
         self.tlb.watch(watchpoints);
+    }
+
+    /// Watches exactly these ranges of the page with this number in RAM.
+    pub(crate) fn watch_ram(&mut self, number: u32, ranges: &[RamWatch]) {
+        self.tlb.watch_ram(number, ranges);
     }
 
     /// Stops before the instruction at `idx` of the running block when an observer watches its
@@ -51,14 +56,22 @@ impl Cpu {
         // Once a device was touched there is no going on from a stop, and an access that the guest
         // is spared is not made.
         let stops = self.stops.watched != Some(now) && !(done && event.is_some());
-        if let Some(watchpoint) = watched.filter(|_| stops) {
-            self.stops.watched = Some(now);
-            self.exit = Some(CoreExit::Watchpoint(WatchHit {
+        let exit = match watched {
+            _ if !stops => None,
+            Some(watchpoint) => Some(CoreExit::Watchpoint(WatchHit {
                 watchpoint,
                 va: va.max(watchpoint.start),
                 write: access == Access::Write,
                 done,
-            }));
+            })),
+            None => {
+                let hit = self.watched_ram(va, last, access, done);
+                hit.map(CoreExit::WatchedRam)
+            }
+        };
+        if exit.is_some() {
+            self.stops.watched = Some(now);
+            self.exit = exit;
             return if done {
                 Ok(Flow::End)
             } else {

@@ -31,6 +31,7 @@ const MAX_PENDING: usize = 4096;
 /// of its code run yet (kernel/module/main.c; kernel/module.c before 5.19).
 const MODULE_READY: &str = "do_init_module";
 
+mod accessed;
 mod placing;
 
 /// A call of a function whose return is waited for.
@@ -400,6 +401,7 @@ impl Engine {
                 core: &view,
                 frame,
             });
+            watcher.watch_ram(cores);
             self.with_outcome(|outcome| outcome.hits[index] += 1);
             return Resume::Continue;
         }
@@ -448,8 +450,13 @@ impl Engine {
 
 impl StopHandler for Engine {
     fn stopped(&mut self, stop: Stop, halted: &mut Halted<'_>) -> Resume {
-        let Stop::Breakpoint { core, pc } = stop else {
-            return Resume::Continue;
+        let (core, pc) = match stop {
+            Stop::Breakpoint { core, pc } => (core, pc),
+            Stop::WatchedRam { core, hit } => {
+                self.accessed(core, &hit, halted);
+                return Resume::Continue;
+            }
+            _ => return Resume::Continue,
         };
         let resume = self.reached(core, pc, &mut halted.cores, halted.now_ns);
         halted.image = self.image.take().or(halted.image);

@@ -1,6 +1,6 @@
 //! Hits that code looks at itself, where the notation cannot say what is wanted.
 
-use vmm_machine::vcpu::Core;
+use vmm_machine::vcpu::{Core, Cores, RamHit};
 
 use super::abi::{Abi, CoreMemory};
 use super::eval::Frame;
@@ -11,6 +11,17 @@ use crate::memory::{Memory, MemoryError};
 pub trait Watcher: Send {
     /// Sees a hit.
     fn hit(&mut self, moment: &Moment<'_, '_>);
+
+    /// Sees an access that a core is about to make to RAM that is watched. Arguments, and where
+    /// the function returns to, are not those of a call then: the core may be anywhere in it.
+    fn accessed(&mut self, moment: &Moment<'_, '_>, hit: &RamHit) {
+        let _ = (moment, hit);
+    }
+
+    /// Has RAM watched, or not any more, after it has seen something.
+    fn watch_ram(&mut self, cores: &mut Cores<'_>) {
+        let _ = cores;
+    }
 }
 
 /// The machine at a hit: to read only.

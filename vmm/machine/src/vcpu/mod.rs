@@ -29,6 +29,7 @@ use vmm_base::Reason;
 
 pub use aarch64::{Aarch64Core, Aarch64Cores, Aarch64State, Pstate};
 pub use accel::{Acceleration, GicMap, Irqchip, KvmError, Platform};
+pub use arm32::{RamHit, RamWatch, WatchKind};
 pub use context::RunContext;
 pub use emulated::Emulated;
 pub use observe::{Arrival, Backward, Core, Cores, Halted, NoMemory, Resume, StopHandler};

@@ -262,9 +262,10 @@ impl RunLoop<'_> {
         loop {
             let left = end.saturating_sub(self.context.vcpus.retired());
             match self.context.vcpus.run(&mut self.context.wires, left)? {
-                stop @ (Stop::Breakpoint { .. } | Stop::Watchpoint { .. } | Stop::Step { .. }) => {
-                    self.meet(stop)?;
-                }
+                stop @ (Stop::Breakpoint { .. }
+                | Stop::Watchpoint { .. }
+                | Stop::WatchedRam { .. }
+                | Stop::Step { .. }) => self.meet(stop)?,
                 Stop::Requested => {
                     self.interrupt()?;
                     // A device has work for later, which may be due before the

@@ -1,6 +1,6 @@
 //! Why cores stopped.
 
-use arm32::WatchHit;
+use arm32::{RamHit, WatchHit};
 
 /// The reason for which [`Vcpus::run`](super::Vcpus::run) came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,13 @@ pub enum Stop {
         /// The access.
         hit: WatchHit,
     },
+    /// The same of an access to RAM that is watched by its physical address.
+    WatchedRam {
+        /// Index of the core.
+        core: usize,
+        /// The access.
+        hit: RamHit,
+    },
     /// A core executed an instruction, which an observer wanted to hear of.
     Step {
         /// Index of the core.
@@ -56,6 +63,7 @@ impl From<arm32::Stop> for Stop {
                 pc: pc.into(),
             },
             arm32::Stop::Watchpoint { core, hit } => Self::Watchpoint { core, hit },
+            arm32::Stop::WatchedRam { core, hit } => Self::WatchedRam { core, hit },
             arm32::Stop::Step { core } => Self::Step { core },
         }
     }

@@ -19,6 +19,8 @@ pub struct Layout {
     dma_address: u64,
     /// `dma_length`, or `length` where the kernel has no other.
     length: u64,
+    /// Where an entry has its memory in the page: `offset` and `length`.
+    memory: Option<(u64, u64)>,
     size: u64,
 }
 
@@ -33,6 +35,7 @@ impl Layout {
             page_link: offset("page_link")?,
             dma_address: offset("dma_address")?,
             length: offset("dma_length").or_else(|| offset("length"))?,
+            memory: offset("offset").zip(offset("length")),
             size: types.size(types.structure("scatterlist")?)?.into(),
         })
     }
@@ -40,33 +43,61 @@ impl Layout {
     /// Returns the first `count` segments of the list at `list`, as address and length; as many as
     /// can be read.
     pub fn segments(self, call: &ApiCall<'_, '_, '_>, list: u64, count: u64) -> Vec<(u64, u64)> {
-        let word = |at: u64| call.moment.word(at).ok();
-        let mut segments = Vec::new();
+        let segment = |at: u64| {
+            let address = call.read_address(at.wrapping_add(self.dma_address))?;
+            let length = call.moment.word(at.wrapping_add(self.length)).ok()?;
+            Some((address, length.into()))
+        };
+        self.entries(call, list, count, segment)
+    }
+
+    /// Returns the memory of the first `count` entries of the list at `list`, as `struct page`,
+    /// first byte from the beginning of that page, and length.
+    pub fn memory(self, call: &ApiCall<'_, '_, '_>, list: u64, count: u64) -> Vec<(u64, u64, u64)> {
+        let Some((offset, length)) = self.memory else {
+            return Vec::new();
+        };
+        let word = |at: u64| call.moment.word(at).ok().map(u64::from);
+        let part = |at: u64| {
+            let link = word(at.wrapping_add(self.page_link))?;
+            let page = link & !u64::from(SG_CHAIN | SG_END);
+            let offset = word(at.wrapping_add(offset))?;
+            Some((page, offset, word(at.wrapping_add(length))?))
+        };
+        self.entries(call, list, count, part)
+    }
+
+    /// Returns what `read` makes of the addresses of the first `count` entries.
+    fn entries<T>(
+        self,
+        call: &ApiCall<'_, '_, '_>,
+        list: u64,
+        count: u64,
+        read: impl Fn(u64) -> Option<T>,
+    ) -> Vec<T> {
+        let mut entries = Vec::new();
         let mut at = list;
         // Also bounds the entries that only lead to others: a damaged list may be a circle of them.
         for _ in 0..2 * MAX_SEGMENTS {
-            let Some(link) = word(at.wrapping_add(self.page_link)) else {
+            let Ok(link) = call.moment.word(at.wrapping_add(self.page_link)) else {
                 break;
             };
             if link & SG_CHAIN != 0 {
                 at = u64::from(link & !(SG_CHAIN | SG_END));
                 continue;
             }
-            if segments.len() as u64 >= count.min(MAX_SEGMENTS) {
+            if entries.len() as u64 >= count.min(MAX_SEGMENTS) {
                 break;
             }
-            let (Some(address), Some(length)) = (
-                call.read_address(at.wrapping_add(self.dma_address)),
-                word(at.wrapping_add(self.length)),
-            ) else {
+            let Some(entry) = read(at) else {
                 break;
             };
-            segments.push((address, length.into()));
+            entries.push(entry);
             if link & SG_END != 0 {
                 break;
             }
             at = at.wrapping_add(self.size);
         }
-        segments
+        entries
     }
 }

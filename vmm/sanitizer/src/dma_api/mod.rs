@@ -10,8 +10,10 @@
 
 mod accesses;
 mod call;
+mod exports;
 mod list;
 mod names;
+mod owners;
 mod pages;
 mod shadow;
 mod spec;
@@ -24,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_introspect::probe::{self, Moment, Probe, ProbeResults, Watcher};
 use vmm_introspect::types::vmlinux::TypesFrom;
 use vmm_machine::Machine;
-use vmm_machine::vcpu::Width;
+use vmm_machine::vcpu::{Cores, RamHit, Width};
 
 use crate::{Kind, Options, Sanitizer};
 use accesses::Accesses;
@@ -32,7 +34,7 @@ use names::Masters;
 use spec::{FUNCTIONS, Function, Point};
 use tracker::Tracker;
 
-/// The kinds that are looked for here.
+/// The kinds that accesses of devices are held against here.
 pub(crate) const KINDS: [Kind; 7] = [
     Kind::OutsideMapping,
     Kind::Direction,
@@ -122,6 +124,12 @@ impl DmaApi {
         outcome.hits.iter().sum()
     }
 
+    /// Returns how many mappings were not watched for accesses of the CPU, as more of them were
+    /// there at a time than are watched.
+    pub fn unwatched(&self) -> u64 {
+        lock(&self.tracker).unwatched()
+    }
+
     /// Returns why the kernel's calls were not followed, if they were not: to be asked when the run
     /// is over.
     pub fn problem(&self) -> Option<String> {
@@ -140,7 +148,10 @@ type Watch = (&'static Function, Point);
 
 /// Returns what is watched, for these options.
 fn watches(options: &Options) -> Vec<Watch> {
-    let all = FUNCTIONS.iter();
+    let owners = options.wants_any(&[Kind::Ownership, Kind::SharedLine]);
+    let all = FUNCTIONS
+        .iter()
+        .filter(|f| owners || !f.effect.hands_over());
     let mut watches: Vec<Watch> = all.map(|function| (function, function.point())).collect();
     // Whether a call that takes something back has returned concerns translations that outlive it.
     if options.wants(Kind::MissingInvalidation) {
@@ -173,6 +184,14 @@ impl Watcher for Calls {
             lock(&self.tracker).call(function, point, moment);
         }
     }
+
+    fn accessed(&mut self, moment: &Moment<'_, '_>, hit: &RamHit) {
+        lock(&self.tracker).accessed(moment, hit);
+    }
+
+    fn watch_ram(&mut self, cores: &mut Cores<'_>) {
+        lock(&self.tracker).watch_ram(cores);
+    }
 }
 
 fn lock(tracker: &Mutex<Tracker>) -> MutexGuard<'_, Tracker> {
@@ -186,9 +205,14 @@ mod tests {
 
     #[test]
     fn every_function_has_its_probes() {
-        for (options, more) in [("dma=leak", 0), ("dma=leak,missing-invalidation", 6)] {
+        for (options, less, more) in [
+            ("dma=leak", 8, 0),
+            ("dma=leak,missing-invalidation", 8, 6),
+            ("dma=ownership", 0, 0),
+            ("dma=shared-line", 0, 0),
+        ] {
             let watches = watches(&options.parse().unwrap());
-            assert_eq!(watches.len(), FUNCTIONS.len() + more);
+            assert_eq!(watches.len(), FUNCTIONS.len() - less + more);
             let probes = probes(&watches);
             assert_eq!(probes.len(), watches.len());
             for (probe, (function, point)) in probes.iter().zip(watches) {

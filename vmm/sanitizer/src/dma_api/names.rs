@@ -15,6 +15,8 @@ const MAX_NAME: usize = 64;
 pub struct Layout {
     init_name: u64,
     object_name: u64,
+    /// The byte with the flag that says that the device is coherent, and its bit.
+    coherent: Option<(u64, u8)>,
 }
 
 impl Layout {
@@ -28,10 +30,29 @@ impl Layout {
             // Members of the structure itself: the path follows no pointer.
             Ok(path.offset().unwrap_or(0).into())
         };
+        // In `struct device` since Linux 6.0 on ARM, as on other architectures before.
+        let coherent = ["dma_coherent", "archdata.dma_coherent"];
+        let coherent = coherent.into_iter().find_map(|member| {
+            let path = types.resolve("device", member).ok()?;
+            let bit = path.bits.map_or(0, |bits| bits.offset);
+            Some((u64::from(path.offset()?), bit))
+        });
         Ok(Self {
+            coherent,
             init_name: offset("init_name")?,
             object_name: offset("kobj.name")?,
         })
+    }
+
+    /// Returns whether the kernel has the `struct device` at `device` for coherent, so that its
+    /// memory belongs to both sides at any time; a kernel that has no such flag has all of them so.
+    pub fn is_coherent(self, memory: &dyn Memory, device: u64) -> bool {
+        let Some((offset, bit)) = self.coherent else {
+            return true;
+        };
+        let mut byte = [0];
+        let at = device.wrapping_add(offset).wrapping_add(u64::from(bit / 8));
+        memory.read(at, &mut byte).is_err() || byte[0] >> (bit % 8) & 1 != 0
     }
 
     /// Returns the name of the `struct device` at `device`.

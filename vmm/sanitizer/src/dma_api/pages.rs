@@ -6,9 +6,12 @@
 //! are told by having been 0 when the page was mapped.
 
 use vm_memory::{Bytes, GuestAddress};
+use vmm_introspect::memory::Memory;
+use vmm_introspect::probe::Moment;
 use vmm_introspect::types::Types;
 use vmm_machine::GuestRam;
 
+use super::exports::Exports;
 use crate::PAGE_BITS;
 
 /// Most pages of a mapping that are looked at.
@@ -49,6 +52,33 @@ impl Layout {
     }
 }
 
+/// How it is told whether a page belongs to a file or to a process: by `mapping` of its `struct
+/// page`, which is at so many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Users(u64);
+
+/// Where `mapping` is in 32-bit kernels from 4.18 on: behind `flags` and a list.
+const MAPPING_AT: u64 = 12;
+/// `PAGE_MAPPING_ANON` of include/linux/page-flags.h: the page belongs to a process. No other
+/// pointer is odd at this place.
+const ANONYMOUS: u32 = 1;
+/// More bytes than a `struct inode` has with all options. A page of a file leads to its
+/// `struct address_space`, which begins with a pointer to the inode that it is a part of
+/// (include/linux/fs.h).
+const INODE_BYTES: u32 = 2048;
+
+impl Users {
+    /// Returns that of a kernel with these types.
+    pub fn of(types: &Types) -> Self {
+        let offset = |structure| {
+            let path = types.resolve(structure, "mapping").ok()?;
+            path.offset().map(u64::from)
+        };
+        let known = offset("page").or_else(|| offset("folio"));
+        Self(known.unwrap_or(MAPPING_AT))
+    }
+}
+
 /// Numbers for bytes of memory, by where the `struct page` of each page is.
 ///
 /// They are equal for equal bytes, and consecutive for consecutive ones: physical addresses where
@@ -77,6 +107,64 @@ impl Numbers {
     /// real number is.
     pub const fn any_number(layout: Layout, page: u64) -> u64 {
         page / layout.size
+    }
+
+    /// Returns numbers that are physical addresses, by the kernel's own variables: the table's
+    /// first `struct page` is that of the first page of memory (`__page_to_pfn` of
+    /// include/asm-generic/memory_model.h with `CONFIG_FLATMEM`, `PHYS_PFN_OFFSET` of
+    /// arch/arm/include/asm/memory.h). `None` if it has others.
+    pub fn of_kernel(layout: Layout, moment: &Moment<'_, '_>) -> Option<Self> {
+        let mut exports = None;
+        let mut word = |name| {
+            let symbols = &moment.kernel.symbols;
+            let address = symbols.address(name).or_else(|| {
+                let read = || Exports::read(moment, symbols);
+                let exports = exports.get_or_insert_with(read).as_ref()?;
+                Some(exports.address(name)?.into())
+            });
+            Some(u64::from(moment.word(address?).ok()?))
+        };
+        let (page, number) = (word("mem_map")?, word("__pv_phys_pfn_offset")?);
+        let physical = moment.core.translate(page)?;
+        Some(Self::new(layout, (page, number), physical))
+    }
+
+    /// Returns whether the page of byte number `number` belongs to a file or to a process.
+    pub fn is_users(
+        &self,
+        Users(at): Users,
+        (ram, memory): (&GuestRam, &dyn Memory),
+        number: u64,
+    ) -> bool {
+        let page = self.record(number >> PAGE_BITS);
+        let word = |page: u64, offset: u64| self.word(ram, page, offset);
+        let head = word(page, self.layout.head).unwrap_or(0);
+        let page = match (head & TAIL, self.layout.is_pointer) {
+            (0, _) => page,
+            (_, true) => u64::from(head & !TAIL),
+            (_, false) => return true,
+        };
+        let Some(mapping) = word(page, at) else {
+            return true;
+        };
+        if mapping == 0 || mapping & ANONYMOUS != 0 {
+            return mapping != 0;
+        }
+        // In a page of another kind the word has another meaning, and leads to no such thing.
+        let host = memory.word(mapping.into());
+        host.is_ok_and(|host| (1..INODE_BYTES).contains(&mapping.wrapping_sub(host)))
+    }
+
+    /// Returns where the `struct page` of a page is.
+    const fn record(&self, number: u64) -> u64 {
+        self.first
+            .wrapping_add(number.wrapping_mul(self.layout.size))
+    }
+
+    /// Returns a word of the `struct page` at `page`.
+    fn word(&self, ram: &GuestRam, page: u64, offset: u64) -> Option<u32> {
+        let at = page.wrapping_add(offset).wrapping_add(self.to_physical);
+        ram.read_obj::<u32>(GuestAddress(at)).ok()
     }
 
     /// Returns the number of the byte at `offset` from the beginning of the page whose `struct
@@ -115,13 +203,8 @@ impl Numbers {
     /// Returns the reference count of the page with this number, or of the allocation that it is
     /// part of.
     fn users(&self, ram: &GuestRam, number: u64) -> Option<u32> {
-        let page = self
-            .first
-            .wrapping_add(number.wrapping_mul(self.layout.size));
-        let word = |page: u64, offset: u64| {
-            let at = page.wrapping_add(offset).wrapping_add(self.to_physical);
-            ram.read_obj::<u32>(GuestAddress(at)).ok()
-        };
+        let page = self.record(number);
+        let word = |page: u64, offset: u64| self.word(ram, page, offset);
         let head = word(page, self.layout.head)?;
         let page = match (head & TAIL, self.layout.is_pointer) {
             (0, _) => page,

@@ -5,7 +5,13 @@
 //! bounded: where there would be more than [`MAX_MAPPINGS`] or [`MAX_DEVICES`], the device that is
 //! affected is not judged any more, as what is not known of it would look like a mistake.
 
+mod judge;
+
 use std::collections::{BTreeMap, VecDeque};
+
+pub use judge::Verdict;
+
+use super::owners::OwnedId;
 
 /// The most mappings that are kept, of all devices. Disks and network cards have hundreds to
 /// thousands at a time.
@@ -74,6 +80,8 @@ pub enum MappingKind {
     List(u64),
     /// `dma_alloc_coherent` and the like.
     Coherent,
+    /// A block of the pool at this address.
+    Block(u64),
 }
 
 /// What a device was given. `C` says who gave it and when.
@@ -92,6 +100,8 @@ pub struct Mapping<C> {
     pub buffer: Option<u64>,
     /// Whether all pages of that memory were in use when it was mapped, by the kernel's records.
     pub in_use: bool,
+    /// Its number among those whose memory belongs to a device.
+    pub owned: Option<OwnedId>,
     /// Who made it.
     pub made: C,
 }
@@ -143,34 +153,14 @@ pub enum Unmapped<C> {
     Unknown,
 }
 
-/// What is wrong with an access.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict<'s, C> {
-    /// Nothing.
-    Fine,
-    /// Nothing is known of the device.
-    Unknown,
-    /// This address is in no mapping.
-    Outside {
-        /// The first such address.
-        at: u64,
-        /// A mapping with bytes in the same page, of 4 KiB.
-        neighbour: Option<&'s Mapping<C>>,
-        /// The mapping that had the address last.
-        past: Option<&'s Past<C>>,
-    },
-    /// This mapping is for the other direction.
-    Direction(&'s Mapping<C>),
-    /// The device has no driver. This mapping was left over, if one has the address.
-    Unbound(Option<&'s Mapping<C>>),
-}
-
 /// A mapping with what the shadow knows of it besides.
 #[derive(Clone, Debug)]
 struct Entry<C> {
     mapping: Mapping<C>,
     /// It was there when a driver unbound, which was said.
     left: bool,
+    /// It is a pool's, which gives the device nothing but its blocks.
+    pooled: bool,
 }
 
 /// The mappings of one device.
@@ -212,12 +202,20 @@ impl<C> Device<C> {
             .filter(move |entry| entry.mapping.bytes > 0 && entry.mapping.last() >= first)
     }
 
+    /// Returns the same without what is a pool's.
+    fn given(&self, first: u64, last: u64) -> impl Iterator<Item = &Mapping<C>> {
+        let all = self.within(first, last).filter(|entry| !entry.pooled);
+        all.map(|entry| &entry.mapping)
+    }
+
     /// Returns a mapping that has addresses or memory of `new`, where a device writes to one.
     fn shared_with(&self, new: &Mapping<C>) -> Option<&Mapping<C>> {
         // The same memory may be read by a device any number of times (the kernel's own check,
         // kernel/dma/debug.c, exempts DMA_TO_DEVICE too).
         let conflicts = |entry: &&Entry<C>| {
-            !entry.left && (new.direction.allows(true) || entry.mapping.direction.allows(true))
+            !entry.left
+                && !entry.pooled
+                && (new.direction.allows(true) || entry.mapping.direction.allows(true))
         };
         if new.bytes == 0 {
             return None;
@@ -299,11 +297,30 @@ impl<C: Clone> Shadow<C> {
         let entry = Entry {
             mapping,
             left: false,
+            pooled: false,
         };
         known.live.insert(key, entry);
         self.serial += 1;
         self.count += 1;
         twice.map_or(Mapped::New, Mapped::Twice)
+    }
+
+    /// Takes note that the allocation with this address is a pool's, of which the device may access
+    /// no more than the blocks that are mapped; `false` if there is none.
+    pub fn pool(&mut self, device: GuestDevice, address: u64) -> bool {
+        let Some(known) = self.devices.get_mut(&device) else {
+            return false;
+        };
+        let from = address.saturating_sub(known.longest);
+        let mut near = known.live.range_mut((from, 0)..=(address, u64::MAX));
+        let page = near.find(|(_, entry)| {
+            entry.mapping.kind == MappingKind::Coherent && entry.mapping.has(address)
+        });
+        if let Some((_, entry)) = page {
+            entry.pooled = true;
+            return true;
+        }
+        false
     }
 
     /// Takes back the mapping of this kind at `first`, of which `ended` says so. `bytes` and
@@ -424,74 +441,6 @@ impl<C: Clone> Shadow<C> {
             left.push(entry.mapping.clone());
         }
         left
-    }
-
-    /// Judges an access of a device to `first..=last`.
-    pub fn judge(
-        &self,
-        device: GuestDevice,
-        (first, last): (u64, u64),
-        write: bool,
-    ) -> Verdict<'_, C> {
-        let known = match self.devices.get(&device) {
-            Some(known) if !known.incomplete => known,
-            _ => return Verdict::Unknown,
-        };
-        let mut at = first;
-        loop {
-            let here = || known.within(at, at).map(|entry| &entry.mapping);
-            if !known.bound {
-                return Verdict::Unbound(here().next());
-            }
-            // Several mappings may have an address: one that allows the access is enough.
-            let Some(mapping) = here().find(|m| m.direction.allows(write)) else {
-                return match here().next() {
-                    Some(mapping) => Verdict::Direction(mapping),
-                    None => known.outside(at),
-                };
-            };
-            match mapping.last().checked_add(1) {
-                Some(next) if next <= last => at = next,
-                _ => return Verdict::Fine,
-            }
-        }
-    }
-
-    /// Returns a mapping of a device that has this address.
-    pub fn at(&self, device: GuestDevice, address: u64) -> Option<&Mapping<C>> {
-        let known = self.devices.get(&device)?;
-        Some(&known.within(address, address).next()?.mapping)
-    }
-
-    /// Returns the mapping of a device that had this address last, of those that are no more.
-    pub fn past(&self, device: GuestDevice, address: u64) -> Option<&Past<C>> {
-        self.devices.get(&device)?.past(address)
-    }
-
-    /// Returns all mappings.
-    pub fn iter(&self) -> impl Iterator<Item = (GuestDevice, &Mapping<C>)> {
-        self.devices.iter().flat_map(|(&device, known)| {
-            let live = known.live.values();
-            live.map(move |entry| (device, &entry.mapping))
-        })
-    }
-}
-
-impl<C> Device<C> {
-    fn outside(&self, at: u64) -> Verdict<'_, C> {
-        Verdict::Outside {
-            at,
-            neighbour: self
-                .within(at & !0xfff, at | 0xfff)
-                .map(|entry| &entry.mapping)
-                .next(),
-            past: self.past(at),
-        }
-    }
-
-    fn past(&self, address: u64) -> Option<&Past<C>> {
-        let mut latest = self.past.iter().rev();
-        latest.find(|past| past.mapping.has(address))
     }
 }
 

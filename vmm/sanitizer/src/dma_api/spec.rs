@@ -9,6 +9,8 @@
 //! |---|---|---|---|
 //! | one buffer | `dma_map_page_attrs` | the same | `dma_map_phys` |
 //! | a list | `dma_map_sg_attrs` | `__dma_map_sg_attrs` | the same |
+//! | a pool | `dma_pool_create` | the same | `dma_pool_create_node` |
+//! | synchronising | `dma_sync_single_for_cpu` | the same; `__dma_sync_single_for_cpu` | the same |
 //! | unbinding | `__device_release_driver` | `device_unbind_cleanup` | the same |
 
 /// What one argument takes.
@@ -54,6 +56,15 @@ pub enum Memory {
     Registers,
 }
 
+/// To whom memory is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// To the CPU.
+    Cpu,
+    /// To the device.
+    Device,
+}
+
 /// What a function does. Numbers are those of arguments, from 0; argument 0 is the `struct device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -65,6 +76,8 @@ pub enum Effect {
         size: usize,
         /// The direction.
         direction: usize,
+        /// The attributes.
+        attributes: usize,
     },
     /// Unmaps one buffer.
     Unmap {
@@ -81,6 +94,8 @@ pub enum Effect {
         list: usize,
         /// The direction.
         direction: usize,
+        /// The attributes.
+        attributes: usize,
     },
     /// Unmaps a scatter list.
     UnmapList {
@@ -103,6 +118,41 @@ pub enum Effect {
         /// The `dma_addr_t`.
         handle: usize,
     },
+    /// Hands a part of what is mapped over.
+    Sync {
+        /// Its `dma_addr_t`.
+        address: usize,
+        /// The number of bytes.
+        size: usize,
+        /// To whom.
+        to: To,
+    },
+    /// Hands a scatter list over.
+    SyncList {
+        /// The list.
+        list: usize,
+        /// To whom.
+        to: To,
+    },
+    /// Creates a pool of small blocks, and returns it. Argument 0 is its name.
+    CreatePool {
+        /// The `struct device`.
+        device: usize,
+        /// The number of bytes of each block.
+        size: usize,
+    },
+    /// Destroys a pool, which is argument 0.
+    DestroyPool,
+    /// Allocates a block of a pool, which is argument 0, and returns something that is not 0.
+    AllocateBlock {
+        /// Where the `dma_addr_t` is stored.
+        handle: usize,
+    },
+    /// Frees a block of a pool, which is argument 0.
+    FreeBlock {
+        /// The `dma_addr_t`.
+        handle: usize,
+    },
     /// Gives the device memory in a way that is not followed.
     Untold,
     /// Has unbound the driver of the device.
@@ -120,8 +170,19 @@ impl Effect {
 
     /// Returns whether it is known only when the function returns.
     pub const fn at_return(self) -> bool {
-        // The device must not use any more what the driver begins to take back.
-        !self.takes_back() && !matches!(self, Self::Untold)
+        // The device must not use any more what the driver begins to take back. And what belongs to
+        // the CPU again does so before caches are cleaned, which may copy.
+        let to_cpu = matches!(
+            self,
+            Self::Sync { to: To::Cpu, .. } | Self::SyncList { to: To::Cpu, .. }
+        );
+        let of_pool = matches!(self, Self::FreeBlock { .. } | Self::DestroyPool);
+        !self.takes_back() && !to_cpu && !of_pool && !matches!(self, Self::Untold)
+    }
+
+    /// Returns whether it only hands over what is mapped.
+    pub const fn hands_over(self) -> bool {
+        matches!(self, Self::Sync { .. } | Self::SyncList { .. })
     }
 }
 
@@ -193,6 +254,7 @@ const fn map_physical(name: &'static str, memory: Memory) -> Function {
         memory,
         size: 2,
         direction: 3,
+        attributes: 4,
     };
     Function::new(name, &[Word, PhysicalAddress, Word, Word, Word], effect)
 }
@@ -201,8 +263,27 @@ const fn map_list(name: &'static str) -> Function {
     let effect = Effect::MapList {
         list: 1,
         direction: 3,
+        attributes: 4,
     };
     Function::new(name, &[Word; 5], effect)
+}
+
+const fn sync(name: &'static str, to: To) -> Function {
+    let effect = Effect::Sync {
+        address: 1,
+        size: 2,
+        to,
+    };
+    Function::new(name, &[Word, DmaAddress, Word, Word], effect)
+}
+
+const fn sync_list(name: &'static str, to: To) -> Function {
+    Function::new(name, &[Word; 4], Effect::SyncList { list: 1, to })
+}
+
+const fn create_pool(name: &'static str) -> Function {
+    let effect = Effect::CreatePool { device: 1, size: 2 };
+    Function::new(name, &[Word; 6], effect)
 }
 
 const fn untold(name: &'static str) -> Function {
@@ -225,6 +306,7 @@ pub const FUNCTIONS: &[Function] = &[
             memory: Memory::Page(1, 2),
             size: 3,
             direction: 4,
+            attributes: 5,
         },
     )
     .unless(MAP_PHYS),
@@ -268,6 +350,29 @@ pub const FUNCTIONS: &[Function] = &[
         &[Word, Word, Word, DmaAddress, Word],
         Effect::Free { size: 1, handle: 3 },
     ),
+    // Since 6.15; before, the same without a node, which is an inline function now.
+    create_pool("dma_pool_create_node"),
+    create_pool("dma_pool_create").unless("dma_pool_create_node"),
+    Function::new("dma_pool_destroy", &[Word], Effect::DestroyPool),
+    Function::new(
+        "dma_pool_alloc",
+        &[Word; 3],
+        Effect::AllocateBlock { handle: 2 },
+    ),
+    Function::new(
+        "dma_pool_free",
+        &[Word, Word, DmaAddress],
+        Effect::FreeBlock { handle: 2 },
+    ),
+    // Since 6.10; before, the same without underscores, which are inline functions now.
+    sync("__dma_sync_single_for_cpu", To::Cpu),
+    sync("__dma_sync_single_for_device", To::Device),
+    sync_list("__dma_sync_sg_for_cpu", To::Cpu),
+    sync_list("__dma_sync_sg_for_device", To::Device),
+    sync("dma_sync_single_for_cpu", To::Cpu).unless("__dma_sync_single_for_cpu"),
+    sync("dma_sync_single_for_device", To::Device).unless("__dma_sync_single_for_device"),
+    sync_list("dma_sync_sg_for_cpu", To::Cpu).unless("__dma_sync_sg_for_cpu"),
+    sync_list("dma_sync_sg_for_device", To::Device).unless("__dma_sync_sg_for_device"),
     // Since 5.13 and 6.16.
     untold("dma_alloc_noncontiguous"),
     untold("dma_iova_link"),
@@ -294,6 +399,9 @@ pub fn words(function: &Function, n: usize, wide: Wide) -> Option<(usize, bool)>
     None
 }
 
+/// `DMA_ATTR_SKIP_CPU_SYNC` of include/linux/dma-mapping.h: what is mapped belongs to the CPU until
+/// it is synchronised for the device.
+pub const SKIP_CPU_SYNC: u64 = 1 << 5;
 /// `SG_CHAIN` of include/linux/scatterlist.h: this entry leads to another array of entries.
 pub const SG_CHAIN: u32 = 1;
 /// `SG_END`: this entry is the last.
@@ -303,102 +411,4 @@ pub const SG_END: u32 = 2;
 pub const MAX_SEGMENTS: u64 = 2048;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn function(name: &str) -> &'static Function {
-        FUNCTIONS.iter().find(|f| f.name == name).unwrap()
-    }
-
-    const fn wide(dma: bool, physical: bool) -> Wide {
-        Wide { dma, physical }
-    }
-
-    #[test]
-    fn arguments_are_where_the_procedure_call_standard_puts_them() {
-        let all = |name, wide| {
-            let function = function(name);
-            let place = |n| words(function, n, wide).unwrap();
-            (0..function.arguments.len()).map(place).collect::<Vec<_>>()
-        };
-        let one = |n| (n, false);
-        let (narrow, both) = (wide(false, false), wide(true, true));
-        assert_eq!(all("dma_map_page_attrs", both), [0, 1, 2, 3, 4, 5].map(one));
-        assert_eq!(
-            all("dma_unmap_page_attrs", narrow),
-            [0, 1, 2, 3, 4].map(one)
-        );
-        // R1 stays empty, the address is in R2 and R3, and the rest on the stack.
-        let even = [(0, false), (2, true), (4, false), (5, false), (6, false)];
-        assert_eq!(all("dma_unmap_page_attrs", wide(true, false)), even);
-        assert_eq!(all("dma_map_phys", wide(false, true)), even);
-        assert_eq!(
-            all("dma_map_phys", wide(true, false)),
-            [0, 1, 2, 3, 4].map(one)
-        );
-        // R3 stays empty, as no register follows it that would take the other half.
-        let free = [(0, false), (1, false), (2, false), (4, true), (6, false)];
-        assert_eq!(all("dma_free_attrs", both), free);
-        assert_eq!(words(function("dma_free_attrs"), 5, both), None);
-    }
-
-    #[test]
-    fn what_a_function_works_by_is_watched_too() {
-        for Function { name, within, .. } in FUNCTIONS {
-            assert!(
-                within.is_none_or(|within| FUNCTIONS.iter().any(|f| f.name == within)),
-                "{name}"
-            );
-            assert_eq!(
-                FUNCTIONS.iter().filter(|f| f.name == *name).count(),
-                1,
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_argument_that_is_used_is_there() {
-        for function in FUNCTIONS {
-            let used = match function.effect {
-                Effect::Map {
-                    memory: Memory::Page(a, b),
-                    size,
-                    direction,
-                } => vec![a, b, size, direction],
-                Effect::Map {
-                    memory: Memory::Physical(a),
-                    size,
-                    direction,
-                } => vec![a, size, direction],
-                Effect::Map {
-                    memory: Memory::Registers,
-                    size,
-                    direction,
-                } => vec![size, direction],
-                Effect::Unmap {
-                    address,
-                    size,
-                    direction,
-                } => vec![address, size, direction],
-                Effect::MapList { list, direction } => vec![list, direction],
-                Effect::UnmapList { list } => vec![list],
-                Effect::Allocate {
-                    size,
-                    handle,
-                    direction,
-                } => [Some(size), Some(handle), direction]
-                    .into_iter()
-                    .flatten()
-                    .collect(),
-                Effect::Free { size, handle } => vec![size, handle],
-                Effect::Untold | Effect::Unbind => vec![0],
-            };
-            for n in used {
-                // Ten words are kept of a call.
-                let (word, two) = words(function, n, wide(true, true)).unwrap();
-                assert!(word + usize::from(two) < 10, "{}", function.name);
-            }
-        }
-    }
-}
+mod tests;

@@ -52,6 +52,16 @@ pub struct Stacks {
 impl Stacks {
     /// Takes note of who called the function that `moment` is about.
     pub fn note(&mut self, moment: &Moment<'_, '_>) -> Made {
+        self.note_from(moment, moment.returns_to())
+    }
+
+    /// Takes note of the instruction that the core is about to execute, and of who called the
+    /// function that it is in.
+    pub fn note_here(&mut self, moment: &Moment<'_, '_>) -> Made {
+        self.note_from(moment, moment.core.pc())
+    }
+
+    fn note_from(&mut self, moment: &Moment<'_, '_>, pc: u64) -> Made {
         let symbols = &moment.kernel.symbols;
         let index = self.index.get_or_insert_with(|| {
             let text = symbols.text()?..symbols.address("_etext")?;
@@ -64,7 +74,7 @@ impl Stacks {
             // Cores of 32 bits have registers of as many.
             *register = u32::try_from(moment.core.reg(n)).unwrap_or(0);
         }
-        registers[15] = u32::try_from(moment.returns_to()).unwrap_or(0);
+        registers[15] = u32::try_from(pc).unwrap_or(0);
         let addresses = walk(moment, symbols, index.as_ref(), registers);
         Made {
             at: moment.now_ns,

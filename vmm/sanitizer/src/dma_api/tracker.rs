@@ -1,24 +1,29 @@
 //! What is known of the guest's mappings, brought up to date by its calls, and what is wrong with
 //! these.
 
+mod memory;
+mod ownership;
+mod pools;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vm_memory::{GuestAddress, GuestMemoryBackend};
 use vmm_introspect::probe::Moment;
 use vmm_machine::GuestRam;
 
 use super::call::ApiCall;
 use super::list;
 use super::names::{self, Masters};
+use super::owners::Owners;
 use super::pages::{self, Numbers, PageState};
 use super::shadow::{
     Direction, GuestDevice, MAX_DEVICES, Mapped, Mapping, MappingKind, Past, Shadow, Unmapped,
 };
-use super::spec::{Effect, Function, Memory, Point};
+use super::spec::{Effect, Function, Point};
 use super::stack::{Made, Stacks};
 use crate::report::{History, Report};
-use crate::{Kind, PAGE_BITS, Reports};
+use crate::{Kind, Reports};
+use pools::Pools;
 
 mod bounce;
 mod described;
@@ -37,6 +42,7 @@ struct Layouts {
     /// Whether a `dma_addr_t` has 64 bits.
     wide: Option<bool>,
     page: Option<pages::Layout>,
+    users: pages::Users,
 }
 
 /// What is known of the guest's mappings.
@@ -49,8 +55,13 @@ pub struct Tracker {
     /// How bytes of memory are numbered, and whether by their physical addresses.
     numbers: Option<Numbers>,
     are_physical: bool,
+    /// Whether it was tried to find that out from the kernel's variables.
+    anchored: bool,
     /// The mappings of all devices.
     pub(super) shadow: Shadow<Made>,
+    /// The memory that belongs to devices, if that is looked at.
+    owners: Option<Owners<Made>>,
+    pools: Pools,
     stacks: Stacks,
     /// The names of the guest's devices: the board's, where it is one of these.
     names: BTreeMap<GuestDevice, String>,
@@ -62,13 +73,16 @@ impl Tracker {
     /// Creates one of a guest that has mapped nothing yet.
     pub fn new(reports: Arc<Reports>, masters: Masters, ram: Arc<GuestRam>) -> Self {
         Self {
+            owners: Owners::wanted(reports.options()),
             reports,
             masters,
             ram,
             layouts: None,
             numbers: None,
             are_physical: false,
+            anchored: false,
             shadow: Shadow::default(),
+            pools: Pools::default(),
             stacks: Stacks::default(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),
@@ -91,6 +105,7 @@ impl Tracker {
         History {
             mapped: mapped.map(call),
             unmapped: unmapped.map(call),
+            accessed: None,
         }
     }
 
@@ -102,6 +117,7 @@ impl Tracker {
                 list: list::Layout::of(types),
                 wide: list::has_wide_addresses(types),
                 page: pages::Layout::of(types),
+                users: pages::Users::of(types),
             })
         })
     }
@@ -127,6 +143,7 @@ impl Tracker {
             return;
         }
         self.shadow.forget(device);
+        self.disown(device);
         self.devices.retain(|_, of| *of != device);
         self.devices.insert(name.clone(), device);
         self.names.insert(device, name);
@@ -153,15 +170,20 @@ impl Tracker {
             self.returned(&call);
             return;
         }
-        if self.is_of_dmabounce(&call) {
+        if self.is_of_dmabounce(&call) || self.call_of_pool(&call) {
             return;
         }
         // A call that cannot be read is one that is not known: nothing may be said of its device.
         if self.carry_out(&call).is_none()
             && let Some(device) = call.argument(0)
         {
-            self.shadow.give_up(GuestDevice(device));
+            self.give_up(GuestDevice(device));
         }
+    }
+
+    fn give_up(&mut self, device: GuestDevice) {
+        self.shadow.give_up(device);
+        self.disown(device);
     }
 
     /// Takes note that a call that took something back has returned.
@@ -194,19 +216,17 @@ impl Tracker {
                 memory,
                 size,
                 direction,
+                ..
             } => {
                 if let Some(first) = call.returned_address() {
                     let bytes = call.argument(size)?;
                     let direction = Direction::of(call.argument(direction)?);
                     let buffer = self.buffer(call, memory);
-                    self.map(
-                        call,
-                        device,
-                        (first, bytes),
-                        direction,
-                        MappingKind::Streaming,
-                        buffer,
-                    );
+                    let kind = MappingKind::Streaming;
+                    let mapping = self.mapping(call, (first, bytes), direction, kind, buffer);
+                    self.map(device, mapping.clone());
+                    let parts = buffer.map(|buffer| (buffer, bytes));
+                    self.own(call, device, mapping, parts.into_iter().collect());
                 }
             }
             Effect::Unmap {
@@ -226,7 +246,9 @@ impl Tracker {
                     said,
                 );
             }
-            Effect::MapList { list, direction } => {
+            Effect::MapList {
+                list, direction, ..
+            } => {
                 let direction = Direction::of(call.argument(direction)?);
                 self.map_list(call, device, call.argument(list)?, direction)?;
             }
@@ -243,14 +265,9 @@ impl Tracker {
                         None => Direction::Both,
                     };
                     let bytes = call.argument(size)?;
-                    self.map(
-                        call,
-                        device,
-                        (first, bytes),
-                        direction,
-                        MappingKind::Coherent,
-                        None,
-                    );
+                    let kind = MappingKind::Coherent;
+                    let mapping = self.mapping(call, (first, bytes), direction, kind, None);
+                    self.map(device, mapping);
                 }
             }
             Effect::Free { size, handle } => {
@@ -258,130 +275,51 @@ impl Tracker {
                 let said = (call.argument(size)?, None);
                 self.unmap(call, device, MappingKind::Coherent, first, said);
             }
-            Effect::Untold => self.shadow.give_up(device),
+            Effect::Untold => self.give_up(device),
             Effect::Unbind => self.unbind(call, device),
+            // Argument 0 is no device: they were seen before.
+            Effect::CreatePool { .. }
+            | Effect::DestroyPool
+            | Effect::AllocateBlock { .. }
+            | Effect::FreeBlock { .. } => {}
+            Effect::Sync { .. } | Effect::SyncList { .. } => self.hand_over(call, device)?,
         }
         Some(())
     }
 
-    /// Returns a number for the first byte of what a call maps.
-    fn buffer(&mut self, call: &ApiCall<'_, '_, '_>, memory: Memory) -> Option<u64> {
-        match memory {
-            Memory::Registers => None,
-            Memory::Physical(n) => {
-                let address = call.argument(n)?;
-                self.are_physical = true;
-                // Device registers may be mapped as well, and have no page.
-                let in_ram = self.ram.address_in_range(GuestAddress(address));
-                in_ram.then_some(address)
-            }
-            Memory::Page(page, offset) => {
-                let (page, offset) = (call.argument(page)?, call.argument(offset)?);
-                if self.numbers.is_none() {
-                    let layout = self.layouts(call.moment)?.page?;
-                    let physical = call.moment.core.translate(page)?;
-                    let number = Numbers::any_number(layout, page);
-                    self.numbers = Some(Numbers::new(layout, (page, number), physical));
-                }
-                self.numbers?.number(page, offset)
-            }
-        }
-    }
-
-    /// Learns where the table of pages is from a function that was given a page and has had its
-    /// physical address mapped.
-    fn learn_pages(&mut self, call: &ApiCall<'_, '_, '_>) -> Option<()> {
-        let Effect::Map {
-            memory: Memory::Page(page, offset),
-            ..
-        } = call.function.effect
-        else {
-            return None;
-        };
-        if self.numbers.is_some() {
-            return None;
-        }
-        let layout = self.layouts(call.moment)?.page?;
-        let (page, offset) = (call.argument(page)?, call.argument(offset)?);
-        let device = GuestDevice(call.argument(0)?);
-        let mapping = self.shadow.at(device, call.returned_address()?)?;
-        let number = mapping.buffer?.checked_sub(offset)? >> PAGE_BITS;
-        let physical = call.moment.core.translate(page)?;
-        self.numbers = Some(Numbers::new(layout, (page, number), physical));
-        Some(())
-    }
-
-    /// Returns whether the pages of memory are in use, by the kernel's records.
-    pub fn memory_use(&self, buffer: Option<u64>, bytes: u64) -> PageState {
-        match (&self.numbers, buffer) {
-            (Some(numbers), Some(first)) => numbers.unused(&self.ram, first, bytes),
-            _ => PageState::Unknown,
-        }
-    }
-
-    /// Returns the physical address of `address`, which `mapping` has, if that is known.
-    pub fn physical(&self, mapping: &Mapping<Made>, address: u64) -> Option<u64> {
-        let buffer = mapping.buffer.filter(|_| self.are_physical)?;
-        buffer.checked_add(address.checked_sub(mapping.first)?)
-    }
-
-    /// Reports a mapping of which a page is free.
-    fn check_pages(
-        &self,
-        device: GuestDevice,
-        mapping: &Mapping<Made>,
-        at: u64,
-        ended: Option<&Made>,
-    ) {
-        if !mapping.in_use {
-            return;
-        }
-        let PageState::Free(number) = self.memory_use(mapping.buffer, mapping.bytes) else {
-            return;
-        };
-        let before = mapping
-            .buffer
-            .map_or(0, |first| number.saturating_sub(first));
-        let iova = mapping.first.saturating_add(before);
-        let name = self.name(device);
-        let text = format!(
-            "{name} has {} mapped, of which the page at {iova:#x} was freed meanwhile",
-            described(mapping)
-        );
-        let report = Report::new(Kind::FreedPage, at, name, iova, text)
-            .with_physical(self.physical(mapping, iova))
-            .with_history(self.history(Some(&mapping.made), ended));
-        self.report(report);
-    }
-
-    /// Reports what is still mapped at the end of the run and free.
-    pub fn end(&self, at: u64) {
-        for (device, mapping) in self.shadow.iter() {
-            self.check_pages(device, mapping, at, None);
-        }
-    }
-
-    fn map(
+    /// Returns a mapping that a call has made.
+    fn mapping(
         &mut self,
         call: &ApiCall<'_, '_, '_>,
-        device: GuestDevice,
         (first, bytes): (u64, u64),
         direction: Direction,
         kind: MappingKind,
         buffer: Option<u64>,
-    ) {
-        let made = self.stacks.note(call.moment);
-        let mapping = Mapping {
+    ) -> Mapping<Made> {
+        Mapping {
             first,
             bytes,
             direction,
             kind,
             buffer,
             in_use: self.memory_use(buffer, bytes) == PageState::Used,
+            owned: self.owners.as_mut().map(Owners::number),
+            made: self.stacks.note(call.moment),
+        }
+    }
+
+    fn map(&mut self, device: GuestDevice, mapping: Mapping<Made>) {
+        let Mapping {
+            first,
+            bytes,
+            direction,
             made,
-        };
-        let Mapped::Twice(before) = self.shadow.map(device, mapping) else {
-            return;
+            ..
+        } = mapping;
+        let before = match self.shadow.map(device, mapping) {
+            Mapped::Twice(before) => before,
+            Mapped::New => return,
+            Mapped::Unknown => return self.disown(device),
         };
         let name = self.name(device);
         let text = format!(
@@ -411,8 +349,15 @@ impl Tracker {
         if (1..1 << 31).contains(&count) {
             let layout = self.layouts(call.moment)?.list?;
             let kind = MappingKind::List(list);
-            for segment in layout.segments(call, list, count) {
-                self.map(call, device, segment, direction, kind, None);
+            let segments = layout.segments(call, list, count);
+            for &segment in &segments {
+                let mapping = self.mapping(call, segment, direction, kind, None);
+                self.map(device, mapping.clone());
+                // The list belongs to the device as a whole, by its first segment.
+                if segment == segments[0] {
+                    let parts = self.parts(call, list);
+                    self.own(call, device, mapping, parts);
+                }
             }
         }
         Some(())
@@ -428,7 +373,11 @@ impl Tracker {
     ) {
         let made = self.stacks.note(call.moment);
         let (bytes, direction) = said;
-        let (rest, history) = match self.shadow.unmap(device, kind, first, said, made) {
+        let unmapped = self.shadow.unmap(device, kind, first, said, made);
+        if let Unmapped::Matched(mapping) | Unmapped::Differed(mapping) = &unmapped {
+            self.release(mapping, &made);
+        }
+        let (rest, history) = match unmapped {
             Unmapped::Unknown => return,
             Unmapped::Matched(mapping) => {
                 self.check_pages(device, &mapping, made.at, Some(&made));
@@ -461,6 +410,7 @@ impl Tracker {
     fn unmap_list(&mut self, call: &ApiCall<'_, '_, '_>, device: GuestDevice, list: u64) {
         let made = self.stacks.note(call.moment);
         let gone = self.shadow.unmap_list(device, list, &made);
+        gone.iter().for_each(|mapping| self.release(mapping, &made));
         if !gone.is_empty() || self.shadow.is_given_up(device) {
             return;
         }
@@ -472,6 +422,8 @@ impl Tracker {
     }
 
     fn unbind(&mut self, call: &ApiCall<'_, '_, '_>, device: GuestDevice) {
+        // What is left is reported here, and its memory is somebody else's soon.
+        self.disown(device);
         for mapping in self.shadow.unbind(device) {
             let name = self.name(device);
             let text = format!(

@@ -1,5 +1,6 @@
 //! What can be seen at an IOMMU, without a look into the guest's kernel.
 
+mod requests;
 mod stale;
 mod stray;
 
@@ -17,6 +18,9 @@ pub(crate) fn parts(options: &Options) -> Vec<Box<dyn Part>> {
     }
     if options.wants(Kind::StrayAddress) {
         parts.push(Box::new(stray::StrayAccesses::default()));
+    }
+    if options.wants_any(&[Kind::DoubleMap, Kind::DoubleUnmap]) {
+        parts.push(Box::new(requests::Requests::default()));
     }
     parts
 }

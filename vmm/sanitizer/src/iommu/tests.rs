@@ -173,6 +173,7 @@ impl Origins for Unmapped {
             history: History {
                 mapped: None,
                 unmapped: Some(call),
+                accessed: None,
             },
             is_over: iova < 0x2000,
         }

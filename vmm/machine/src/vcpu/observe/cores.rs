@@ -1,6 +1,6 @@
 //! What observers see of cores, whatever their width and whoever runs them.
 
-use arm32::{Cluster, CoreView, Power};
+use arm32::{Cluster, CoreView, Power, RamWatch};
 use vmm_base::Width;
 
 use super::super::aarch64::{Aarch64Core, Aarch64Cores};
@@ -95,6 +95,16 @@ impl Cores<'_> {
             (Self::Aarch32(cluster), Ok(va)) => cluster.remove_breakpoint(va),
             (Self::Aarch32(_), Err(_)) => false,
             (Self::Aarch64(cluster), _) => cluster.remove_breakpoint(va),
+        }
+    }
+
+    /// Stops the run before any core makes an access to these bytes of the page of RAM at physical
+    /// address `pa`, in place of those that were watched there before; `false` when no RAM is
+    /// there, or cores of this width cannot watch it.
+    pub fn watch_ram(&mut self, pa: u64, ranges: &[RamWatch]) -> bool {
+        match self {
+            Self::Aarch32(cluster) => cluster.watch_ram(pa, ranges),
+            Self::Aarch64(_) => false,
         }
     }
 

@@ -14,6 +14,7 @@ fn mapping(first: u64, bytes: u64, direction: Direction) -> Mapping<u32> {
         kind: MappingKind::Streaming,
         buffer: None,
         in_use: false,
+        owned: None,
         made: 0,
     }
 }
@@ -400,4 +401,52 @@ proptest! {
             prop_assert_eq!(buffers, known.count());
         }
     }
+}
+
+#[test]
+fn of_a_pool_only_blocks_may_be_accessed() {
+    let mut shadow = Shadow::default();
+    let page = Mapping {
+        kind: MappingKind::Coherent,
+        ..mapping(0x1000, 0x1000, Direction::Both)
+    };
+    let block = Mapping {
+        kind: MappingKind::Block(7),
+        ..mapping(0x1040, 0x30, Direction::Both)
+    };
+    assert!(!shadow.pool(DEVICE, 0x1040));
+    shadow.map(DEVICE, page.clone());
+    assert!(!shadow.pool(DEVICE, 0x2000) && shadow.pool(DEVICE, 0x1040));
+    assert_eq!(shadow.map(DEVICE, block.clone()), Mapped::New);
+    let outside =
+        |shadow: &Shadow<u32>, first, last| match shadow.judge(DEVICE, (first, last), true) {
+            Verdict::Outside {
+                at,
+                neighbour,
+                past,
+            } => Some((
+                at,
+                neighbour.cloned(),
+                past.map(|past| past.mapping.clone()),
+            )),
+            Verdict::Fine => None,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(outside(&shadow, 0x1040, 0x106f), None);
+    let beyond = Some((0x1070, Some(block.clone()), None));
+    assert_eq!(outside(&shadow, 0x1060, 0x1070), beyond);
+    let before = Some((0x103f, Some(block.clone()), None));
+    assert_eq!(outside(&shadow, 0x103f, 0x103f), before);
+    let free = |shadow: &mut Shadow<u32>| {
+        let how = (block.bytes, None);
+        shadow.unmap(DEVICE, block.kind, block.first, how, 9)
+    };
+    assert_eq!(free(&mut shadow), Unmapped::Matched(block.clone()));
+    let gone = Some((0x1040, None, Some(block.clone())));
+    assert_eq!(outside(&shadow, 0x1040, 0x1040), gone);
+    assert!(matches!(free(&mut shadow), Unmapped::Nothing(Some(_))));
+    // The page is taken back as it was given.
+    let how = (page.bytes, None);
+    let taken = shadow.unmap(DEVICE, page.kind, page.first, how, 9);
+    assert_eq!(taken, Unmapped::Matched(page));
 }

@@ -14,7 +14,10 @@ impl Tracker {
     pub(super) fn is_of_dmabounce(&mut self, call: &ApiCall<'_, '_, '_>) -> bool {
         let of_memory = matches!(
             call.function.effect,
-            Effect::Allocate { .. } | Effect::Free { .. }
+            Effect::Allocate { .. }
+                | Effect::Free { .. }
+                | Effect::AllocateBlock { .. }
+                | Effect::FreeBlock { .. }
         );
         if !of_memory || call.moment.kernel.symbols.address(REGISTER).is_none() {
             return false;

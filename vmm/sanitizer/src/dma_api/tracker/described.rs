@@ -13,6 +13,7 @@ pub fn described<C>(mapping: &Mapping<C>) -> String {
     } = mapping;
     let coherent = match kind {
         MappingKind::Coherent => ", coherent",
+        MappingKind::Block(_) => ", of a pool",
         MappingKind::Streaming | MappingKind::List(_) => "",
     };
     format!(

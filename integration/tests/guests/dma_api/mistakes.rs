@@ -1,0 +1,186 @@
+//! Mistakes of a driver's: a module that is compiled for stock kernels makes them on behalf of the
+//! disk.
+
+use integration::{Disk, Guest, Run, module};
+use viommu::vm_memory::{Bytes, GuestAddress};
+use vmm::sanitizer::{Findings, Kind, Report};
+
+use super::{ALL, Watched, first};
+use crate::debug_registers::{disk_of, source};
+
+/// Compiles the module of mistakes for a stock kernel, and returns the disk that it is on.
+fn mistakes(image: &str) -> Disk {
+    let directory = tempfile::tempdir().expect("a directory");
+    disk_of(&module(image, &source("dma_mistakes"), directory.path()))
+}
+
+/// Makes one mistake in a guest on behalf of its disk, and returns what is found; `after` is what
+/// the guest does then.
+fn mistaken(guest: &Guest, disk: &Disk, mistake: &str, after: &str) -> (Run, Findings) {
+    let load = format!(
+        "dd if=/dev/vda of=/m.ko bs=512 2>/dev/null && insmod /m.ko device=a000000.virtio_mmio mistake={mistake}"
+    );
+    let guest = guest.clone().read_only_disk(disk).run(&load).run(after);
+    Watched::new(guest, ALL, &[]).finish()
+}
+
+/// Makes the mistakes of the module that are accesses of the CPU, all in one run.
+fn accesses_of_the_cpu_are_found(guest: &Guest, disk: &Disk) {
+    let harmless = ["sync", "sync-list", "list", "read-twice"];
+    let mistakes = [
+        (
+            "write-owned",
+            "(DMA_TO_DEVICE), of which the CPU writes 4 bytes at",
+        ),
+        (
+            "read-owned",
+            "(DMA_FROM_DEVICE), of which the CPU reads 4 bytes at",
+        ),
+        (
+            "share-line",
+            "(DMA_FROM_DEVICE), beside which the CPU writes 4 bytes at",
+        ),
+        (
+            "write-synced",
+            "(DMA_BIDIRECTIONAL), of which the CPU writes 4 bytes at",
+        ),
+        (
+            "read-list",
+            "(DMA_FROM_DEVICE), of which the CPU reads 4 bytes at",
+        ),
+    ];
+    let mut guest = guest
+        .clone()
+        .read_only_disk(disk)
+        .run("dd if=/dev/vda of=/m.ko bs=512 2>/dev/null");
+    for mistake in harmless
+        .into_iter()
+        .chain(mistakes.map(|(mistake, _)| mistake))
+    {
+        guest = guest.run(&format!(
+            "insmod /m.ko device=a000000.virtio_mmio mistake={mistake} && rmmod dma_mistakes"
+        ));
+    }
+    let (run, findings) = Watched::new(guest, "dma=ownership,shared-line", &[]).finish();
+    run.assert_good();
+    // Of modules these kernels have no symbols: their code is below the kernel's.
+    let found = findings.reports.iter().filter(|report| {
+        let accessed = report.history.accessed.as_ref().expect("who accessed");
+        accessed.stack[0].starts_with("0xbf")
+    });
+    let found: Vec<&Report> = found.collect();
+    assert_eq!(found.len(), mistakes.len(), "{findings:#?}");
+    for ((mistake, words), report) in mistakes.iter().zip(found) {
+        let kind = match *mistake {
+            "share-line" => Kind::SharedLine,
+            _ => Kind::Ownership,
+        };
+        assert_eq!(
+            (report.kind, report.count),
+            (kind, 1),
+            "{mistake}: {report:#?}"
+        );
+        assert_eq!(report.device, "disk0", "{mistake}");
+        assert!(report.text.contains(words), "{mistake}: {}", report.text);
+        assert!(
+            report.physical.is_some_and(|at| at.0 >= 0x4000_0000),
+            "{mistake}: {report:#?}"
+        );
+    }
+}
+
+/// Frees a block of a pool twice, and has the disk access what is no block.
+fn accesses_beside_blocks_of_a_pool_are_found(guest: &Guest, disk: &Disk) {
+    let load = "dd if=/dev/vda of=/m.ko bs=512 2>/dev/null && \
+        insmod /m.ko device=a000000.virtio_mmio mistake=free-block-twice";
+    let guest = guest.clone().read_only_disk(disk).run(load).run("true");
+    let mut watched = Watched::new(guest, ALL, &[]);
+    watched.live.run_until("guest: command 1 exited with 0\r\n");
+    let found = watched.sanitizer.reports().findings().reports;
+    let [twice] = &found[..] else {
+        panic!("{found:#?}");
+    };
+    assert_eq!((twice.kind, &*twice.device), (Kind::DoubleUnmap, "disk0"));
+    assert!(
+        twice.text.contains("dma_pool_free of 48 bytes"),
+        "{}",
+        twice.text
+    );
+    assert!(twice.text.contains("was unmapped before"), "{}", twice.text);
+    let dma = watched.live.machine().dma_space("disk0").expect("a disk");
+    // A block has 48 bytes and is followed by the next one after 64.
+    for offset in [64, 4, 64 + 48] {
+        let at = twice.iova.0 + offset;
+        dma.write_obj(7u32, GuestAddress(at))
+            .expect("what is mapped");
+    }
+    let (run, findings) = watched.finish();
+    run.assert_good();
+    let beside: Vec<&str> = findings.reports[1..]
+        .iter()
+        .map(|report| {
+            assert_eq!(report.kind, Kind::OutsideMapping, "{report:#?}");
+            &*report.text
+        })
+        .collect();
+    let [freed, beyond] = &beside[..] else {
+        panic!("{findings:#?}");
+    };
+    assert!(freed.contains("after 48 bytes"), "{freed}");
+    assert!(
+        beyond.contains("(DMA_BIDIRECTIONAL, of a pool) in the same page"),
+        "{beyond}"
+    );
+}
+
+/// Makes all mistakes of the module in stock kernels like `guest`.
+fn mistakes_are_found(image: &str, guest: &Guest) {
+    let disk = mistakes(image);
+    accesses_of_the_cpu_are_found(guest, &disk);
+    accesses_beside_blocks_of_a_pool_are_found(guest, &disk);
+    let made = |mistake, after| mistaken(guest, &disk, mistake, after);
+    let unbind = "cd /sys/bus/platform/drivers/virtio-mmio && echo a000000.virtio_mmio >unbind";
+    let expect = |mistake, after, kind, words: &str| {
+        let report = first(made(mistake, after), kind);
+        assert!(report.text.contains(words), "{mistake}: {}", report.text);
+        assert_eq!(report.device, "disk0", "{mistake}");
+    };
+    expect("map-twice", "true", Kind::DoubleMap, "was given 512 bytes");
+    expect(
+        "unmap-twice",
+        "true",
+        Kind::DoubleUnmap,
+        "was unmapped before",
+    );
+    expect(
+        "unmap-less",
+        "true",
+        Kind::DoubleUnmap,
+        "was mapped as 512 bytes",
+    );
+    expect("leak", unbind, Kind::Leak, "has 512 bytes");
+    expect(
+        "leak-coherent",
+        unbind,
+        Kind::Leak,
+        "(DMA_BIDIRECTIONAL, coherent)",
+    );
+    expect("free-early", "true", Kind::FreedPage, "was freed meanwhile");
+    for harmless in ["read-twice", "list"] {
+        let (run, findings) = made(harmless, unbind);
+        run.assert_good();
+        assert!(findings.is_empty(), "{harmless}: {findings:#?}");
+    }
+}
+
+#[test]
+fn mistakes_of_a_driver_are_found_behind_an_iommu() {
+    let image = "debian-armmp-6.1";
+    mistakes_are_found(image, &Guest::image(image).iommu("rockchip").rng_at("none"));
+}
+
+#[test]
+fn mistakes_of_a_driver_are_found_without_an_iommu() {
+    let image = "debian-armmp-lpae-6.1";
+    mistakes_are_found(image, &Guest::image(image).access_platform());
+}
