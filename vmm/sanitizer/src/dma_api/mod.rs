@@ -17,7 +17,6 @@ mod shadow;
 mod spec;
 mod stack;
 mod tracker;
-mod unwind;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
