@@ -175,6 +175,15 @@ impl Summary {
 
     /// Returns the command that repeats run `run`.
     pub fn command(&self, run: u64) -> String {
+        format!("{} --timeline run-{run}.html", self.again(run))
+    }
+
+    /// Returns the command that has a debugger stop in run `run`, a moment before its first fault.
+    pub fn debug_command(&self, run: u64) -> String {
+        format!("{} --gdb 1234", self.again(run))
+    }
+
+    fn again(&self, run: u64) -> String {
         let Self { plan, seed, .. } = self;
         let plan = quoted(plan);
         let mode = match (self.guided.get(&run), self.systematic, self.pairs) {
@@ -186,9 +195,7 @@ impl Summary {
         let vmlinux = self.vmlinux.as_deref();
         let vmlinux =
             vmlinux.map_or_else(String::new, |file| format!(" --vmlinux {}", quoted(file)));
-        format!(
-            "vmm inject {plan}{mode}{vmlinux} --seed {seed} --run {run} --timeline run-{run}.html"
-        )
+        format!("vmm inject {plan}{mode}{vmlinux} --seed {seed} --run {run}")
     }
 
     /// Returns where faults were injected in a run of a walk, and which, in words.
@@ -230,6 +237,9 @@ impl Summary {
                     reason.why,
                     self.command(reason.example)
                 );
+                if group.outcome.is_failure() {
+                    let _ = writeln!(text, "           {}", self.debug_command(reason.example));
+                }
             }
         }
         if let Some(coverage) = &self.coverage {

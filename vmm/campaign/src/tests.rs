@@ -229,6 +229,11 @@ fn the_command_of_a_run_has_all_that_the_run_depends_on() {
         "vmm inject 'my plan.toml' --vmlinux '/tmp/it'\\''s/vmlinux' --seed 7 --run 3 --timeline run-3.html"
     );
     (header.plan, header.vmlinux) = ("flush".into(), Some("debian-armmp-6.12".into()));
+    let gdb = Summary::new(&header, std::iter::empty()).debug_command(3);
+    assert_eq!(
+        gdb,
+        "vmm inject flush --vmlinux debian-armmp-6.12 --seed 7 --run 3 --gdb 1234"
+    );
     header.systematic = true;
     assert_eq!(
         command(&header),
