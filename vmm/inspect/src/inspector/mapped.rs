@@ -14,7 +14,7 @@ use vmm_machine::{Arrival, Backward, Machine, StopHandler};
 
 use super::dma::{Master, masters, words};
 use super::travel::{return_to, to_asked};
-use super::{Inspector, NoAnswer};
+use super::{Inspector, NoAnswer, code};
 use crate::seen::{Requests, Seen};
 
 /// The most writes to a descriptor, or requests, that are gone back over: of what is not mapped the
@@ -212,8 +212,7 @@ impl Inspector {
     fn virtual_address(&self, machine: &mut Machine, address: u64) -> Result<u32, NoAnswer> {
         let missing = || NoAnswer::NoTable(address);
         let symbols = self.kernel.as_ref().map(|kernel| &kernel.symbols);
-        let text = symbols.and_then(|symbols| symbols.text());
-        let text = text.ok_or_else(missing)?;
+        let text = symbols.and_then(code).ok_or_else(missing)?;
         let found = machine.with_cores(|cores| {
             (0..cores.len()).find_map(|index| {
                 let core = cores.core(index)?;

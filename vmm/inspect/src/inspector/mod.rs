@@ -11,6 +11,7 @@ use vmm_base::{Reason, Seconds};
 use vmm_introspect::memory::{CoreMemory, Memory};
 use vmm_introspect::probe::Kernel;
 use vmm_introspect::stack::Unwinder;
+use vmm_introspect::symbols::Symbols;
 use vmm_machine::vcpu::Core;
 use vmm_machine::{Limits, Machine};
 
@@ -185,7 +186,7 @@ impl Inspector {
         let Some(kernel) = &mut self.kernel else {
             return Ok(());
         };
-        let text = kernel.symbols.text().unwrap_or(0);
+        let text = code(&kernel.symbols).unwrap_or(0);
         let unwinder = &mut self.unwinder;
         machine.with_cores(|cores| {
             for core in 0..cores.len() {
@@ -203,6 +204,12 @@ impl Inspector {
         });
         Ok(())
     }
+}
+
+/// Returns an address of the kernel's that is mapped as long as it runs: its first byte need not
+/// be, once it has started.
+fn code(symbols: &Symbols) -> Option<u64> {
+    symbols.address("_stext").or_else(|| symbols.text())
 }
 
 /// Returns where the machine is, in a line.
