@@ -142,6 +142,10 @@ fn a_campaign_is_summed_up_and_every_outcome_can_be_repeated() {
         table.contains("vmm inject p --seed 7 --run 1 --timeline"),
         "{table}"
     );
+    assert!(
+        table.contains("vmm inject p --seed 7 --run 1 --gdb 1234"),
+        "{table}"
+    );
     let mut page = Vec::new();
     super::write_html(&summary, records.iter(), &mut page).unwrap();
     let page = String::from_utf8(page).unwrap();

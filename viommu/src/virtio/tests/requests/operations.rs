@@ -1,8 +1,9 @@
 //! What holds for all requests (5.13.6.2).
 
+use vm_memory::Permissions;
+
 use super::*;
-use crate::model::Extent;
-use crate::test_support::listed;
+use crate::model::{Extent, Mapping};
 
 #[test]
 fn status_should_be_ok_on_success() {
@@ -136,11 +137,26 @@ fn what_is_mapped_is_listed_and_domains_have_the_drivers_numbers() {
     assert_eq!(dma.extent(5), Some(Extent::Hole { last: u64::MAX }));
     machine.ok(map_rw(700, 0x1000, 0x2fff, RAM));
     machine.ok(map_rw(700, MAPPED, MAPPED + 0xfff, RAM + 0x1000));
-    let all = [
-        (0x1000, 0x2fff, RAM),
-        (MAPPED, MAPPED + 0xfff, RAM + 0x1000),
-    ];
-    assert_eq!(listed(&dma), all);
+    let hole = |last| Some(Extent::Hole { last });
+    let mapped = |first, last, address| {
+        Some(Extent::Mapped(Mapping {
+            first,
+            last,
+            address,
+            permissions: Permissions::ReadWrite,
+        }))
+    };
+    for (iova, extent) in [
+        (0, hole(0xfff)),
+        (0x1000, mapped(0x1000, 0x2fff, RAM)),
+        (0x2fff, mapped(0x1000, 0x2fff, RAM)),
+        (0x3000, hole(MAPPED - 1)),
+        (MAPPED + 1, mapped(MAPPED, MAPPED + 0xfff, RAM + 0x1000)),
+        (MAPPED + 0x1000, hole(u64::MAX)),
+        (u64::MAX, hole(u64::MAX)),
+    ] {
+        assert_eq!(dma.extent(iova), extent, "{iova:#x}");
+    }
     assert_eq!(
         (dma.descriptor(0x1000), dma.domain_number()),
         (None, Some(700))
