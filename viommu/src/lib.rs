@@ -83,7 +83,7 @@ pub use host::StableHostMemory;
 pub use interrupt::{InterruptLine, NoInterrupt};
 pub use iotlb::{CacheRestoreError, CacheState};
 pub use listener::{DmaListener, Refusal};
-pub use model::{Mapping, Miss, Model};
+pub use model::{Descriptor, Extent, Mapping, Miss, Model};
 #[cfg(feature = "_registers")]
 pub use register_event::{
     Effect, Ignored, IgnoredAccess, Observers, Part, RegisterChange, RegisterEvent,

@@ -56,6 +56,27 @@ impl Miss {
     }
 }
 
+/// What a domain has around an IOVA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// A mapping, whatever it permits.
+    Mapped(Mapping),
+    /// Nothing is mapped from the IOVA up to this one, inclusive; behind it there may be.
+    Hole {
+        /// The last IOVA of the hole, as far as one look tells.
+        last: u64,
+    },
+}
+
+/// A descriptor of a page table, by where it stands in guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The guest physical address.
+    pub address: u64,
+    /// How many bytes it has: 4 or 8.
+    pub bytes: u8,
+}
+
 /// An IOMMU model, as the translation path sees it.
 ///
 /// Both methods are called by bus masters, from any thread, while they are pinned: neither may wait
@@ -89,6 +110,25 @@ pub trait Model: Send + Sync {
     ) -> Option<Result<Mapping, Miss>> {
         let _ = (requester, domain, iova, wanted);
         None
+    }
+
+    /// Returns what `domain` has at `iova`, whoever asks, and leaves no trace; for who lists a
+    /// domain's mappings. `None` if the model cannot tell.
+    fn extent(&self, domain: DomainId, iova: u64) -> Option<Extent> {
+        let _ = (domain, iova);
+        None
+    }
+
+    /// Returns the descriptor that decides what `domain` has at `iova`: the last one that a walk
+    /// reads. It leaves no trace. `None` if none is read, or the model has no tables in memory.
+    fn descriptor(&self, domain: DomainId, iova: u64) -> Option<Descriptor> {
+        let _ = (domain, iova);
+        None
+    }
+
+    /// Returns the number that the guest has for `domain`; `None` if there is no such domain.
+    fn number(&self, domain: DomainId) -> Option<u32> {
+        Some(domain.0)
     }
 
     /// Reports to the guest that a bus master's access was refused.

@@ -10,7 +10,7 @@ use crate::fault::{DomainId, Fault, Requester};
 use crate::host::{CurrentMemory, StableHostMemory};
 use crate::inject::{self, Faults, Injected, TableModel};
 use crate::interrupt::InterruptLine;
-use crate::model::{Mapping, Miss, Model};
+use crate::model::{Descriptor, Extent, Mapping, Miss, Model};
 use crate::register_event::Observers;
 use crate::unit::{CacheConfig, TranslationUnit, UnitConfig};
 use crate::walk::GuestTables;
@@ -122,6 +122,16 @@ where
         let memory = self.memory.get();
         let tables = GuestTables(&*memory);
         Some(TableModel::look(self, &tables, domain, iova, wanted))
+    }
+
+    fn extent(&self, domain: DomainId, iova: u64) -> Option<Extent> {
+        let memory = self.memory.get();
+        Some(inject::extent(self, &GuestTables(&*memory), domain, iova))
+    }
+
+    fn descriptor(&self, domain: DomainId, iova: u64) -> Option<Descriptor> {
+        let memory = self.memory.get();
+        inject::descriptor(self, &GuestTables(&*memory), domain, iova)
     }
 
     fn fault(&self, fault: &Fault) {

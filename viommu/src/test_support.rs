@@ -11,6 +11,7 @@ use vm_memory::{ByteValued, Bytes, GuestAddress, GuestMemoryMmap};
 use crate::dma::DmaSpace;
 use crate::event::{Event, Observer};
 use crate::interrupt::InterruptLine;
+use crate::model::Extent;
 use crate::register_event::{Observers, RegisterEvent, RegisterObserver};
 
 /// RAM lies outside the IOVAs that tests use, so that stray IOVAs are bus errors.
@@ -27,6 +28,25 @@ pub(crate) fn ram() -> Arc<GuestMemoryMmap> {
 /// Returns the marker of the page that an IOVA leads to; `None` if the access is refused.
 pub(crate) fn page_at(dma: &DmaSpace, iova: u64) -> Option<u64> {
     dma.read_obj(GuestAddress((iova & !0xfff) + 8)).ok()
+}
+
+/// Returns all that is mapped for a bus master: first and last IOVA, and where the first leads.
+pub(crate) fn listed(dma: &DmaSpace) -> Vec<(u64, u64, u64)> {
+    let (mut listed, mut iova) = (Vec::new(), 0_u64);
+    for _ in 0..1 << 20 {
+        let last = match dma.extent(iova).expect("it is attached") {
+            Extent::Mapped(mapping) => {
+                listed.push((mapping.first, mapping.last, mapping.address));
+                mapping.last
+            }
+            Extent::Hole { last } => last,
+        };
+        match last.checked_add(1) {
+            Some(next) => iova = next,
+            None => return listed,
+        }
+    }
+    panic!("there is no end");
 }
 
 /// A machine of RAM and one IOMMU that has registers.

@@ -22,6 +22,7 @@ pub use vmm_devices as devices;
 pub use vmm_devices::irq;
 pub use vmm_faults as faults;
 pub use vmm_gdb as gdb;
+pub use vmm_inspect as inspect;
 pub use vmm_introspect as introspect;
 pub use vmm_lab as lab;
 pub use vmm_machine as machine;

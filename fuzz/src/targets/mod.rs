@@ -18,6 +18,7 @@ pub mod lab;
 pub mod loader;
 pub mod planted;
 pub mod probe;
+pub mod questions;
 mod rest;
 pub mod rockchip;
 pub mod rtc;
@@ -55,6 +56,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("lab", lab::fuzz),
     ("loader", loader::fuzz),
     ("probe", probe::fuzz),
+    ("questions", questions::fuzz),
     ("rockchip", rockchip::fuzz),
     ("rtc", rtc::fuzz),
     ("saved_state", saved_state::fuzz),

@@ -39,6 +39,10 @@ const MAY_KNOW: &[(&str, &str)] = &[
     ),
     ("vmm-gdb", "arm32 vmm-base vmm-machine"),
     (
+        "vmm-inspect",
+        "arm32 viommu vmm-base vmm-devices vmm-introspect vmm-machine",
+    ),
+    (
         "vmm-lab",
         "guest-images viommu vmm-base vmm-devices vmm-files vmm-introspect vmm-machine \
          vmm-sanitizer vmm-timeline",
@@ -51,7 +55,7 @@ const MAY_KNOW: &[(&str, &str)] = &[
     (
         "vmm",
         "guest-images viommu vmm-base vmm-campaign vmm-devices vmm-faults vmm-files vmm-gdb \
-         vmm-introspect vmm-lab vmm-machine vmm-sanitizer vmm-timeline",
+         vmm-inspect vmm-introspect vmm-lab vmm-machine vmm-sanitizer vmm-timeline",
     ),
     ("arm32-difftest", "arm32 arm32-isa"),
     ("integration", "guest-images viommu viommu-vhost-user vmm"),

@@ -3,6 +3,7 @@
 mod bytes;
 mod compare;
 mod connection;
+mod look;
 mod port;
 mod slices;
 

@@ -30,7 +30,7 @@ use crate::virtio::{FaultReport, Request, spec::Status};
 
 pub(crate) use buffer::Injected;
 #[cfg(feature = "_registers")]
-pub(crate) use tables::{TableModel, translate};
+pub(crate) use tables::{TableModel, descriptor, extent, translate};
 
 /// A bus master's IOVA is about to be translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 //! Page tables that are read with faults.
 
+use std::cell::Cell;
+
 use vm_memory::{GuestMemoryBackend, Permissions};
 
 use super::{DescriptorFault, DescriptorRead, Injected, Injector};
-use crate::fault::{DomainId, Fault, Requester};
-use crate::model::{Mapping, Miss};
+use crate::fault::{DomainId, Fault, FaultReason, Requester};
+use crate::model::{Descriptor, Extent, Mapping, Miss};
 use crate::walk::{ExternalAbort, GuestTables, TableReader};
 
 /// A model whose answers are in the guest's memory.
@@ -35,6 +37,10 @@ pub(crate) trait TableModel {
         self.walk(tables, domain, iova, wanted)
     }
 
+    /// Returns log2 of the bytes around an IOVA that are not mapped where a walk ends at `level` of
+    /// the tables of `domain`; a walk without a level ends before the first table.
+    fn hole_bits(&self, domain: DomainId, level: Option<u8>) -> u8;
+
     /// Shows the guest that an access was refused, as far as its registers can.
     fn record(&self, fault: &Fault);
 }
@@ -62,6 +68,67 @@ pub(crate) fn translate<M: GuestMemoryBackend>(
         };
         model.walk(&tables, domain, iova, wanted)
     })
+}
+
+/// Returns what `model` has at `iova` by the tables of `domain`.
+pub(crate) fn extent(
+    model: &impl TableModel,
+    tables: &impl TableReader,
+    domain: DomainId,
+    iova: u64,
+) -> Extent {
+    // All models with tables have inputs of 32 bits.
+    if iova > u64::from(u32::MAX) {
+        return Extent::Hole { last: u64::MAX };
+    }
+    let look = |wanted| model.look(tables, domain, iova, wanted);
+    let found = look(Permissions::Read).or_else(|miss| match miss.reason {
+        // What may be written and not read is mapped, too.
+        FaultReason::Permission => look(Permissions::Write).map_err(|_| miss),
+        _ => Err(miss),
+    });
+    match found {
+        Ok(mapping) => Extent::Mapped(mapping),
+        Err(miss) => Extent::Hole {
+            last: iova | ((1 << model.hole_bits(domain, miss.level).min(32)) - 1),
+        },
+    }
+}
+
+/// Returns the last descriptor that a walk of the tables of `domain` reads for `iova`.
+pub(crate) fn descriptor(
+    model: &impl TableModel,
+    tables: &impl TableReader,
+    domain: DomainId,
+    iova: u64,
+) -> Option<Descriptor> {
+    let noted = NotedTables {
+        tables,
+        last: Cell::new(None),
+    };
+    // Where it leads does not matter, and neither does a refusal.
+    let _ = model.look(&noted, domain, iova, Permissions::Read);
+    noted.last.get()
+}
+
+/// Notes which descriptor was read last from `tables`.
+struct NotedTables<'a, T> {
+    tables: &'a T,
+    last: Cell<Option<Descriptor>>,
+}
+
+impl<T: TableReader> TableReader for NotedTables<'_, T> {
+    fn read_descriptor(&self, address: u64) -> Result<u64, ExternalAbort> {
+        let read = self.tables.read_descriptor(address)?;
+        self.last.set(Some(Descriptor { address, bytes: 8 }));
+        Ok(read)
+    }
+
+    fn read_short_descriptor(&self, address: u64) -> Result<u32, ExternalAbort> {
+        let read = self.tables.read_short_descriptor(address)?;
+        self.last.set(Some(Descriptor { address, bytes: 4 }));
+        Ok(read)
+    }
 }
 
 /// Reads descriptors from `tables`, with the faults of `injector`.

@@ -10,7 +10,7 @@ use crate::model::Miss;
 use crate::walk::{Level, Regime, Region, Security};
 
 /// Bits of an IOVA (6.1, `ipmmu_domain_init_context`, `cfg.ias`).
-const INPUT_BITS: u8 = 32;
+pub(super) const INPUT_BITS: u8 = 32;
 /// Bits of a physical address (6.1, `cfg.oas`).
 const OUTPUT_BITS: u8 = 40;
 

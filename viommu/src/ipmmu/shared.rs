@@ -3,6 +3,7 @@
 use vm_memory::Permissions;
 
 use super::config::Observers;
+use super::context::INPUT_BITS;
 use super::event::IpmmuEvent;
 use super::features::Features;
 use super::registers::Registers;
@@ -11,7 +12,7 @@ use crate::inject::TableModel;
 use crate::model::{Mapping, Miss};
 use crate::register_event::{Ignored, IgnoredAccess};
 use crate::register_model::{self, InterruptRegisters};
-use crate::walk::{TableReader, walk};
+use crate::walk::{TableReader, hole_bits, walk};
 use crate::window;
 
 /// What never changes.
@@ -91,6 +92,11 @@ impl<M> TableModel for Shared<M> {
         let state = state.ok_or(Miss::new(FaultReason::Blocked))?;
         let regime = state.regime(&self.config.features)?;
         Ok(walk(tables, &regime, iova, Access::of(wanted))?.mapping(iova))
+    }
+
+    fn hole_bits(&self, _: DomainId, level: Option<u8>) -> u8 {
+        // Without a regime there is nothing in all of the address space.
+        level.map_or(INPUT_BITS, hole_bits)
     }
 
     fn record(&self, fault: &Fault) {

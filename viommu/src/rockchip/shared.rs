@@ -4,7 +4,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, Permissions};
 
 use super::event::RockchipEvent;
 use super::registers::{Recorded, Registers};
-use super::spec::{ENTRIES, Entry, Format, PAGE_BITS};
+use super::spec::{DIRECTORY_SHIFT, ENTRIES, Entry, Format, PAGE_BITS, PAGE_TABLE_LEVEL};
 use super::walk::walk;
 use crate::fault::{DomainId, Fault, FaultReason};
 use crate::inject::TableModel;
@@ -120,6 +120,13 @@ impl<M> TableModel for Shared<M> {
             address: walked.page,
             permissions: walked.permissions,
         })
+    }
+
+    fn hole_bits(&self, _: DomainId, level: Option<u8>) -> u8 {
+        match level {
+            Some(PAGE_TABLE_LEVEL) => PAGE_BITS,
+            _ => DIRECTORY_SHIFT,
+        }
     }
 
     #[expect(

@@ -14,7 +14,7 @@ use crate::inject::TableModel;
 use crate::model::{Mapping, Miss};
 use crate::register_event::{Ignored, IgnoredAccess};
 use crate::register_model::{self, InterruptRegisters};
-use crate::walk::{GuestTables, TableReader};
+use crate::walk::{GuestTables, TableReader, hole_bits, short_hole_bits};
 use crate::window;
 
 /// What never changes.
@@ -126,6 +126,17 @@ impl<M> TableModel for Shared<M> {
     ) -> Result<Mapping, Miss> {
         let (_, found) = self.find(tables, bank as usize, iova, wanted)?;
         Ok(found.mapping)
+    }
+
+    fn hole_bits(&self, DomainId(bank): DomainId, level: Option<u8>) -> u8 {
+        let state = self.registers().state.banks.get(bank as usize).copied();
+        let regime = state.map(|state| state.regime(self.config.shape, false));
+        match (regime, level) {
+            (Some(Ok(BankRegime::Long(_))), Some(level)) => hole_bits(level),
+            (Some(Ok(BankRegime::Short(_))), Some(level)) => short_hole_bits(level),
+            // Without a regime there is nothing in all of the address space.
+            _ => INPUT_BITS,
+        }
     }
 
     fn record(&self, fault: &Fault) {

@@ -16,7 +16,7 @@ use super::mappings::Mappings;
 use super::spec::{Status, feature};
 use crate::attachment::Attachment;
 use crate::fault::{DomainId, EndpointId, FaultReason};
-use crate::model::{Mapping, Miss};
+use crate::model::{Extent, Mapping, Miss};
 use vm_memory::Permissions;
 
 /// Slots beyond one for each endpoint. No more domains than endpoints exist at any time, but a slot
@@ -289,6 +289,13 @@ impl Domains {
         } else {
             Err(Miss::new(FaultReason::Permission))
         }
+    }
+
+    /// Returns what the domain in a slot has at `iova`.
+    pub fn extent(&self, DomainId(slot): DomainId, iova: u64) -> Extent {
+        let domain = self.slots.get(slot as usize).and_then(Option::as_ref);
+        let mappings = domain.and_then(|domain| domain.mappings.as_ref());
+        mappings.map_or(Extent::Hole { last: u64::MAX }, |all| all.extent(iova))
     }
 
     pub fn attachment(&self, slot: Option<u32>) -> Attachment {

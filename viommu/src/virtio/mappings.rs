@@ -4,7 +4,7 @@ use vm_memory::Permissions;
 
 use super::spec::map_flag;
 use super::tree::Tree;
-use crate::model::Mapping;
+use crate::model::{Extent, Mapping};
 
 /// One mapping, without its first IOVA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,18 @@ impl Mappings {
     pub fn find(&self, iova: u64) -> Option<Mapping> {
         let (first, entry) = self.0.floor(iova)?;
         (entry.last >= iova).then(|| entry.mapping(first))
+    }
+
+    /// Returns the mapping that contains `iova`, or the hole up to the next one.
+    pub fn extent(&self, iova: u64) -> Extent {
+        if let Some(mapping) = self.find(iova) {
+            return Extent::Mapped(mapping);
+        }
+        let next = self.0.ceiling(iova);
+        Extent::Hole {
+            // The next one begins behind `iova`, which is in none.
+            last: next.map_or(u64::MAX, |(first, _)| first - 1),
+        }
     }
 
     /// Returns whether anything in `first..=last` is mapped.

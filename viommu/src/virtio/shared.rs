@@ -9,7 +9,7 @@ use super::domains::Domains;
 use super::events::{FaultReport, Reports};
 use crate::fault::{DomainId, Fault, Requester};
 use crate::inject::Injected;
-use crate::model::{Mapping, Miss, Model};
+use crate::model::{Extent, Mapping, Miss, Model};
 
 /// What is shared.
 ///
@@ -83,6 +83,14 @@ impl Model for Shared {
     ) -> Option<Result<Mapping, Miss>> {
         let endpoint = requester.endpoint;
         Some(self.domains().translate(endpoint, domain, iova, wanted))
+    }
+
+    fn extent(&self, domain: DomainId, iova: u64) -> Option<Extent> {
+        Some(self.domains().extent(domain, iova))
+    }
+
+    fn number(&self, domain: DomainId) -> Option<u32> {
+        self.domains().number(domain)
     }
 
     fn fault(&self, fault: &Fault) {

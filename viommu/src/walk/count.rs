@@ -7,6 +7,17 @@ use crate::fault::Access;
 /// other address.
 const SMALLEST_REGION: u8 = 25;
 
+/// Returns log2 of the bytes that are not mapped around an IOVA whose walk ends at `level`: the
+/// descriptor at fault decides for everything that its entry covers.
+pub(crate) const fn hole_bits(level: u8) -> u8 {
+    match level {
+        3 => Level::Third.shift(),
+        2 => Level::Second.shift(),
+        // An entry of the first level may be a hole, and so may all that is in neither region.
+        _ => SMALLEST_REGION,
+    }
+}
+
 /// Counts the pages and blocks that `regime` maps in the 32-bit space: at most one walk for each
 /// page, and one for each larger block or part of a hole.
 // Each turn skips what one descriptor, or its absence, decides.
@@ -20,14 +31,7 @@ pub(crate) fn count(tables: &impl TableReader, regime: &Regime) -> u64 {
                 count += 1;
                 walked.size_log2
             }
-            // The descriptor at fault decides for everything that its entry covers.
-            Err(fault) => match fault.level {
-                3 => Level::Third.shift(),
-                2 => Level::Second.shift(),
-                // An entry of the first level may be a hole, and so may all that is in neither
-                // region.
-                _ => SMALLEST_REGION,
-            },
+            Err(fault) => hole_bits(fault.level),
         };
         let size = 1_u64 << size_log2;
         iova = (iova & !(size - 1)) + size;

@@ -45,10 +45,10 @@ pub mod vmsa64;
 mod tests;
 
 #[cfg(any(feature = "ipmmu", feature = "smmu-v2"))]
-pub(crate) use count::count;
+pub(crate) use count::{count, hole_bits};
 pub use guest::GuestTables;
 pub use lpae::{ExternalAbort, MAX_READS, TableReader, walk};
-#[cfg(feature = "smmu-v2")]
-pub(crate) use short::count_short;
 pub use short::{MAX_SHORT_READS, ShortRegime, ShortWalked, walk_short};
+#[cfg(feature = "smmu-v2")]
+pub(crate) use short::{count_short, short_hole_bits};
 pub use spec::{Level, Regime, Region, Security, Shareability, WalkFault, Walked};

@@ -41,6 +41,11 @@ impl Outcome {
         Self::VmmError,
     ];
 
+    /// Returns whether the guest did not recover.
+    pub fn is_failure(self) -> bool {
+        self > Self::Recovered
+    }
+
     /// Returns its name, in words.
     pub const fn name(self) -> &'static str {
         match self {

@@ -15,6 +15,9 @@ pub enum CampaignError {
     /// The machine cannot be made, or be made a snapshot of.
     #[error(transparent)]
     Machine(#[from] vmm_machine::Error),
+    /// Someone cannot see what the machine shows.
+    #[error(transparent)]
+    Viewer(#[from] vmm_base::TextError),
     /// There is no file for the disk.
     #[error("there is no disk: {0}")]
     Disk(io::Error),

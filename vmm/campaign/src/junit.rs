@@ -77,7 +77,14 @@ fn outcome(summary: &Summary, denied: &[Outcome], record: &Record) -> junit::Tes
     let outcome = record.verdict.outcome;
     let mut details = Details {
         message: format!("{outcome}: {}", record.verdict.why),
-        text: summary.command(record.run),
+        text: match outcome.is_failure() {
+            true => format!(
+                "{}; {}",
+                summary.command(record.run),
+                summary.debug_command(record.run)
+            ),
+            false => summary.command(record.run),
+        },
     };
     let found = !record.mistakes.is_empty();
     if found {

@@ -22,7 +22,7 @@ use super::error::CampaignError;
 use super::functions::Functions;
 use super::mistakes::Mistakes;
 use super::scenario::{DISK_BYTES, Scenario};
-use super::start::{Start, Started};
+use super::start::{Start, Started, Viewer};
 use super::summary;
 use super::walk::FaultAt;
 use vmm_timeline::recording::Recording;
@@ -216,13 +216,27 @@ pub struct Done {
     pub machine: Option<Machine>,
 }
 
+/// The machine of a run that was not run yet.
+pub struct Debuggee {
+    started: Started,
+    /// The limits of its run.
+    pub limits: Limits,
+}
+
+impl Debuggee {
+    /// Returns the machine.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.started.machine
+    }
+}
+
 impl Runner<'_> {
     /// Runs `task`. A failure of the machine, a panic even, is an outcome like any other.
     pub fn run(&self, task: &Task, recording: Option<&Arc<Recording>>) -> Done {
         let injection = Injection::new();
         // What is used after a panic is the injection's account, which is changed under a lock.
         let attempt = catch_unwind(AssertUnwindSafe(|| {
-            self.attempt(task, &injection, recording)
+            self.attempt(task, &injection, recording.into())
         }));
         let why = match attempt {
             Ok(Ok(done)) => return done,
@@ -254,11 +268,51 @@ impl Runner<'_> {
         }
     }
 
+    /// Returns the machine of `task` at the beginning of its scenario, with its faults before it,
+    /// for who runs it otherwise: in it happens what happens in [`run`](Self::run).
+    ///
+    /// # Errors
+    /// It does not come there, or the viewer cannot see it.
+    pub fn debuggee(&self, task: &Task, viewer: Viewer<'_>) -> Result<Debuggee, CampaignError> {
+        let started = self.begin(task, &Injection::new(), viewer)?;
+        let limits = self.limits(&started.machine);
+        Ok(Debuggee { started, limits })
+    }
+
+    /// Returns the limits of a run from here on.
+    fn limits(&self, machine: &Machine) -> Limits {
+        Limits {
+            // Limits count from power-on, and so do the machine's numbers.
+            guest_ns: Some(machine.guest_ns() + self.scenario.watchdog_ns),
+            instructions: Some(machine.instructions() + self.scenario.watchdog_instructions),
+            ..Limits::default()
+        }
+    }
+
+    /// Has faults begin in a machine at the beginning of its scenario.
+    fn begin(
+        &self,
+        task: &Task,
+        injection: &Arc<Injection>,
+        viewer: Viewer<'_>,
+    ) -> Result<Started, CampaignError> {
+        let mut started = self.start.start(injection, viewer)?;
+        // Armed where the scenario begins: points and probes before it are not counted.
+        match task.survey {
+            true => injection.survey(&task.rules, task.seed),
+            false => injection.arm(&task.rules, task.seed),
+        }
+        // First, as a rule may wait for the very call that it has fail.
+        self.conditions.watch(&mut started.machine, injection)?;
+        self.functions.watch(&mut started.machine, injection);
+        Ok(started)
+    }
+
     fn attempt(
         &self,
         task: &Task,
         injection: &Arc<Injection>,
-        recording: Option<&Arc<Recording>>,
+        viewer: Viewer<'_>,
     ) -> Result<Done, CampaignError> {
         let Started {
             mut machine,
@@ -267,25 +321,12 @@ impl Runner<'_> {
             // Bound to a name, so that the file is there until its contents have been read.
             disk: _disk,
             watch,
-        } = self.start.start(injection, recording)?;
+        } = self.begin(task, injection, viewer)?;
         // Not by a summary, which counts what IOMMUs have mapped.
         let (guest_ns, instructions) = (machine.guest_ns(), machine.instructions());
-        // Armed where the scenario begins: points and probes before it are not counted.
-        match task.survey {
-            true => injection.survey(&task.rules, task.seed),
-            false => injection.arm(&task.rules, task.seed),
-        }
-        // First, as a rule may wait for the very call that it has fail.
-        self.conditions.watch(&mut machine, injection)?;
-        self.functions.watch(&mut machine, injection);
         let code = self.code.as_ref();
         let reached = code.map(|code| code.watch(&mut machine));
-        let exit = machine.run(Limits {
-            // Limits count from power-on, and so do the machine's numbers.
-            guest_ns: Some(guest_ns + self.scenario.watchdog_ns),
-            instructions: Some(instructions + self.scenario.watchdog_instructions),
-            ..Limits::default()
-        });
+        let exit = machine.run(self.limits(&machine));
         let spent = (
             machine.guest_ns() - guest_ns,
             machine.instructions() - instructions,
@@ -383,11 +424,7 @@ mod tests {
     }
 
     impl Start for Broken {
-        fn start(
-            &self,
-            _: &Arc<Injection>,
-            _: Option<&Arc<Recording>>,
-        ) -> Result<Started, CampaignError> {
+        fn start(&self, _: &Arc<Injection>, _: Viewer<'_>) -> Result<Started, CampaignError> {
             assert!(!self.panics, "a bug");
             Err(CampaignError::Unwell("no memory".into()))
         }

@@ -7,7 +7,7 @@ use vmm_devices::uart::{Capture, ConsoleSink, Flow};
 use vmm_faults::Injection;
 use vmm_files::scratch::ScratchFile;
 use vmm_machine::snapshot::{Fork, Snapshot};
-use vmm_machine::{BothSinks, GuestKernel, Limits, Machine, Reason};
+use vmm_machine::{BothSinks, GuestKernel, Limits, Machine, Reason, TextError};
 use vmm_sanitizer::Options;
 
 use super::error::CampaignError;
@@ -68,6 +68,59 @@ impl ConsoleSink for Watched {
     }
 }
 
+/// A machine's console and sink.
+pub type Sinks = (
+    Box<dyn ConsoleSink>,
+    Option<Arc<dyn vmm_machine::IommuSink>>,
+);
+
+/// Who sees what a machine shows, besides its run.
+#[derive(Clone, Copy)]
+pub enum Viewer<'v> {
+    /// Nobody.
+    Nobody,
+    /// A timeline.
+    Timeline(&'v Arc<Recording>),
+    /// Someone who is given the console of the run, and returns the console and the sink that the
+    /// machine gets.
+    Other(&'v dyn Fn(Box<dyn ConsoleSink>) -> Result<Sinks, TextError>),
+}
+
+impl<'v> From<Option<&'v Arc<Recording>>> for Viewer<'v> {
+    fn from(recording: Option<&'v Arc<Recording>>) -> Self {
+        recording.map_or(Self::Nobody, Self::Timeline)
+    }
+}
+
+impl Viewer<'_> {
+    const fn recording(&self) -> Option<&Arc<Recording>> {
+        match self {
+            Self::Timeline(recording) => Some(recording),
+            Self::Nobody | Self::Other(_) => None,
+        }
+    }
+
+    /// Returns the console and the sink that the machine gets, which a sanitizer sees as well.
+    fn sinks(
+        self,
+        console: Box<dyn ConsoleSink>,
+        watch: Option<&Unconnected<'_>>,
+    ) -> Result<Sinks, CampaignError> {
+        let (console, sink) = match self {
+            Self::Nobody => (console, None),
+            Self::Timeline(recording) => (recording.console(console), Some(recording.sink())),
+            Self::Other(view) => view(console)?,
+        };
+        Ok((console, BothSinks::of(sink, watch.map(Unconnected::sink))))
+    }
+
+    fn connect(self, machine: &Machine) {
+        if let Self::Timeline(recording) = self {
+            recording.connect(machine, |entry| entry.name.clone());
+        }
+    }
+}
+
 /// Makes machines that are at the beginning of their scenario.
 ///
 /// A reboot for each is one way; going on from a snapshot that was taken once is another.
@@ -79,7 +132,7 @@ pub trait Start: Sync {
     fn start(
         &self,
         injection: &Arc<Injection>,
-        recording: Option<&Arc<Recording>>,
+        viewer: Viewer<'_>,
     ) -> Result<Started, CampaignError>;
 
     /// Learns that `jobs` machines will run at the same time, after others that ran alone.
@@ -113,49 +166,25 @@ pub struct Boot<'b> {
     pub sanitize: Option<&'b Options>,
 }
 
-/// The machine's console and sink, which a recording and a sanitizer may want to see.
-type Sinks = (
-    Box<dyn ConsoleSink>,
-    Option<Arc<dyn vmm_machine::IommuSink>>,
-);
-
-fn sinks(
-    console: Box<dyn ConsoleSink>,
-    recording: Option<&Arc<Recording>>,
-    watch: Option<&Unconnected<'_>>,
-) -> Sinks {
-    let (console, sink) = match recording {
-        None => (console, None),
-        Some(recording) => (recording.console(console), Some(recording.sink())),
-    };
-    (console, BothSinks::of(sink, watch.map(Unconnected::sink)))
-}
-
-fn connect(recording: Option<&Arc<Recording>>, machine: &Machine) {
-    if let Some(recording) = recording {
-        recording.connect(machine, |entry| entry.name.clone());
-    }
-}
-
 impl Start for Boot<'_> {
     fn start(
         &self,
         injection: &Arc<Injection>,
-        recording: Option<&Arc<Recording>>,
+        viewer: Viewer<'_>,
     ) -> Result<Started, CampaignError> {
         let disk = scenario::disk().map_err(CampaignError::Disk)?;
         let config = self.scenario.config(self.kernel, disk.path());
         let console = Capture::default();
         let watched = Watched::new(&console, self.scenario, true);
         let watch = self.sanitize;
-        let watch = watch.map(|options| Unconnected::new(options, recording));
-        let (watched, sink) = sinks(Box::new(watched), recording, watch.as_ref());
+        let watch = watch.map(|options| Unconnected::new(options, viewer.recording()));
+        let (watched, sink) = viewer.sinks(Box::new(watched), watch.as_ref())?;
         // Fault points are built into devices, so the injection is there from the boot on, unarmed.
         let mut machine = Machine::builder(&config, watched)
             .iommu_sink(sink)
             .injection(injection)
             .build()?;
-        connect(recording, &machine);
+        viewer.connect(&machine);
         let watch = watch.map(|watch| watch.connect(&mut machine)).transpose()?;
         let exit = machine.run(Limits {
             guest_ns: Some(BOOT_LIMIT_NS),
@@ -195,7 +224,7 @@ impl Forked {
     /// It does not come there: it ended early, or the machine cannot be made.
     pub fn new(boot: Boot<'_>) -> Result<Self, CampaignError> {
         // A machine with points at which nothing happens, as those have that go on from it.
-        let Started { machine, watch, .. } = boot.start(&Injection::new(), None)?;
+        let Started { machine, watch, .. } = boot.start(&Injection::new(), Viewer::Nobody)?;
         let snapshot = machine.into_snapshot()?;
         Ok(Self {
             snapshot,
@@ -215,19 +244,19 @@ impl Start for Forked {
     fn start(
         &self,
         injection: &Arc<Injection>,
-        recording: Option<&Arc<Recording>>,
+        viewer: Viewer<'_>,
     ) -> Result<Started, CampaignError> {
         let console = Capture::default();
         let watched = Watched::new(&console, &self.scenario, false);
         let watch = self.watch.as_ref();
-        let watch = watch.map(|watch| Unconnected::fork(watch, recording));
-        let (shown, iommu_sink) = sinks(Box::new(watched), recording, watch.as_ref());
+        let watch = watch.map(|watch| Unconnected::fork(watch, viewer.recording()));
+        let (shown, iommu_sink) = viewer.sinks(Box::new(watched), watch.as_ref())?;
         let fork = Fork {
             iommu_sink,
             ..Fork::new(shown)
         };
         let mut machine = self.snapshot.machine_with_faults(fork, Some(injection))?;
-        connect(recording, &machine);
+        viewer.connect(&machine);
         let watch = watch.map(|watch| watch.connect(&mut machine)).transpose()?;
         Ok(Started {
             machine,

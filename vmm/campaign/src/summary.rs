@@ -228,6 +228,19 @@ impl Summary {
 
     /// Returns the command that repeats run `run`.
     pub fn command(&self, run: u64) -> String {
+        let sanitize = self.sanitize.as_ref();
+        let sanitize = sanitize.map(|options| format!(" --sanitize {options}"));
+        let again = self.again(run, &sanitize.unwrap_or_default());
+        format!("{again} --timeline run-{run}.html")
+    }
+
+    /// Returns the command that has a debugger stop in run `run`, a moment before its first fault.
+    pub fn debug_command(&self, run: u64) -> String {
+        // A sanitizer and a debugger do not go together.
+        format!("{} --gdb 1234", self.again(run, ""))
+    }
+
+    fn again(&self, run: u64, sanitize: &str) -> String {
         let Self { plan, seed, .. } = self;
         let plan = quoted(plan);
         let mode = match (self.guided.get(&run), self.systematic, self.pairs) {
@@ -239,12 +252,7 @@ impl Summary {
         let vmlinux = self.vmlinux.as_deref();
         let vmlinux =
             vmlinux.map_or_else(String::new, |file| format!(" --vmlinux {}", quoted(file)));
-        let sanitize = self.sanitize.as_ref();
-        let sanitize =
-            sanitize.map_or_else(String::new, |options| format!(" --sanitize {options}"));
-        format!(
-            "vmm inject {plan}{mode}{sanitize}{vmlinux} --seed {seed} --run {run} --timeline run-{run}.html"
-        )
+        format!("vmm inject {plan}{mode}{sanitize}{vmlinux} --seed {seed} --run {run}")
     }
 
     /// Returns where faults were injected in a run of a walk, and which, in words.
@@ -286,6 +294,9 @@ impl Summary {
                     reason.why,
                     self.command(reason.example)
                 );
+                if group.outcome.is_failure() {
+                    let _ = writeln!(text, "           {}", self.debug_command(reason.example));
+                }
             }
         }
         if let Some(options) = &self.sanitize {

@@ -143,6 +143,10 @@ fn a_campaign_is_summed_up_and_every_outcome_can_be_repeated() {
         table.contains("vmm inject p --seed 7 --run 1 --timeline"),
         "{table}"
     );
+    assert!(
+        table.contains("vmm inject p --seed 7 --run 1 --gdb 1234"),
+        "{table}"
+    );
     let mut page = Vec::new();
     super::write_html(&summary, records.iter(), &mut page).unwrap();
     let page = String::from_utf8(page).unwrap();
@@ -230,6 +234,11 @@ fn the_command_of_a_run_has_all_that_the_run_depends_on() {
         "vmm inject 'my plan.toml' --vmlinux '/tmp/it'\\''s/vmlinux' --seed 7 --run 3 --timeline run-3.html"
     );
     (header.plan, header.vmlinux) = ("flush".into(), Some("debian-armmp-6.12".into()));
+    let gdb = Summary::new(&header, std::iter::empty()).debug_command(3);
+    assert_eq!(
+        gdb,
+        "vmm inject flush --vmlinux debian-armmp-6.12 --seed 7 --run 3 --gdb 1234"
+    );
     header.systematic = true;
     assert_eq!(
         command(&header),

@@ -3,6 +3,7 @@
 use vm_memory::{Bytes, GuestAddress};
 use vmm_base::Width;
 use vmm_machine::GuestRam;
+use vmm_machine::vcpu::{Core, NoMemory};
 
 /// The most guest RAM that one [`copy`] takes, in bytes. To find a kernel's symbols and types, the
 /// first 64 MiB of RAM do: Linux on ARM runs at their beginning, and distribution kernels have 30
@@ -124,6 +125,17 @@ pub trait Memory {
             text.extend_from_slice(&bytes);
         }
         Ok((text, false))
+    }
+}
+
+/// The guest's memory as a core sees it.
+#[derive(Clone, Copy)]
+pub struct CoreMemory<'a, 'c>(pub &'a Core<'c>);
+
+impl Memory for CoreMemory<'_, '_> {
+    fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError> {
+        let read = self.0.read(va, into);
+        read.map_err(|NoMemory { va }| MemoryError::Unmapped(va))
     }
 }
 

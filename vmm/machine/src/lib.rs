@@ -267,9 +267,7 @@ impl Machine {
         let nothing = Arc::new(AtomicU64::new(0));
         // The run loop looks at the clock between slices only: the alarm has cores leave theirs.
         self.context.control.begin();
-        let alarm = self
-            .first_limit(&limits)
-            .map(|limit| WallTimer::set(limit, &self.context.control));
+        let alarm = self.alarm(&limits);
         let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
         let reason = self.run_through(limits, &pending);
         // It must not interrupt a later run.
@@ -279,6 +277,12 @@ impl Machine {
         self.wall += start.elapsed();
         self.last = Some(reason);
         Exit { reason }
+    }
+
+    /// Returns what has cores leave their loops when a limit is reached, as long as it is kept.
+    fn alarm(&self, limits: &Limits) -> Option<WallTimer> {
+        let limit = self.first_limit(limits)?;
+        Some(WallTimer::set(limit, &self.context.control))
     }
 
     /// Returns the time of the host in which a limit is reached at the latest.
@@ -421,6 +425,11 @@ impl Machine {
     /// Returns the instructions retired by all cores; 0 where they are not counted.
     pub fn instructions(&self) -> u64 {
         self.context.vcpus.retired()
+    }
+
+    /// Returns the number of bytes that the guest has written to its console.
+    pub fn console_bytes(&self) -> u64 {
+        self.context.uart.bytes_out()
     }
 
     /// Returns what happened so far, in numbers.

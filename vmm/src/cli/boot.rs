@@ -9,15 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guest_images::catalog;
+use vmm::inspect::Expect;
 use vmm::introspect::probe::Probe;
 use vmm::{Config, DiskConfig, Error, IommuSink, Limits};
-use vmm_devices::uart::ConsoleSink;
 use vmm_files::input;
 use vmm_machine::{Recording, RunFaults, Snapshot, check, kernel_width};
 
 use super::console::{Destination, Watched};
 use super::ending::Ending;
-use super::expect::Expect;
 use super::faults::{self, FaultArgs};
 use super::files::Files;
 use super::gdb::GdbAddress;
@@ -36,7 +35,7 @@ use super::travel::{Travel, TravelArgs};
 use super::values::Trace;
 use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError, gdb, moved, patience, sanitize};
-use observers::{introduce, look_on};
+use observers::{introduce, look_on, note};
 use stream::{Console, publish, stream};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of
@@ -365,13 +364,7 @@ impl Boot {
         let recording = timeline.as_ref().map(|of| Arc::clone(of.recording()));
         let sanitizer = sanitize::sanitizer(settings.sanitize.as_ref(), recording.as_ref());
         let iommu_sink = sanitize::sink(sanitizer.as_ref(), iommu_sink);
-        let (sink, iommu_sink) = match &recording {
-            Some(recording) => (
-                recording.console(Box::new(sink)),
-                Some(recording.sink_before(iommu_sink)),
-            ),
-            None => (Box::new(sink) as Box<dyn ConsoleSink>, iommu_sink),
-        };
+        let (sink, iommu_sink) = note(recording.as_deref(), Box::new(sink), iommu_sink);
         let (sink, iommu_sink) = (travel.console(sink)?, travel.iommu_sink(iommu_sink)?);
         // Making the machine writes the beginning of a recording, which may be a pipe that nobody
         // reads.
@@ -394,6 +387,11 @@ impl Boot {
         travel.prepare(&mut machine)?;
         if let Some(at) = settings.gdb {
             gdb::attach(&mut machine, at, travel.goes_first())?;
+        }
+        if travel.asks() {
+            let limits = limits(&settings, start_ns, save.as_ref());
+            sandbox::filter_machine(0, origin.config())?;
+            return travel.answer(&mut machine, limits, &stopper);
         }
         let to_a_moment = settings.expect.is_some() || save.is_some();
         let session = Session::new(&settings, &origin, image, to_a_moment);

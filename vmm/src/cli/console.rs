@@ -6,10 +6,10 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Deserialize;
+use vmm::inspect::Expect;
 use vmm::{ConsoleSink, Flow, TextError};
 
 use super::commands::Commands;
-use super::expect::Expect;
 use super::lowmem::Lowmem;
 
 /// The place where the user wants the console.

@@ -9,6 +9,15 @@ use vmm::{Machine, TextError};
 
 use super::{UserError, output, text};
 
+/// How long before the event that decides about a run a debugger stops in it, in nanoseconds of the
+/// guest's time: as many instructions.
+const MOMENT_NS: u64 = 10_000;
+
+/// Returns the guest time, in nanoseconds, at which a debugger stops for an event at `ns`.
+pub const fn moment_before(ns: u64) -> u64 {
+    ns.saturating_sub(MOMENT_NS)
+}
+
 /// An address and a port, or a port of this host's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GdbAddress(SocketAddr);

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and what they share.
 
+mod ask;
 mod boot;
 mod commands;
 mod console;
@@ -7,7 +8,6 @@ mod deferred;
 mod demo;
 mod ending;
 mod exit;
-mod expect;
 mod faults;
 mod files;
 mod gdb;

@@ -146,8 +146,8 @@ pub fn write(
 mod tests {
     use super::*;
     use crate::cli::console::Watched;
-    use crate::cli::expect::Expect;
     use vmm::ConsoleSink;
+    use vmm::inspect::Expect;
 
     fn judged(
         reason: Reason,

@@ -24,6 +24,14 @@ impl Cause {
     /// The terminal went away.
     #[expect(clippy::cast_possible_truncation, reason = "it is 1")]
     pub const HANG_UP: Self = Self::Signal(SIGHUP as u8);
+
+    /// Returns how a command ends for this cause alone.
+    pub const fn exit(self) -> CommandExit {
+        match self {
+            Self::Quit => CommandExit::Success,
+            Self::Signal(number) => CommandExit::Signal(number),
+        }
+    }
 }
 
 const NONE: i32 = 0;
@@ -60,6 +68,15 @@ impl Stopper {
         patience::end();
         self.machine.stop();
         first
+    }
+
+    /// Forgets that Ctrl-C ended the run, if that was the cause: it was for less. Returns whether
+    /// it was so.
+    pub fn forget_interrupt(&self) -> bool {
+        let forgotten =
+            self.cause
+                .compare_exchange(SIGINT, NONE, Ordering::AcqRel, Ordering::Acquire);
+        forgotten.is_ok()
     }
 
     /// Returns who ended the run, if anyone did.

@@ -1,25 +1,29 @@
-//! `--reverse` and `--goto`: a debugger in the history of a run.
+//! `--reverse`, `--goto` and `--ask`: a debugger, or questions, in the history of a run.
 
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use vmm::{ByteSize, Config, IommuEvent, IommuInfo, IommuSink, Machine, StopHandle, TextError};
+use vmm::inspect::{Expect, Place, Seen};
+use vmm::{
+    ByteSize, Config, IommuEvent, IommuInfo, IommuSink, Limits, Machine, Reason, StopHandle,
+};
 use vmm_devices::uart::{ConsoleSink, Flow};
-use vmm_machine::{BothSinks, HISTORY_LIMIT, NoHistory, Until};
+use vmm_machine::{BothSinks, HISTORY_LIMIT, NoHistory};
 
-use super::UserError;
-use super::expect::Expect;
+use super::ask::{self, Asked};
+use super::gdb::{self, GdbAddress};
 use super::origin::Origin;
 use super::settings::Settings;
+use super::signals::{self, Stopper};
 use super::trace::line;
-use super::values::Seconds;
+use super::{CommandExit, UserError, sandbox, stdout, text};
 
-/// The flags of commands that run one guest under a debugger.
+/// The flags of commands that run one guest under a debugger, or answer questions about it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TravelArgs {
     /// With --gdb: have the debugger go back, too (reverse-step, reverse-continue). What that takes
     /// is kept in so much memory, 512M unless a size is given; a run that is too long for it can be
-    /// gone back in less far. The guest cannot be changed then. With --replay it is always so
+    /// gone back in less far. The guest cannot be changed then. With --replay, and with --ask, it
+    /// is always so
     #[arg(
         long,
         value_name = "SIZE",
@@ -29,93 +33,72 @@ pub struct TravelArgs {
         help_heading = "Run"
     )]
     reverse: Option<ByteSize>,
-    /// With --gdb: run to a place first, and wait for the debugger there: instruction:N,
-    /// time:SECONDS of the guest's clock, console:REGEX, what the console has just shown, or
-    /// iommu:REGEX, the first event with such a line in --trace iommu
+    /// With --gdb or --ask: run to a place first, and wait for the debugger, or answer, there:
+    /// instruction:N, time:SECONDS of the guest's clock, console:REGEX, what the console has just
+    /// shown, or iommu:REGEX, the first event with such a line in --trace iommu
     #[arg(
         long,
         value_name = "PLACE",
         allow_hyphen_values = true,
         help_heading = "Run"
     )]
-    goto: Option<Goto>,
+    goto: Option<Place>,
+    /// Answer questions about the guest where --goto says, or at the end of its run: these, with
+    /// semicolons between them, or else those on the lines of stdin, which a terminal is prompted
+    /// for. `help` lists what can be asked
+    #[arg(
+        long,
+        value_name = "QUESTIONS",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with = "gdb",
+        help_heading = "Run"
+    )]
+    ask: Option<Asked>,
 }
 
 impl TravelArgs {
-    /// Checks that there is a debugger, if one is needed.
+    /// Checks that there is a debugger or a question, if one is needed.
     ///
     /// # Errors
     /// There is none.
     pub fn need(&self, debugger: bool) -> Result<(), UserError> {
-        if debugger || self.reverse.is_none() && self.goto.is_none() {
+        if debugger || self.asks() || self.reverse.is_none() && self.goto.is_none() {
             return Ok(());
         }
         Err(UserError::new(
-            "--reverse and --goto are for a debugger: say where it connects with --gdb PORT",
+            "--reverse and --goto are for a debugger or for questions: say where it connects with --gdb PORT, or ask \
+             with --ask",
         ))
     }
-}
 
-/// A place in a run.
-#[derive(Clone, Debug, PartialEq)]
-enum Goto {
-    /// After so many instructions of all cores.
-    Instruction(u64),
-    /// When the guest's clock shows this.
-    Time(Seconds),
-    /// When the console shows what matches this.
-    Console(String),
-    /// When something happens at an IOMMU whose line in a trace matches this.
-    Iommu(String),
-}
+    /// Returns whether questions are to be answered.
+    pub const fn asks(&self) -> bool {
+        self.ask.is_some()
+    }
 
-impl FromStr for Goto {
-    type Err = TextError;
-
-    fn from_str(text: &str) -> Result<Self, TextError> {
-        match text.split_once(':') {
-            Some(("instruction", count)) => {
-                let count = count.replace('_', "").parse();
-                let bad = |_| format!("{text:?} does not name a number of instructions").into();
-                count.map(Self::Instruction).map_err(bad)
-            }
-            Some(("time", seconds)) => seconds.parse().map(Self::Time),
-            // Looked at here, so that a mistake is one of the command line's.
-            Some(("console", pattern)) => {
-                Expect::new(pattern).map(|_| Self::Console(pattern.to_owned()))
-            }
-            Some(("iommu", pattern)) => {
-                Expect::new(pattern).map(|_| Self::Iommu(pattern.to_owned()))
-            }
-            _ => Err(format!(
-                "{text:?} is no place to go to: say instruction:N, time:SECONDS, console:REGEX or iommu:REGEX"
-            )
-            .into()),
+    /// Checks that nothing is asked for that takes a history.
+    ///
+    /// # Errors
+    /// Something is.
+    pub fn goes_forward(&self) -> Result<(), UserError> {
+        match self.asks() || self.reverse.is_some() {
+            true => Err(UserError::new(
+                "a run of a campaign cannot be gone back in, since faults are put in: leave --reverse and --ask out",
+            )),
+            false => Ok(()),
         }
     }
 }
 
-impl Goto {
-    fn until(&self) -> Until {
-        match self {
-            Self::Instruction(count) => Until::instructions(*count),
-            Self::Time(seconds) => Until {
-                guest_ns: Some(seconds.ns()),
-                ..Until::NEVER
-            },
-            Self::Console(_) | Self::Iommu(_) => Until {
-                asked: true,
-                ..Until::NEVER
-            },
-        }
-    }
-}
-
-/// What a debugger can do with the run, and where it begins.
+/// What a debugger can do with the run, and where it begins; or what is asked there.
 #[derive(Clone, Debug, Default)]
 pub struct Travel {
     history: Option<ByteSize>,
-    goto: Option<Goto>,
+    goto: Option<Place>,
+    ask: Option<Asked>,
+    /// What the guest shows, if something is asked.
+    seen: Seen,
     /// The machine, once it is made.
     machine: Arc<OnceLock<StopHandle>>,
 }
@@ -127,21 +110,28 @@ impl Travel {
     /// It does not fit the rest.
     pub fn new(args: TravelArgs, settings: &Settings, origin: &Origin) -> Result<Self, UserError> {
         args.need(settings.gdb.is_some())?;
-        if settings.gdb.is_none() {
+        let asks = args.asks();
+        if settings.gdb.is_none() && !asks {
             return Ok(Self::default());
         }
-        let TravelArgs { reverse, goto } = args;
-        let replays = matches!(origin, Origin::Recording(_));
-        let history = reverse.or_else(|| replays.then_some(HISTORY_LIMIT));
+        let TravelArgs { reverse, goto, ask } = args;
+        let always = asks || matches!(origin, Origin::Recording(_));
+        let history = reverse.or_else(|| always.then_some(HISTORY_LIMIT));
         let tells = !settings.probe.is_empty() || settings.timeline.is_some();
         let tells = tells || !settings.trace.is_empty() || settings.sanitize.is_some();
         if history.is_some() && tells {
             return Err(UserError::new(
-                "what a debugger goes back over runs again, and would be told of again: leave --probe, --timeline, \
-                 --trace and --sanitize out, or run without --gdb for them",
+                "what is gone back over runs again, and would be told of again: leave --probe, --timeline, --trace and \
+                 --sanitize out, or run without --gdb and --ask for them",
             ));
         }
-        if matches!(goto, Some(Goto::Iommu(_))) && origin.config().iommu_list().is_empty() {
+        if asks && (settings.json.is_some() || settings.expect.is_some()) {
+            return Err(UserError::new(
+                "--ask answers about a run that goes on and back, which --json cannot sum up and --expect cannot end: \
+                 leave them out",
+            ));
+        }
+        if matches!(goto, Some(Place::Iommu(_))) && origin.config().iommu_list().is_empty() {
             return Err(UserError::new(
                 "--goto iommu:REGEX waits for an event at an IOMMU, and the machine has none: add one with --iommu",
             ));
@@ -157,7 +147,8 @@ impl Travel {
         Ok(Self {
             history,
             goto,
-            machine: Arc::default(),
+            ask,
+            ..Self::default()
         })
     }
 
@@ -166,8 +157,22 @@ impl Travel {
         Self {
             history: Some(args.reverse.unwrap_or(HISTORY_LIMIT)),
             goto: args.goto,
-            machine: Arc::default(),
+            ask: args.ask,
+            ..Self::default()
         }
+    }
+
+    /// Returns what `args` ask for in a run that cannot be gone back in, which begins at `moment`,
+    /// in nanoseconds, if they do not say where.
+    ///
+    /// # Errors
+    /// They ask to go back.
+    pub fn forward(args: TravelArgs, moment: Option<u64>) -> Result<Self, UserError> {
+        args.goes_forward()?;
+        Ok(Self {
+            goto: args.goto.or(moment.map(Place::Time)),
+            ..Self::default()
+        })
     }
 
     /// Finds out whether a run of `config` can be gone back in, before anything is obtained for it.
@@ -178,7 +183,8 @@ impl Travel {
         }
     }
 
-    /// Returns the console that ends the way to the first place where `console` shows that.
+    /// Returns the console that ends the way to the first place where `console` shows that, or
+    /// notes what it shows for who asks.
     ///
     /// # Errors
     /// Its pattern cannot be used.
@@ -187,7 +193,8 @@ impl Travel {
         console: Box<dyn ConsoleSink>,
     ) -> Result<Box<dyn ConsoleSink>, UserError> {
         match &self.goto {
-            Some(Goto::Console(pattern)) => Ok(Box::new(Marked {
+            _ if self.ask.is_some() => Ok(self.seen.console(console)),
+            Some(Place::Console(pattern)) => Ok(Box::new(Marked {
                 console,
                 mark: Expect::new(pattern)?,
                 shown: false,
@@ -197,7 +204,7 @@ impl Travel {
     }
 
     /// Returns the sink that has the machine arrive where the event happens that is waited for, if
-    /// one is; `next` is told of events before.
+    /// one is, or notes events for who asks; `next` is told of events before.
     ///
     /// # Errors
     /// Its pattern cannot be used.
@@ -205,7 +212,10 @@ impl Travel {
         &self,
         next: Option<Arc<dyn IommuSink>>,
     ) -> Result<Option<Arc<dyn IommuSink>>, UserError> {
-        let Some(Goto::Iommu(pattern)) = &self.goto else {
+        if self.ask.is_some() {
+            return Ok(BothSinks::of(next, Some(self.seen.sink(line))));
+        }
+        let Some(Place::Iommu(pattern)) = &self.goto else {
             return Ok(next);
         };
         let mark: Arc<dyn IommuSink> = Arc::new(EventMark {
@@ -223,12 +233,68 @@ impl Travel {
         if let Some(limit) = self.history {
             machine.keep_history(limit)?;
         }
-        if let Some(goto) = &self.goto {
+        if let (Some(goto), None) = (&self.goto, &self.ask) {
             machine.go_first_to(goto.until());
         }
+        self.seen.connect(machine);
         // Set once: there is one machine.
         let _ = self.machine.set(machine.stop_handle());
         Ok(())
+    }
+
+    /// Returns whether questions are to be answered.
+    pub const fn asks(&self) -> bool {
+        self.ask.is_some()
+    }
+
+    /// Answers what is asked about `machine`, which was prepared and has not run. Its run has these
+    /// limits.
+    ///
+    /// # Errors
+    /// An answer could not be printed.
+    pub fn answer(
+        &self,
+        machine: &mut Machine,
+        limits: Limits,
+        stopper: &Stopper,
+    ) -> Result<CommandExit, UserError> {
+        let nothing = Asked::default();
+        let ask = self.ask.as_ref().unwrap_or(&nothing);
+        let at = (self.goto.as_ref(), &self.seen);
+        let outcome = ask::run(ask, at, (machine, limits), stopper);
+        stdout::check().map(|()| outcome)
+    }
+
+    /// Runs `machine`, which has not run, within these limits, under a debugger that connects `at`
+    /// some place, or to answer what is asked. Nothing is judged.
+    ///
+    /// # Errors
+    /// It cannot, as a sentence.
+    pub fn enter(
+        &self,
+        machine: &mut Machine,
+        at: Option<GdbAddress>,
+        limits: Limits,
+    ) -> Result<CommandExit, UserError> {
+        self.prepare(machine)?;
+        let stopper = Stopper::new(machine.stop_handle());
+        signals::handle(stopper.clone())?;
+        if let Some(at) = at {
+            gdb::attach(machine, at, self.goes_first())?;
+        }
+        sandbox::filter(0)?;
+        if self.asks() {
+            return self.answer(machine, limits, &stopper);
+        }
+        let reason = machine.run(limits).reason;
+        text::complain(&format!("the guest {}", reason.sentence()));
+        Ok(match (stopper.cause(), reason) {
+            // The debugger ended it, or the guest did.
+            (None, Reason::Stopped | Reason::PowerOff | Reason::ConsoleStop) => {
+                CommandExit::Success
+            }
+            _ => CommandExit::GuestFailure,
+        })
     }
 
     /// Returns whether the debugger has to wait for the machine to be somewhere.
@@ -306,7 +372,7 @@ mod tests {
     #[test]
     fn another_sink_gets_all_that_it_wants() {
         let travel = Travel {
-            goto: Some(Goto::Iommu("detach".into())),
+            goto: Some(Place::Iommu("detach".into())),
             ..Travel::default()
         };
         let sink = travel.iommu_sink(Some(Arc::new(Checking))).unwrap();
@@ -315,31 +381,5 @@ mod tests {
         assert_eq!(sink.hit_check(), HitCheck::On);
         let alone = travel.iommu_sink(None).unwrap().expect("one that waits");
         assert_eq!(alone.hit_check(), HitCheck::Off);
-    }
-
-    #[test]
-    fn places_are_read() {
-        let place = |text: &str| text.parse::<Goto>();
-        assert_eq!(place("instruction:1_000"), Ok(Goto::Instruction(1000)));
-        assert_eq!(place("console:a: b").map(|p| p.until().asked), Ok(true));
-        assert_eq!(
-            place("time:1.5").map(|p| p.until().guest_ns),
-            Ok(Some(1_500_000_000))
-        );
-        for text in [
-            "",
-            "5",
-            "instruction:",
-            "instruction:-1",
-            "time:x",
-            "console:(",
-            "fault:1",
-        ] {
-            assert_eq!(
-                place(text).unwrap_err().to_string().lines().count(),
-                1,
-                "{text}"
-            );
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the program `vmm`, run as a user would.
 
 mod advice;
+mod ask;
 mod bisect;
 mod boot;
 mod children;

@@ -2,9 +2,11 @@
 
 use super::harness::{Machine, RAM, page_at};
 use super::linux::Domain;
+use crate::attachment::Attachment;
 use crate::hit_check::HitCheck;
 use crate::ipmmu::IpmmuConfig;
-use crate::test_support::RegisterMachine as _;
+use crate::model::Descriptor;
+use crate::test_support::{RegisterMachine as _, listed};
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -65,4 +67,39 @@ fn a_look_at_the_tables_records_no_fault() {
     assert_eq!(page_at(&machine.dma(0), IOVA), Some(PAGE));
     assert_eq!(machine.log.take(), ["stale hit of 0x40000008"]);
     assert_eq!(machine.ipmmu.save(), before);
+}
+
+#[test]
+fn what_is_mapped_is_listed_without_a_trace() {
+    let machine = machine(HitCheck::Off);
+    let dma = machine.dma(0);
+    assert_eq!(
+        (dma.attachment(), dma.extent(IOVA)),
+        (Some(Attachment::Bypass), None)
+    );
+    let mut domain = Domain::new(&machine, 0, 1, TABLES);
+    domain.attach(0);
+    assert_eq!(listed(&dma), []);
+    domain.map(IOVA, PAGE, true);
+    domain.map(IOVA + 0x5000, OTHER_PAGE, false);
+    let before = machine.ipmmu.save();
+    machine.log.take();
+    let pages = [
+        (IOVA, IOVA + 0xfff, PAGE),
+        (IOVA + 0x5000, IOVA + 0x5fff, OTHER_PAGE),
+    ];
+    assert_eq!(listed(&dma), pages);
+    let address = domain.entry(IOVA);
+    assert_eq!(
+        dma.descriptor(IOVA + 8),
+        Some(Descriptor { address, bytes: 8 })
+    );
+    // Of what is not mapped it is the entry that says so.
+    let address = domain.entry(IOVA + 0x1000);
+    assert_eq!(
+        dma.descriptor(IOVA + 0x1000),
+        Some(Descriptor { address, bytes: 8 })
+    );
+    assert_eq!(dma.domain_number(), Some(1));
+    assert_eq!((machine.ipmmu.save(), machine.log.take()), (before, vec![]));
 }

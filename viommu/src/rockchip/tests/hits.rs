@@ -3,8 +3,9 @@
 use super::harness::{Machine, RAM, ZAP_ONE_LINE, page_at};
 use super::linux::Domain;
 use crate::hit_check::HitCheck;
+use crate::model::Descriptor;
 use crate::rockchip::{Format, RockchipConfig};
-use crate::test_support::RegisterMachine as _;
+use crate::test_support::{RegisterMachine as _, listed};
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -45,4 +46,29 @@ fn a_zap_that_is_left_out_is_told_and_the_drivers_is_not() {
         assert_eq!(page_at(&dma, IOVA), Some(OTHER_PAGE));
         assert_eq!(machine.log.take(), [""; 0]);
     }
+}
+
+#[test]
+fn what_is_mapped_is_listed() {
+    let machine = Machine::v1();
+    let mut domain = Domain::new(&machine, TABLES);
+    domain.enable().unwrap();
+    domain.map(IOVA, PAGE, true);
+    domain.map(IOVA + 0x80_0000, OTHER_PAGE, true);
+    // A page that may be written only.
+    let entry = domain.entry(IOVA + 0x3000);
+    machine.poke(entry, PAGE as u32 | 5);
+    let dma = machine.dma();
+    let page = |at: u64, page: u64| (at, at + 0xfff, page);
+    let pages = [
+        page(IOVA, PAGE),
+        page(IOVA + 0x3000, PAGE),
+        page(IOVA + 0x80_0000, OTHER_PAGE),
+    ];
+    assert_eq!(listed(&dma), pages);
+    let wanted = Descriptor {
+        address: domain.entry(IOVA),
+        bytes: 4,
+    };
+    assert_eq!(dma.descriptor(IOVA), Some(wanted));
 }

@@ -3,8 +3,9 @@
 use super::harness::{Machine, RAM, page_at};
 use super::linux::{Domain, reset};
 use crate::hit_check::HitCheck;
+use crate::model::Descriptor;
 use crate::smmu_v2::SmmuV2Config;
-use crate::test_support::RegisterMachine as _;
+use crate::test_support::{RegisterMachine as _, listed};
 
 const TABLES: u64 = RAM + 0x10_0000;
 const PAGE: u64 = RAM + 0x20_0000;
@@ -59,5 +60,23 @@ fn a_look_at_the_tables_leaves_no_trace() {
     let before = machine.smmu.save();
     assert_eq!(page_at(&machine.dma(0), IOVA), Some(PAGE));
     assert_eq!(machine.log.take(), ["stale hit of 0x10403008"]);
+    assert_eq!(machine.smmu.save(), before);
+}
+
+#[test]
+fn what_is_mapped_is_listed_without_a_trace() {
+    let machine = machine(HitCheck::Off);
+    let mut domain = Domain::new(&machine, 0, TABLES, 0);
+    domain.map(IOVA, PAGE, true);
+    domain.map_block(0x4000_0000, RAM);
+    let before = machine.smmu.save();
+    let all = [(IOVA, IOVA + 0xfff, PAGE), (0x4000_0000, 0x401f_ffff, RAM)];
+    let dma = machine.dma(0);
+    assert_eq!(listed(&dma), all);
+    let address = domain.second(0x4000_0000);
+    assert_eq!(
+        dma.descriptor(0x4000_1000),
+        Some(Descriptor { address, bytes: 8 })
+    );
     assert_eq!(machine.smmu.save(), before);
 }

@@ -56,6 +56,16 @@ pub fn walk_short<T: TableReader + ?Sized>(
     leaf.translate(regime, iova, access)
 }
 
+/// Returns log2 of the bytes that are not mapped around an IOVA whose walk ends at `level`: the
+/// descriptor at fault decides for everything that its entry covers.
+#[cfg(feature = "smmu-v2")]
+pub(crate) const fn short_hole_bits(level: u8) -> u8 {
+    match level {
+        2 => SMALL_PAGE_BITS,
+        _ => SECTION_BITS,
+    }
+}
+
 /// Counts the sections and pages that `regime` maps; supersections and large pages count once.
 #[cfg(feature = "smmu-v2")]
 pub(crate) fn count_short(tables: &impl TableReader, regime: &ShortRegime) -> u64 {
@@ -66,9 +76,7 @@ pub(crate) fn count_short(tables: &impl TableReader, regime: &ShortRegime) -> u6
                 count += 1;
                 walked.size_log2
             }
-            // The descriptor at fault decides for everything that its entry covers.
-            Err(fault) if fault.level == 1 => SECTION_BITS,
-            Err(_) => SMALL_PAGE_BITS,
+            Err(fault) => short_hole_bits(fault.level),
         };
         let size = 1 << size_log2;
         iova = (iova & !(size - 1)) + size;

@@ -1,9 +1,9 @@
 //! How functions use registers, by the procedure call standards of 32-bit (AAPCS32) and of 64-bit
 //! Arm (AAPCS64), and what probes call them.
 
-use vmm_machine::vcpu::{Core, NoMemory, Width};
+use vmm_machine::vcpu::{Core, Width};
 
-use crate::memory::{Memory, MemoryError};
+pub(super) use crate::memory::CoreMemory;
 
 /// The register of results.
 pub(super) const RESULT: u8 = 0;
@@ -111,15 +111,5 @@ pub(super) fn set_register(core: &mut Core<'_>, n: u8, value: u64) {
         // AArch64's program counter is no general-purpose register, so it is written by a branch.
         Core::Aarch64(_) if n == Abi::of(Width::Bits64).pc => core.branch(value),
         core => core.set_reg(n, value),
-    }
-}
-
-/// The guest's memory as a core sees it.
-pub(super) struct CoreMemory<'a, 'c>(pub &'a Core<'c>);
-
-impl Memory for CoreMemory<'_, '_> {
-    fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError> {
-        let read = self.0.read(va, into);
-        read.map_err(|NoMemory { va }| MemoryError::Unmapped(va))
     }
 }

@@ -24,6 +24,11 @@ impl<T: Position> Kept<T> {
         self.0.first()
     }
 
+    /// Returns all of them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
     /// Returns how many there are before the first one for which `is_before` does not hold. It must
     /// hold for none after that.
     pub fn count(&self, is_before: impl Fn(&T) -> bool) -> usize {

@@ -22,9 +22,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use vmm_base::{ByteSize, Limits, Reason};
+use vmm_devices::virtio::worker::Worker;
 
 use super::{Accel, Config, Error, Machine, TimeMode};
-use crate::vcpu::{Pace, Pause, RunLoop, Silence, Timing, Until};
+use crate::vcpu::{Arrival, Backward, Pace, Pause, RunLoop, Silence, Timing, Until};
 use checkpoint::Checkpoint;
 use kept::Kept;
 use pages::Held;
@@ -103,6 +104,20 @@ struct Course<'a> {
     limits: Limits,
     deadline: Option<Instant>,
     pending: &'a AtomicU64,
+}
+
+impl<'a> Course<'a> {
+    fn new(limits: Limits, pending: &'a AtomicU64) -> Self {
+        // A limit that is too far away for an `Instant` is none.
+        let deadline = limits
+            .wall
+            .and_then(|wall| Instant::now().checked_add(wall));
+        Self {
+            limits,
+            deadline,
+            pending,
+        }
+    }
 }
 
 impl Machine {
@@ -187,31 +202,75 @@ impl Machine {
             checkpoint.ok_or_else(missing)?.put_back(self)?;
             self.set_due();
         }
-        let nothing = AtomicU64::new(0);
-        let course = Course {
-            limits: Limits::default(),
-            deadline: None,
-            pending: &nothing,
-        };
-        self.context.control.begin();
-        self.last = None;
-        if let Err(reason) = self.pass(Until::instructions(instructions), &course) {
+        Ok(self.run_to(Until::instructions(instructions), Limits::default()))
+    }
+
+    /// Runs on to `until`, without observers being told of what is on the way. Between two calls of
+    /// [`run`](Self::run). Returns why the run ended, or which limit it reached, if it did so
+    /// before; `None` if the machine is there.
+    pub fn run_to(&mut self, until: Until, limits: Limits) -> Option<Reason> {
+        // One that was asked for before is not meant.
+        self.context.control.take_console_stop();
+        let passed = self.on_course(limits, |machine, course| machine.pass(until, course));
+        if let Err(reason) = passed {
             self.last = Some(reason);
         }
         self.context.uart.flush();
-        Ok(self.last)
+        self.last
+    }
+
+    /// Goes back as an observer could ([`Resume::Back`](crate::Resume)). Between two calls of
+    /// [`run`](Self::run). Returns where it arrived; `None` if it stays where it is, as someone
+    /// interrupts it or there is no history.
+    ///
+    /// # Errors
+    /// Someone ended the run on the way.
+    pub fn back(&mut self, how: Backward) -> Result<Option<Arrival>, Reason> {
+        if !self.has_history() {
+            return Ok(None);
+        }
+        self.on_course(Limits::default(), |machine, course| {
+            machine.go_back(how, course)?;
+            Ok(machine.context.passage.arrival.take())
+        })
+    }
+
+    /// Does something that takes the machine to elsewhere in its run.
+    fn on_course<T>(
+        &mut self,
+        limits: Limits,
+        go: impl FnOnce(&mut Self, &Course<'_>) -> Result<T, Reason>,
+    ) -> Result<T, Reason> {
+        self.context.control.begin();
+        self.last = None;
+        // Without a device thread no work is ever pending.
+        let nothing = Arc::new(AtomicU64::new(0));
+        let pending = self.worker.as_ref().map_or(nothing, Worker::pending);
+        let course = Course::new(limits, &pending);
+        let alarm = self.alarm(&limits);
+        let gone = go(self, &course);
+        // It must not interrupt a later run.
+        drop(alarm);
+        gone
+    }
+
+    /// Returns the instructions up to which its run is known, as it was there before it went back;
+    /// those that are retired if it is nowhere else.
+    pub fn known_instructions(&self) -> u64 {
+        self.context.passage.known.max(self.instructions())
+    }
+
+    /// Returns the places of its history's checkpoints, in instructions of all cores: from each the
+    /// run can be repeated at once.
+    pub fn checkpoints(&self) -> Vec<u64> {
+        let history = self.history.as_ref();
+        let kept = history.into_iter().flat_map(|history| history.kept.iter());
+        kept.map(|checkpoint| checkpoint.instructions).collect()
     }
 
     /// Runs until the run is over, going back on the way as observers want it.
     pub(super) fn run_through(&mut self, limits: Limits, pending: &AtomicU64) -> Reason {
-        let course = Course {
-            limits,
-            // A limit that is too far away for an `Instant` is none.
-            deadline: limits
-                .wall
-                .and_then(|wall| Instant::now().checked_add(wall)),
-            pending,
-        };
+        let course = Course::new(limits, pending);
         let mut silence = Silence::default();
         let reason = loop {
             let reason = self.run_loop(&course, &mut silence);

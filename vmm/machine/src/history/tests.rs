@@ -1,11 +1,13 @@
 //! Small guests that go back and forth.
 
+use arm32::{WatchKind, Watchpoint};
 use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 use vmm_devices::uart::Capture;
 
 use super::*;
 use crate::tests::{ECHO, OFF, UART, config, kernel, limited};
+use crate::vcpu::{Halted, Resume, Stop, StopHandler};
 use crate::{Config, DiskConfig, MachineState, Tier, TimeMode};
 
 /// Writes the numbers up to 4096 into as many words from 0x40400000 on (r2), and shows the low byte
@@ -152,4 +154,49 @@ fn runs_that_do_not_repeat_have_none() {
     };
     let sentence = why(&host).unwrap();
     assert!(sentence.contains("record it with --record"), "{sentence}");
+}
+
+/// Wants to arrive at each stop.
+struct Wants;
+
+impl StopHandler for Wants {
+    fn stopped(&mut self, _: Stop, _: &mut Halted<'_>) -> Resume {
+        Resume::Continue
+    }
+
+    fn wants(&self, _: Stop) -> bool {
+        true
+    }
+}
+
+#[test]
+fn the_last_write_is_gone_back_to_between_two_runs() {
+    let (mut machine, _) = machine(&[&[UART], &FILL, &OFF], Tier::Translator);
+    assert_eq!(machine.back(Backward::Continue), Ok(None), "no history");
+    machine.keep_history(HISTORY_LIMIT).unwrap();
+    let reason = machine.run_to(Until::instructions(100), limited(50));
+    assert_eq!(
+        (reason, machine.instructions()),
+        (Some(Reason::InstructionLimit), 50)
+    );
+    let reason = machine.run_to(Until::NEVER, Limits::default());
+    assert_eq!(reason, Some(Reason::PowerOff));
+    machine.observe(Box::new(Wants));
+    let word = Watchpoint::new(0x4040_0000 + 4 * 1000, 4, WatchKind::Write);
+    machine.cluster().unwrap().insert_watchpoint(word);
+    let arrived = machine.back(Backward::Continue).unwrap();
+    assert!(matches!(
+        arrived,
+        Some(Arrival::Stop(Stop::Watchpoint { core: 0, .. }))
+    ));
+    // Behind the second instruction of the thousandth round.
+    assert_eq!(machine.instructions(), 4 + 5 * 999 + 2);
+    assert_eq!(machine.known_instructions(), LENGTH);
+    assert_eq!(machine.checkpoints().first(), Some(&0));
+    assert_eq!(machine.go_to(4 + 5 * 999 + 1).unwrap(), None);
+    assert_eq!(
+        machine.back(Backward::Continue),
+        Ok(Some(Arrival::Begin)),
+        "there is no other"
+    );
 }

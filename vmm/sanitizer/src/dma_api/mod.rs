@@ -19,7 +19,6 @@ mod shadow;
 mod spec;
 mod stack;
 mod tracker;
-mod unwind;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vmm::inspect::Expect;
 use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::{Accel, Config, IommuSink, TimeMode};
 use vmm_devices::uart::ConsoleSink;
@@ -9,7 +10,6 @@ use vmm_machine::lockstep::{Pair, PairExit};
 
 use super::super::console::Watched;
 use super::super::ending::Ending;
-use super::super::expect::Expect;
 use super::super::sandbox;
 use super::super::signals::{self, Cause, Stopper};
 use super::super::tier::Both;
@@ -41,6 +41,7 @@ impl Boot {
             origin,
             record,
             faults,
+            travel,
             ..
         } = self;
         let config = origin.config();
@@ -69,6 +70,10 @@ impl Boot {
             (
                 settings.gdb.is_some(),
                 "and a debugger looks at one: leave --gdb out",
+            ),
+            (
+                travel.asks(),
+                "and questions are about one: leave --ask out",
             ),
             (
                 !settings.probe.is_empty() || settings.timeline.is_some(),

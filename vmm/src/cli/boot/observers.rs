@@ -6,7 +6,7 @@ use vmm::introspect::probe::Probe;
 use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::sanitizer::{DmaApi, Sanitizer};
 use vmm::timeline::recording::Recording as Events;
-use vmm::{Acceleration, Machine};
+use vmm::{Acceleration, ConsoleSink, IommuSink, Machine};
 
 use crate::cli::{UserError, probes, sanitize, text};
 
@@ -17,6 +17,24 @@ pub fn introduce(machine: &Machine, recording: Option<&Events>) {
     }
     if let Some(recording) = recording {
         recording.connect(machine, |entry| entry.name.clone());
+    }
+}
+
+/// A machine's console and sink.
+type Sinks = (Box<dyn ConsoleSink>, Option<Arc<dyn IommuSink>>);
+
+/// Returns what also has `recording`, if there is one, note what the machine shows.
+pub fn note(
+    recording: Option<&Events>,
+    console: Box<dyn ConsoleSink>,
+    sink: Option<Arc<dyn IommuSink>>,
+) -> Sinks {
+    match recording {
+        Some(recording) => (
+            recording.console(console),
+            Some(recording.sink_before(sink)),
+        ),
+        None => (console, sink),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `vmm inject`: fault plans, and campaigns of runs that follow them.
 
+mod debug;
 mod merge;
 mod outputs;
 mod repeat;
@@ -31,11 +32,13 @@ use self::repeat::{repeat, repeated};
 use self::signals::Signals;
 use self::systematic::{PointName, Systematic};
 use super::files::Files;
+use super::gdb::{self, GdbAddress};
 use super::host::HostArgs;
 use super::install;
 use super::probes::Timeline;
 use super::sandbox::{self, Policy};
 use super::stdout::print;
+use super::travel::TravelArgs;
 use super::values::{jobs_or_cores, word};
 use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError};
@@ -110,6 +113,17 @@ pub struct Args {
     /// Write the timeline of that run to this file (.html, .txt, .json or .trace.json)
     #[arg(long, value_name = "FILE", requires = "run")]
     timeline: Option<PathBuf>,
+    /// With --run: wait for a debugger (GDB) at this port, 10 us before the first fault of the run,
+    /// or where --goto says
+    #[arg(
+        long,
+        value_name = "[ADDRESS:]PORT",
+        requires = "run",
+        conflicts_with_all = ["timeline", "reboot", "sanitize"]
+    )]
+    gdb: Option<GdbAddress>,
+    #[command(flatten)]
+    travel: TravelArgs,
     /// The vmlinux of the scenario's kernel, with its debug information: the structures that
     /// conditions of the plan look at, for a kernel without types in its image. Or the name of an
     /// image, after `vmm images fetch --debug-info NAME`
@@ -149,6 +163,7 @@ Examples:
   vmm inject translation --runs 500 --cover 'ipmmu_*' --guided
   vmm inject flush --seed 1 --run 17 --timeline run.html
   vmm inject flush --runs 200 --sanitize dma
+  vmm inject flush --seed 1 --run 17 --gdb 1234
   vmm inject my-plan.toml --runs 1000 --deny hang,crash --junit results.xml
   vmm inject flush --runs 1000 --recheck 20
   vmm inject flush --runs 1000 --shard 1/3 --journal 1.jsonl
@@ -181,6 +196,9 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
     };
     args.check(&plan)?;
     args.check_files(name)?;
+    if let Some(at) = args.gdb {
+        gdb::check(at)?;
+    }
     let vmlinux = args.vmlinux(campaign::check(&plan)?)?;
     let timeline = args.timeline.as_deref().map(Timeline::at).transpose()?;
     let mut header = args.header(name, &plan)?;
@@ -220,8 +238,11 @@ pub fn run(args: Args) -> Result<CommandExit, UserError> {
             Some(points) => prepared.task_at(args.seed, number, &points),
             None => task(number),
         };
-        let task = task.ok_or_else(|| systematic::no_run(mode, &prepared.walk, number));
-        return repeat(&args, &prepared, &task?, &kernel, timeline);
+        let task = task.ok_or_else(|| systematic::no_run(mode, &prepared.walk, number))?;
+        return match args.gdb {
+            Some(at) => debug::debug(&args, at, &prepared, &task),
+            None => repeat(&args, &prepared, &task, &kernel, timeline),
+        };
     }
     if mode.is_some() || args.guided {
         header.walk = Some(prepared.walk.clone());
@@ -301,6 +322,8 @@ impl Args {
     /// Checks what can be checked of numbers of runs before the scenario has run. How many points
     /// it has, of which a systematic campaign has its runs, is not known before.
     fn check(&self, plan: &Plan) -> Result<(), UserError> {
+        self.travel.need(self.gdb.is_some())?;
+        self.travel.goes_forward()?;
         if self.shard.is_some() && self.journal_file().is_none() {
             return Err(UserError::new(
                 "--shard needs a journal, which `vmm inject merge` takes: name it by --journal or --report",
@@ -334,7 +357,12 @@ impl Args {
             policy.output(path.as_deref());
         }
         self.results.allow(&mut policy);
+        policy.listen(self.gdb.map(GdbAddress::port));
         policy.enter()?;
+        if self.gdb.is_some() {
+            // The filter follows where the debugger is waited for, which takes more.
+            return Ok(());
+        }
         // A machine that begins has memory of its own until it is given that of one that ended.
         sandbox::filter(jobs_or_cores(self.jobs).get().saturating_mul(2))
     }

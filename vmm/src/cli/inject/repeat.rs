@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vmm::GuestKernel;
 use vmm::campaign::Summary;
 use vmm::campaign::campaign::{Difference, Prepared};
-use vmm::campaign::run::Task;
+use vmm::campaign::run::{Record, Task};
 
 use super::Args;
 use crate::cli::probes::Timeline;
@@ -23,7 +23,17 @@ pub fn repeat(
 ) -> Result<CommandExit, UserError> {
     let recording = timeline.as_ref().map(|t| Arc::clone(t.recording()));
     let done = prepared.runner.run(task, recording.as_ref());
-    let record = &done.record;
+    print(&told(&done.record));
+    if let (Some(timeline), Some(machine)) = (timeline, &done.machine) {
+        let config = prepared.runner.scenario.config(kernel, Path::new("disk"));
+        let image = prepared.plan.scenario.image();
+        timeline.write(&config, Some(image), machine, Vec::new())?;
+    }
+    Ok(args.results.judge(std::iter::once(&done.record)))
+}
+
+/// Returns all about a run, in lines.
+pub fn told(record: &Record) -> String {
     let verdict = &record.verdict;
     let mut out = format!(
         "run {}, seed {}: {}",
@@ -51,13 +61,7 @@ pub fn repeat(
         out.push_str(&format!("  sanitize {line}\n"));
     }
     out.push_str(&format!("digest {}\n", record.digest));
-    print(&out);
-    if let (Some(timeline), Some(machine)) = (timeline, &done.machine) {
-        let config = prepared.runner.scenario.config(kernel, Path::new("disk"));
-        let image = prepared.plan.scenario.image();
-        timeline.write(&config, Some(image), machine, Vec::new())?;
-    }
-    Ok(args.results.judge(std::iter::once(record)))
+    out
 }
 
 /// Returns what came of doing `count` runs again, of which `others` were not what they had been.

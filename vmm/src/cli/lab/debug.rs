@@ -1,36 +1,32 @@
-//! `vmm lab run --gdb`: a debugger in the run of a case.
+//! `vmm lab run --gdb` and `--ask`: a debugger, or questions, in the run of a case.
 
 use std::collections::BTreeMap;
 
 use vmm::lab::{self, Case, Lab};
 use vmm::{Accel, GuestKernel};
-use vmm_base::{Reason, Seconds};
+use vmm_base::Seconds;
 use vmm_files::shell::quoted;
 
 use super::{RunArgs, Verdict};
 use crate::cli::console::Watched;
 use crate::cli::gdb::{self, GdbAddress};
-use crate::cli::sandbox::{self, Policy};
-use crate::cli::signals::{self, Stopper};
+use crate::cli::sandbox::Policy;
 use crate::cli::stdout::print;
 use crate::cli::travel::Travel;
-use crate::cli::{CommandExit, UserError, patience, text};
-
-/// How long before the decisive event a debugger is to stop, in nanoseconds of the guest's time: as
-/// many instructions.
-const MOMENT_NS: u64 = 10_000;
+use crate::cli::{CommandExit, UserError, patience};
 
 impl RunArgs {
-    /// Runs the one case that is named under a debugger.
+    /// Runs the one case that is named under a debugger, or to answer questions about it.
     pub(super) fn debug(
         &self,
         cases: &[Case],
         kernels: &BTreeMap<String, GuestKernel>,
-        at: GdbAddress,
+        at: Option<GdbAddress>,
     ) -> Result<CommandExit, UserError> {
         let [case] = cases else {
             return Err(UserError::new(format!(
-                "a debugger looks at one run, and {} cases are named: name one as `vmm lab list` has it",
+                "a debugger, or a question, is about one run, and {} cases are named: name one as \
+                    `vmm lab list` has it",
                 cases.len()
             )));
         };
@@ -39,7 +35,7 @@ impl RunArgs {
         for kernel in kernels.values() {
             policy.read(&kernel.path);
         }
-        policy.listen(Some(at.port()));
+        policy.listen(at.map(GdbAddress::port));
         policy.enter()?;
         let (console, _) = Watched::new(Some(Box::new(patience::Console::new())), None);
         let console = travel.console(Box::new(console))?;
@@ -47,19 +43,7 @@ impl RunArgs {
         let debuggee = lab::debuggee(case, &kernels[&case.machine.image], console, sink);
         let mut debuggee =
             debuggee.map_err(|why| UserError::new(format!("{}: {why}", case.name)))?;
-        let machine = &mut debuggee.machine;
-        travel.prepare(machine)?;
-        let stopper = Stopper::new(machine.stop_handle());
-        signals::handle(stopper.clone())?;
-        gdb::attach(machine, at, travel.goes_first())?;
-        sandbox::filter(0)?;
-        let reason = machine.run(debuggee.limits).reason;
-        text::complain(&format!("the guest {}", reason.sentence()));
-        Ok(match (stopper.cause(), reason) {
-            // The debugger ended it, or the guest did.
-            (None, Reason::Stopped | Reason::PowerOff) => CommandExit::Success,
-            _ => CommandExit::GuestFailure,
-        })
+        travel.enter(&mut debuggee.machine, at, debuggee.limits)
     }
 
     /// Prints the command with which a debugger stops a moment before the event that decided
@@ -76,7 +60,7 @@ impl RunArgs {
         if !lab::is_debuggable(case) || self.selection.host().accel != Accel::Emulated {
             return;
         }
-        let at = Seconds(at.saturating_sub(MOMENT_NS));
+        let at = Seconds(gdb::moment_before(at));
         let kernel = match (&self.kernel, &self.image) {
             (Some(path), _) => format!(" --kernel {}", quoted(&path.display().to_string())),
             (None, Some(image)) => format!(" --image {image}"),

@@ -200,6 +200,12 @@ impl RunArgs {
 
     fn run(self) -> Result<CommandExit, UserError> {
         self.travel.need(self.gdb.is_some())?;
+        let judges = [&self.report, &self.json, &self.junit, &self.vmlinux];
+        if self.travel.asks() && judges.iter().any(|path| path.is_some()) {
+            return Err(UserError::new(
+                "where --ask is answered nothing is judged: leave --report, --json, --junit and --vmlinux out",
+            ));
+        }
         let cases = self.selection.cases()?;
         // Before an output is begun, and before hours of runs: none may take an input's place.
         self.check_files(&cases)?;
@@ -222,8 +228,8 @@ impl RunArgs {
         for kernel in kernels.iter().flat_map(BTreeMap::values) {
             vmlinux.check(&kernel.path)?;
         }
-        if let Some(at) = self.gdb {
-            return self.debug(&cases, &kernels[0], at);
+        if self.gdb.is_some() || self.travel.asks() {
+            return self.debug(&cases, &kernels[0], self.gdb);
         }
         let outputs = [&self.json, &self.junit];
         let jobs = self.selection.jobs();

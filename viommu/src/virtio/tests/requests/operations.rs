@@ -1,6 +1,9 @@
 //! What holds for all requests (5.13.6.2).
 
+use vm_memory::Permissions;
+
 use super::*;
+use crate::model::{Extent, Mapping};
 
 #[test]
 fn status_should_be_ok_on_success() {
@@ -123,4 +126,39 @@ fn any_domain_is_valid_if_domain_range_is_not_offered() {
     machine.ok(attach(0, EP));
     machine.ok(attach(u32::MAX, OTHER));
     assert_eq!(machine.iommu.domains(), [0, u32::MAX]);
+}
+
+#[test]
+fn what_is_mapped_is_listed_and_domains_have_the_drivers_numbers() {
+    let mut machine = Machine::usual();
+    let dma = machine.dma(EP);
+    assert_eq!((dma.extent(0), dma.domain_number()), (None, None));
+    machine.ok(attach(700, EP));
+    assert_eq!(dma.extent(5), Some(Extent::Hole { last: u64::MAX }));
+    machine.ok(map_rw(700, 0x1000, 0x2fff, RAM));
+    machine.ok(map_rw(700, MAPPED, MAPPED + 0xfff, RAM + 0x1000));
+    let hole = |last| Some(Extent::Hole { last });
+    let mapped = |first, last, address| {
+        Some(Extent::Mapped(Mapping {
+            first,
+            last,
+            address,
+            permissions: Permissions::ReadWrite,
+        }))
+    };
+    for (iova, extent) in [
+        (0, hole(0xfff)),
+        (0x1000, mapped(0x1000, 0x2fff, RAM)),
+        (0x2fff, mapped(0x1000, 0x2fff, RAM)),
+        (0x3000, hole(MAPPED - 1)),
+        (MAPPED + 1, mapped(MAPPED, MAPPED + 0xfff, RAM + 0x1000)),
+        (MAPPED + 0x1000, hole(u64::MAX)),
+        (u64::MAX, hole(u64::MAX)),
+    ] {
+        assert_eq!(dma.extent(iova), extent, "{iova:#x}");
+    }
+    assert_eq!(
+        (dma.descriptor(0x1000), dma.domain_number()),
+        (None, Some(700))
+    );
 }

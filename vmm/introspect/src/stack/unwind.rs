@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use vmm_introspect::memory::Memory;
+use crate::memory::Memory;
 
 /// Fewest entries that are taken for an index, in a row; a kernel has some ten thousand.
 const MIN_ENTRIES: usize = 256;
@@ -26,9 +26,9 @@ const CANT_UNWIND: u32 = 1;
 /// Bit 31 of a word that has instructions in it.
 const COMPACT: u32 = 1 << 31;
 
-const SP: usize = 13;
-const LR: usize = 14;
-const PC: usize = 15;
+pub(super) const SP: usize = 13;
+pub(super) const LR: usize = 14;
+pub(super) const PC: usize = 15;
 
 /// The registers of a function that is called, R0 to R15.
 pub type Registers = [u32; 16];
@@ -256,7 +256,7 @@ fn uleb128(bytes: &mut impl Iterator<Item = u8>) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use vmm_introspect::memory::Image;
+    use crate::memory::Image;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, Compiler};
 use regex_automata::util::start;
 use regex_syntax::hir::Hir;
-use vmm::TextError;
+use vmm_base::TextError;
 
 /// Bytes that the compiled pattern may take, so that `(a{1000}){1000}` is refused rather than
 /// built.
