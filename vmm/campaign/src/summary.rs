@@ -301,10 +301,10 @@ impl Summary {
         }
         if let Some(options) = &self.sanitize {
             let found = match self.mistakes.is_empty() {
-                true => "none",
+                true => " none",
                 false => "",
             };
-            let _ = writeln!(text, "\nmistakes with DMA (--sanitize {options}): {found}");
+            let _ = writeln!(text, "\nmistakes with DMA (--sanitize {options}):{found}");
         }
         for (kind, line) in &self.mistakes {
             let MistakeLine {
