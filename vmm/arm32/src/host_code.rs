@@ -41,6 +41,8 @@ pub struct Context {
     pub ram: u64,
     /// What was left of the budget when the code came back.
     pub left: u64,
+    /// Address of the word of the core's inputs, which is 0 while none of them is active.
+    pub pins: usize,
     /// Address of the function that runs the handler of an operation.
     pub call: usize,
     /// Address of the operation whose handler asked to leave, 0 if none did.
@@ -51,6 +53,8 @@ pub struct Context {
     pub exit_block: u32,
     /// Its exit.
     pub exit_slot: u32,
+    /// 1 if there is no other core.
+    pub alone: u32,
     /// What a handler panicked with.
     pub panic: Option<Box<dyn Any + Send>>,
 }

@@ -10,6 +10,7 @@
 
 mod code;
 mod fetched;
+mod partner;
 mod saved;
 
 use std::mem::offset_of;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use fetched::Fetched;
 pub use fetched::{FetchedPage, tag as fetch_tag};
+pub use partner::Partner;
 pub use saved::{CachedPage, TlbState};
 
 use crate::bus::RamPage;
@@ -134,7 +136,9 @@ pub struct Tlb {
     numbers: Box<[u32]>,
     keys: [Option<Key>; SETS],
     /// Offset into `entries` of the current set.
-    base: usize,
+    pub(crate) base: usize,
+    /// The set that generated code may change to.
+    pub(crate) partner: Partner,
     /// The next set to recycle.
     next: usize,
     /// Indices of entries that hold non-global pages, each once, to drop on a change of address
@@ -163,6 +167,7 @@ impl Default for Tlb {
             numbers: vec![0; ENTRIES * SETS].into_boxed_slice(),
             keys: [None; SETS],
             base: 0,
+            partner: Partner::default(),
             next: 0,
             local: Vec::new(),
             is_local: vec![0; ENTRIES * SETS / 64].into_boxed_slice(),
@@ -217,10 +222,16 @@ impl Tlb {
     }
 
     fn switch(&mut self, key: Key) {
-        if let Some(set) = self.keys.iter().position(|k| *k == Some(key)) {
-            self.base = set * ENTRIES;
-            return;
+        let left = (self.keys[self.base / ENTRIES], self.base);
+        match self.keys.iter().position(|k| *k == Some(key)) {
+            Some(set) => self.base = set * ENTRIES,
+            None => self.recycle(key),
         }
+        self.note_partner(left);
+    }
+
+    /// Makes a set current that is one of `key` from now on.
+    fn recycle(&mut self, key: Key) {
         let set = self.next;
         self.next = (self.next + 1) % SETS;
         if self.keys[set].is_some() {

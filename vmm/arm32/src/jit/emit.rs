@@ -20,6 +20,12 @@ pub struct Routines {
     pub exchange: usize,
     /// Branches to an address in the same instruction set.
     pub branch: usize,
+    /// Has temporary 0 be CPSR as MRS shows it.
+    pub status: usize,
+    /// Has temporary 0 be DACR in privileged mode, if the software TLB knows the set of that, and
+    /// says by the host's flags for equality whether it has done so. In the register of temporary 1
+    /// is the tag of the page that is executed. Temporary 2 is lost, too.
+    pub domains: usize,
 }
 
 /// An exit of a block: a branch that leads to its stub until it is linked.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ENTRIES, Entry, FEW, FetchedPage, INVALID, Key, SETS, TOLD, Tlb, fetched};
+use super::{ENTRIES, Entry, FEW, FetchedPage, INVALID, Key, Partner, SETS, TOLD, Tlb, fetched};
 use crate::bus::Bus;
 
 /// The translations that a core has cached.
@@ -82,6 +82,7 @@ impl Tlb {
             is_local: _,
             span: _,
             watches: _,
+            partner: _,
         } = self;
         let (fetched, fetched_large) = fetched.save();
         let page = |slot: u16| {
@@ -138,6 +139,7 @@ impl Tlb {
         self.flush_all();
         self.keys = *keys;
         self.base = set * ENTRIES;
+        self.partner = Partner::default();
         self.next = *next;
         for slot in local {
             self.note_local((*slot).into());

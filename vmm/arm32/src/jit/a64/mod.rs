@@ -13,6 +13,7 @@ mod emit;
 mod exclusive;
 mod float;
 mod frame;
+mod system;
 mod values;
 mod vector;
 
@@ -65,6 +66,7 @@ pub fn routines(a: &mut Asm) -> Routines {
     a.ret();
     routines.call = call(a, saved);
     jumps(a, &mut routines);
+    system::routines(a, &mut routines);
     routines
 }
 
