@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use guest_images::{Cache, Terminal};
 use vmm::campaign::campaign::Prepared;
+use vmm::campaign::guided::{GENERATION, Guided};
 use vmm::campaign::run::Record;
 use vmm::campaign::scenario::Scenario;
 use vmm::campaign::start::{Boot, Forked, Start};
-use vmm::campaign::{Outcome, plan};
+use vmm::campaign::{Outcome, Shard, plan};
 use vmm::faults::spec::ScenarioName;
 use vmm::introspect::types::vmlinux::{TypesFrom, Vmlinux};
 use vmm::sanitizer::Kind;
@@ -468,12 +469,25 @@ fn a_guided_campaign_is_the_same_with_any_number_of_threads() {
     prepared
         .watch_code(&["ipmmu_*".to_owned()])
         .expect("its functions");
-    let run = |done: BTreeMap<u64, Record>, jobs: usize| {
+    let part = |guided: Guided<'_>, done: BTreeMap<u64, Record>, jobs: usize| {
         let jobs = NonZeroUsize::new(jobs).expect("some");
         let stop = AtomicBool::new(false);
         let mut each = |_: &mut Record| Ok::<(), ()>(());
-        let all = prepared.run_guided(1, 70, done, jobs, &stop, &mut each);
-        all.expect("nobody objects")
+        let part = prepared.run_guided(guided, done, jobs, &stop, &mut each);
+        part.expect("nobody objects")
+    };
+    let nobody = BTreeMap::new();
+    let whole = Guided {
+        seed: 1,
+        runs: 70,
+        generation: GENERATION,
+        shard: Shard::default(),
+        others: &nobody,
+    };
+    let run = |done: BTreeMap<u64, Record>, jobs: usize| {
+        let all = part(whole, done, jobs);
+        assert_eq!(all.awaited, None);
+        all.done
     };
     let one = run(BTreeMap::new(), 1);
     assert_eq!(one.len(), 70);
@@ -492,4 +506,30 @@ fn a_guided_campaign_is_the_same_with_any_number_of_threads() {
         .into_iter()
         .filter(|(run, _)| *run < 40 && run % 3 > 0);
     assert_eq!(run(half.collect(), 2), one);
+    // Three machines, each of which goes as far as it can with what the others have by then.
+    let mut shards: Vec<BTreeMap<u64, Record>> = vec![BTreeMap::new(); 3];
+    let mut lacking = Vec::new();
+    for _ in 0..3 {
+        for number in 0..3 {
+            let others = shards.iter().flatten();
+            let others = others.map(|(run, record)| (*run, record.clone())).collect();
+            let guided = Guided {
+                shard: format!("{}/3", number + 1).parse().expect("a shard"),
+                others: &others,
+                ..whole
+            };
+            let made = part(guided, std::mem::take(&mut shards[number]), 1);
+            shards[number] = made.done;
+            lacking.extend(
+                made.awaited
+                    .map(|awaited| (awaited.generation, awaited.runs)),
+            );
+        }
+    }
+    assert_eq!(
+        shards.into_iter().flatten().collect::<BTreeMap<_, _>>(),
+        one
+    );
+    // The first cannot choose its second generation, nor the second its own; the third has all.
+    assert_eq!(lacking[..2], [(1, 21), (1, 10)], "{lacking:?}");
 }

@@ -27,7 +27,7 @@ pub struct Context {
     /// Address of the tags of the pages that the current set may fetch from: links to other pages,
     /// and jumps, hold while theirs is among them.
     pub tags: usize,
-    /// Address of the numbers of the pages of that set, with what says whether addresses may be
+    /// Address of the numbers of the pages of all sets, with what says whether addresses may be
     /// misaligned.
     pub numbers: usize,
     /// Address of the code area, to be executed.
@@ -44,6 +44,8 @@ pub struct Context {
     pub ram: u64,
     /// What was left of the budget when the code came back.
     pub left: u64,
+    /// Address of the word of the core's inputs, which is 0 while none of them is active.
+    pub pins: usize,
     /// Address of the function that runs the handler of an operation.
     pub call: usize,
     /// Address of the operation whose handler asked to leave, 0 if none did.
@@ -54,6 +56,8 @@ pub struct Context {
     pub exit_block: u32,
     /// Its exit.
     pub exit_slot: u32,
+    /// 1 if there is no other core.
+    pub alone: u32,
     /// What a handler panicked with.
     pub panic: Option<Box<dyn Any + Send>>,
 }

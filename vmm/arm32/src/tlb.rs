@@ -11,6 +11,7 @@
 mod alignment;
 mod code;
 mod fetched;
+mod partner;
 mod saved;
 mod watched;
 
@@ -23,6 +24,7 @@ use alignment::FREE;
 pub use alignment::FREE_BIT;
 use fetched::Fetched;
 pub use fetched::{FetchedPage, tag as fetch_tag};
+pub use partner::Partner;
 pub use saved::{CachedPage, TlbState};
 
 use crate::bus::RamPage;
@@ -125,7 +127,9 @@ pub struct Tlb {
     numbers: Box<[u32]>,
     keys: [Option<Key>; SETS],
     /// Offset into `entries` of the current set.
-    base: usize,
+    pub(crate) base: usize,
+    /// The set that generated code may change to.
+    pub(crate) partner: Partner,
     /// The next set to recycle.
     next: usize,
     /// Indices of entries that hold non-global pages, each once, to drop on a change of address
@@ -154,6 +158,7 @@ impl Default for Tlb {
             numbers: vec![0; ENTRIES * SETS].into_boxed_slice(),
             keys: [None; SETS],
             base: 0,
+            partner: Partner::default(),
             next: 0,
             local: Vec::new(),
             is_local: vec![0; ENTRIES * SETS / 64].into_boxed_slice(),
@@ -208,10 +213,16 @@ impl Tlb {
     }
 
     fn switch(&mut self, key: Key) {
-        if let Some(set) = self.keys.iter().position(|k| *k == Some(key)) {
-            self.base = set * ENTRIES;
-            return;
+        let left = (self.keys[self.base / ENTRIES], self.base);
+        match self.keys.iter().position(|k| *k == Some(key)) {
+            Some(set) => self.base = set * ENTRIES,
+            None => self.recycle(key),
         }
+        self.note_partner(left);
+    }
+
+    /// Makes a set current that is one of `key` from now on.
+    fn recycle(&mut self, key: Key) {
         let set = self.next;
         self.next = (self.next + 1) % SETS;
         if self.keys[set].is_some() {

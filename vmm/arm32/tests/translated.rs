@@ -224,6 +224,7 @@ fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus, normal: bool) {
     s.cp15.sctlr |= 1;
     s.psr.thumb = false;
     (s.r[0], s.r[15]) = (BASE + 0x4000, PROGRAM);
+    core.cpu.select_tlb();
     core.run(PAGES * TOUCH.len() as u64);
     let s = &mut core.cpu.s;
     let cp15 = s.cp15.clone();
@@ -388,6 +389,51 @@ fn exclusives_and_the_counter_in_every_mode() {
         }
         go_round(&mut code, false);
         compare(&mut random, &code, false);
+    }
+}
+
+/// Masks, domains and events, with an interrupt that is pending and without, and where each value
+/// of DACR has translations of its own.
+#[test]
+fn status_and_domains_in_every_mode() {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(6);
+    for case in 0..600 {
+        let mut code = Vec::new();
+        for _ in 0..LENGTH {
+            let n = random.next_u32();
+            let (low, domains, cond) = (n >> 4 & 3, 4 + (n >> 6 & 3), n >> 12 & 0x3f);
+            let cond = if cond < 14 { cond << 28 } else { 0xe000_0000 };
+            let word = match n % 16 {
+                // mrs LOW, cpsr; msr cpsr_c, LOW
+                0 | 1 => 0x010f_0000 | low << 12 | cond,
+                2 | 3 => 0x0121_f000 | low | cond,
+                // cpsie and cpsid of any of a, i and f
+                4 | 5 => 0xf108_0000 | (n >> 8 & 1) << 18 | (n >> 18 & 7) << 6,
+                // mcr and mrc p15, 0, DOMAINS or LOW, c3, c0, 0
+                6..=9 => 0x0e03_0f10 | domains << 12 | cond,
+                10 => 0x0e13_0f10 | low << 12 | cond,
+                // sev
+                11 => 0x0320_f004 | cond,
+                // str and ldr LOW, [r8]
+                12 => 0x0588_0000 | (n >> 8 & 1) << 20 | low << 12 | cond,
+                // adds, so that conditions differ; to User or System mode; an exception.
+                13 => 0x0290_0001 | low << 12 | cond,
+                14 => 0xf102_0010 | if n >> 16 & 1 == 0 { 0 } else { 0xf },
+                _ => 0x0f00_0000 | cond,
+            };
+            code.extend([word as u16, (word >> 16) as u16]);
+        }
+        go_round(&mut code, false);
+        compare_from(&mut random, &code, false, |core, bus| {
+            if case % 3 == 0 {
+                keep_what_the_tables_lose(core, bus, true);
+            }
+            core.cpu.pins.set_irq(case % 4 == 0);
+            // A client of the domain, its manager, and neither.
+            let values = [1, 3, 1, u32::from(case % 5 != 0)];
+            core.cpu.s.r[4..8].copy_from_slice(&values);
+            core.cpu.s.r[8] = BASE + 0x4000;
+        });
     }
 }
 

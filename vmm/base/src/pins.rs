@@ -86,6 +86,11 @@ impl Pins {
         self.0.load(Ordering::Relaxed) != 0
     }
 
+    /// Returns the word that is 0 unless [`Pins::any`], for code that is generated.
+    pub const fn word(&self) -> &AtomicU32 {
+        &self.0
+    }
+
     /// Returns whether an interrupt input is active. That ends a wait for interrupts, unlike a
     /// request to stop.
     #[inline]

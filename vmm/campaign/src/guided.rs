@@ -2,10 +2,11 @@
 //!
 //! Runs are chosen generation by generation. All of a generation are chosen before the first of
 //! them runs, from what the generations before have reached, so that neither how many run at once
-//! nor the order in which they end makes another campaign.
+//! nor the order in which they end makes another campaign. Nor does it matter who makes them: a
+//! shard makes its own runs of a generation, and needs what the others made of those before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand_core::{RngCore, SeedableRng};
@@ -14,9 +15,10 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::campaign::{Each, Prepared};
 use super::run::{Record, seed_of};
 use super::walk::{FaultAt, Walk};
+use vmm_base::Shard;
 
-/// Runs of a generation.
-const GENERATION: u64 = 32;
+/// Runs of a generation unless it is said.
+pub const GENERATION: NonZeroU64 = NonZeroU64::new(32).unwrap();
 /// Most faults of one run.
 const MAX_FAULTS: usize = 4;
 /// How far a point is moved at most.
@@ -24,9 +26,48 @@ const NEAR: u64 = 8;
 /// How often something that was not tried yet is looked for.
 const ATTEMPTS: usize = 8;
 
+/// A guided campaign, or a shard of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Guided<'o> {
+    /// The campaign's seed.
+    pub seed: u64,
+    /// How many runs all shards have together.
+    pub runs: u64,
+    /// Runs of a generation.
+    pub generation: NonZeroU64,
+    /// Whose runs are made.
+    pub shard: Shard,
+    /// What is known of the runs of other shards.
+    pub others: &'o BTreeMap<u64, Record>,
+}
+
+/// Runs of other shards, without which a shard cannot choose its next generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The generation that they are of, from 1.
+    pub generation: u64,
+    /// Of how many.
+    pub generations: u64,
+    /// How many runs of it are not known.
+    pub runs: u64,
+    /// The first of them.
+    pub first: u64,
+}
+
+/// What a shard came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuidedRuns {
+    /// The runs that it made, now and before.
+    pub done: BTreeMap<u64, Record>,
+    /// Why these are not all of its runs, unless it was stopped.
+    pub awaited: Option<Awaited>,
+}
+
 /// Chooses points.
 struct Guide {
     seed: u64,
+    /// Runs of a generation.
+    generation: u64,
     /// How many points there are.
     points: u64,
     /// Blocks that were reached.
@@ -43,9 +84,10 @@ fn below(random: &mut Xoshiro256PlusPlus, end: u64) -> u64 {
 }
 
 impl Guide {
-    fn new(walk: &Walk, seed: u64) -> Self {
+    fn new(walk: &Walk, seed: u64, generation: NonZeroU64) -> Self {
         Self {
             seed,
+            generation: generation.get(),
             points: walk.points(),
             reached: BTreeSet::new(),
             good: Vec::new(),
@@ -62,16 +104,16 @@ impl Guide {
             if !self.tried.contains(&chosen) {
                 break;
             }
-            chosen = self.attempt(GENERATION, &mut random);
+            chosen = self.attempt(self.generation, &mut random);
         }
         self.tried.insert(chosen.clone());
         chosen
     }
 
     fn attempt(&self, run: u64, random: &mut Xoshiro256PlusPlus) -> Vec<u64> {
-        if run < GENERATION {
+        if run < self.generation {
             // The first generation is spread over all points.
-            let at = u128::from(run) * u128::from(self.points) / u128::from(GENERATION);
+            let at = u128::from(run) * u128::from(self.points) / u128::from(self.generation);
             return vec![u64::try_from(at).unwrap_or_default()];
         }
         let any = below(random, self.points);
@@ -123,25 +165,34 @@ impl Guide {
 }
 
 impl Prepared<'_> {
-    /// Runs a guided campaign of `runs` runs, as [`Prepared::run`] runs tasks; of these `done` are
-    /// done. Which code is looked at has been said by [`Prepared::watch_code`].
+    /// Runs what is to be run of a guided campaign, as [`Prepared::run`] runs tasks; of these
+    /// `done` are done. Which code is looked at has been said by [`Prepared::watch_code`].
+    ///
+    /// A shard comes to the end of the first generation of which it does not know all runs, unless
+    /// that is the last.
     ///
     /// # Errors
     /// Those of `each`; what is done by then has been told.
     pub fn run_guided<E: Send>(
         &self,
-        seed: u64,
-        runs: u64,
+        guided: Guided<'_>,
         done: BTreeMap<u64, Record>,
         jobs: NonZeroUsize,
         stop: &AtomicBool,
         each: &mut Each<'_, E>,
-    ) -> Result<BTreeMap<u64, Record>, E> {
-        let mut guide = Guide::new(&self.walk, seed);
+    ) -> Result<GuidedRuns, E> {
+        let Guided {
+            seed,
+            runs,
+            generation,
+            shard,
+            others,
+        } = guided;
+        let mut guide = Guide::new(&self.walk, seed, generation);
         let mut done = done;
         let mut first = 0;
         while first < runs && guide.points > 0 && !stop.load(Ordering::Relaxed) {
-            let numbers = first..runs.min(first + GENERATION);
+            let numbers = first..runs.min(first.saturating_add(generation.get()));
             let chosen: BTreeMap<u64, Vec<u64>> = numbers
                 .clone()
                 .map(|run| (run, guide.choose(run)))
@@ -153,16 +204,32 @@ impl Prepared<'_> {
                     .map(|point| self.walk.point(*point));
                 self.task_at(seed, run, &points.collect::<Option<Vec<FaultAt>>>()?)
             };
-            done = self.run(&task, numbers.clone(), done, jobs, stop, each)?;
+            let own = numbers.clone().filter(|run| shard.has(*run));
+            done = self.run(&task, own, done, jobs, stop, each)?;
+            let unknown = |run: &u64| !shard.has(*run) && !others.contains_key(run);
+            let missing = numbers.clone().filter(unknown).count() as u64;
+            if missing > 0 && numbers.end < runs {
+                let awaited = Awaited {
+                    generation: first / generation + 1,
+                    generations: runs.div_ceil(generation.get()),
+                    runs: missing,
+                    first: numbers.clone().find(unknown).unwrap_or(first),
+                };
+                let awaited = Some(awaited);
+                return Ok(GuidedRuns { done, awaited });
+            }
             for (run, points) in chosen {
-                // One that is missing was stopped, and so is the campaign.
-                if let Some(record) = done.get(&run) {
+                // Of its own one that is missing was stopped, and so is the campaign.
+                if let Some(record) = done.get(&run).or_else(|| others.get(&run)) {
                     guide.learn(points, &record.blocks);
                 }
             }
             first = numbers.end;
         }
-        Ok(done)
+        Ok(GuidedRuns {
+            done,
+            awaited: None,
+        })
     }
 }
 
@@ -173,7 +240,7 @@ mod tests {
     fn guide(points: u64) -> Guide {
         Guide {
             points,
-            ..Guide::new(&Walk::default(), 5)
+            ..Guide::new(&Walk::default(), 5, GENERATION)
         }
     }
 

@@ -91,6 +91,9 @@ pub struct Contents {
     chain: Chain,
 }
 
+/// The first line of a journal, and its runs by number.
+pub(super) type HeaderAndRuns = (Header, BTreeMap<u64, Record>);
+
 /// A journal that is being written.
 #[derive(Debug)]
 pub struct Journal {
@@ -241,27 +244,26 @@ impl Journal {
     ///
     /// # Errors
     /// It cannot be read, or was changed, or is none that this version reads.
-    pub(super) fn contents(path: &Path) -> Result<(Header, BTreeMap<u64, Record>), JournalError> {
-        let file = input::open_stream(path);
-        let mut file = file.map_err(|source| JournalError::Io {
-            what: "read",
-            path: path.into(),
-            source,
-        })?;
-        let Contents {
-            header, records, ..
-        } = read(&mut file, path)?.1;
-        match header {
-            Some(header) if header.journal == MAGIC && header.version == VERSION => {
-                Ok((header, records))
+    pub(super) fn contents(path: &Path) -> Result<HeaderAndRuns, JournalError> {
+        let contents = open(path).and_then(|mut file| read(&mut file, path))?.1;
+        known(contents, path)
+    }
+
+    /// Reads the journal at `path` as [`contents`](Self::contents) does; `None` if there is none
+    /// yet, or not even its first line.
+    ///
+    /// # Errors
+    /// Those of [`contents`](Self::contents) if there is one.
+    pub(super) fn contents_so_far(path: &Path) -> Result<Option<HeaderAndRuns>, JournalError> {
+        let mut file = match open(path) {
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
             }
-            found => Err(JournalError::Other {
-                path: path.into(),
-                what: difference(
-                    found.as_ref(),
-                    &Header::new("", String::new(), String::new(), 0),
-                ),
-            }),
+            file => file?,
+        };
+        match read(&mut file, path)? {
+            (text, _) if !text.contains(&b'\n') => Ok(None),
+            (_, contents) => known(contents, path).map(Some),
         }
     }
 
@@ -290,6 +292,30 @@ impl Journal {
         // Only now: if the line was taken back, the next one continues from the line before.
         self.chain = chain;
         Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<File, JournalError> {
+    input::open_stream(path).map_err(|source| JournalError::Io {
+        what: "read",
+        path: path.into(),
+        source,
+    })
+}
+
+/// Returns what is in a journal that this version reads.
+fn known(contents: Contents, path: &Path) -> Result<(Header, BTreeMap<u64, Record>), JournalError> {
+    match contents.header {
+        Some(header) if header.journal == MAGIC && header.version == VERSION => {
+            Ok((header, contents.records))
+        }
+        found => Err(JournalError::Other {
+            path: path.into(),
+            what: difference(
+                found.as_ref(),
+                &Header::new("", String::new(), String::new(), 0),
+            ),
+        }),
     }
 }
 

@@ -15,7 +15,7 @@ mod conditions;
 mod coverage;
 mod error;
 mod functions;
-mod guided;
+pub mod guided;
 mod html;
 pub mod journal;
 mod junit;

@@ -135,6 +135,50 @@ pub fn merge(paths: &[PathBuf], retention: bool) -> Result<Merged, MergeError> {
     Ok(merged)
 }
 
+/// Returns the runs that other shards of a campaign have made so far: those in these journals,
+/// which may still be written, or not be there yet. `own` and `header` are this shard's journal and
+/// what begins it; its own runs are left out. Of a run that is kept which guides a campaign.
+///
+/// # Errors
+/// One is of another campaign or cannot be read, or two have a run in common that was not the same.
+pub fn others(
+    paths: &[PathBuf],
+    own: &Path,
+    header: &Header,
+) -> Result<BTreeMap<u64, Record>, MergeError> {
+    let mut merged = Merged {
+        header: header.of_all(),
+        records: BTreeMap::new(),
+    };
+    let own = Given {
+        path: own,
+        part: header.part,
+    };
+    let is_own = |run: u64| header.part.is_some_and(|part| part.shard.has(run));
+    let mut from: BTreeMap<u64, &Path> = BTreeMap::new();
+    for path in paths {
+        let Some((other, records)) = Journal::contents_so_far(path)? else {
+            continue;
+        };
+        check(&other, &mut merged, path, Some(&own))?;
+        for (run, mut record) in records.into_iter().filter(|(run, _)| !is_own(*run)) {
+            let earlier = merged.records.get(&run);
+            if let Some(what) = earlier.and_then(|earlier| earlier.difference(&record)) {
+                return Err(MergeError::Differ {
+                    first: from[&run].into(),
+                    second: path.clone(),
+                    run,
+                    what,
+                });
+            }
+            record.trim();
+            from.entry(run).or_insert(path);
+            merged.records.entry(run).or_insert(record);
+        }
+    }
+    Ok(merged.records)
+}
+
 /// Checks that a journal is of the campaign of those before it, and a part as they are.
 fn check(
     header: &Header,

@@ -16,6 +16,8 @@ pub enum CommandExit {
     UserError,
     /// `--sanitize` found mistakes, however the run ended.
     DmaMistakes,
+    /// A shard of a campaign needs what others have not made yet.
+    Waits,
     /// A time limit was reached.
     Timeout,
     /// A run differs from the recording that it goes through again.
@@ -27,8 +29,8 @@ pub enum CommandExit {
 }
 
 impl CommandExit {
-    /// Returns the exit code. 124 is what timeout(1) uses, and 128 + N what a shell shows for a
-    /// signal.
+    /// Returns the exit code. 75 is `EX_TEMPFAIL` of sysexits.h, 124 what timeout(1) uses, and
+    /// 128 + N what a shell shows for a signal.
     pub const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
@@ -36,6 +38,7 @@ impl CommandExit {
             Self::UserError => 2,
             Self::Diverged => 3,
             Self::DmaMistakes => 4,
+            Self::Waits => 75,
             Self::Timeout => 124,
             Self::Undecided => 125,
             // Linux numbers signals from 1 to 64, so that the code fits and never saturates.
@@ -51,6 +54,7 @@ impl CommandExit {
             Self::TiersDiffer => "tiers-differ",
             Self::UserError => "user-error",
             Self::DmaMistakes => "dma-mistakes",
+            Self::Waits => "waits",
             Self::Timeout => "timeout",
             Self::Diverged => "diverged",
             Self::Undecided => "undecided",

@@ -21,7 +21,7 @@ fn lines(path: &Path) -> usize {
 }
 
 /// The runs in a campaign's JSON.
-fn records(path: &Path) -> serde_json::Value {
+pub fn records(path: &Path) -> serde_json::Value {
     let text = fs::read_to_string(path).expect("the results should be there");
     let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     results["records"].clone()
@@ -329,62 +329,6 @@ fn the_printed_command_repeats_the_run() {
         "{again:?}"
     );
     assert!(directory.path().join("run-0.html").exists());
-}
-
-/// A guided campaign says which code it reached, goes on after an end in the middle of a
-/// generation, and its commands name the points.
-#[test]
-fn a_guided_campaign_goes_on_and_its_commands_name_points() {
-    let directory = tempfile::tempdir().unwrap();
-    let text = |name: &str| directory.path().join(name).display().to_string();
-    let campaign = |runs: &str, more: &[&str]| {
-        let guided = [
-            "inject", "flush", "--cover", "ipmmu_*", "--guided", "--runs", runs,
-        ];
-        let ended = run(&[&guided[..], more].concat());
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        ended.stdout
-    };
-    let whole = campaign("48", &["--jobs", "1", "--json", &text("r.json")]);
-    assert!(
-        whole.contains("\nCode: ") && whole.contains(" functions reached, "),
-        "{whole}"
-    );
-    let journal = text("journal");
-    campaign("40", &["--journal", &journal]);
-    let resumed = campaign("48", &["--journal", &journal, "--resume", "--recheck", "2"]);
-    let repeated = "\n2 runs were done again: each was what it had been\n";
-    assert_eq!(resumed, format!("{whole}{repeated}"));
-    let merged = run(&["inject", "merge", &journal]);
-    assert_eq!(merged.stdout, whole);
-    let line = whole
-        .lines()
-        .find(|line| line.contains("--points "))
-        .expect("a command");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let number: usize = words[words.iter().position(|word| *word == "--run").unwrap() + 1]
-        .parse()
-        .unwrap();
-    let arguments = words[1..words.len() - 2].to_vec();
-    let again = run(&arguments);
-    let record = &records(&directory.path().join("r.json"))[number];
-    again.assert_stdout(&format!("digest {}\n", record["digest"].as_str().unwrap()));
-    for (more, words) in [
-        (&["--guided"][..], "--cover"),
-        (&["--guided", "--cover", "f", "--shard", "1/2"], "--shard"),
-        (&["--points", "1:1"], "--run"),
-        (&["--run", "1", "--points", "1"], "use FAULT:N"),
-        (
-            &["--run", "1", "--points", "9:1"],
-            "names a fault that the plan does not have: it has 3",
-        ),
-        (
-            &["--cover", "no_such_function"],
-            "has no function no_such_function",
-        ),
-    ] {
-        assert_mistake(&[&["inject", "flush"], more].concat(), words);
-    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod early;
 mod errors;
 mod fakes;
 mod gdb;
+mod guided;
 mod hostile;
 mod idle;
 mod inject;

@@ -11,7 +11,7 @@ use crate::state::{Flags, Mode, bank};
 use crate::wires::Conduit;
 
 /// What MRS shows of CPSR: not T, J and IT.
-const CPSR_READABLE: u32 = 0xf80f_03df;
+pub(crate) const CPSR_READABLE: u32 = 0xf80f_03df;
 /// What MSR writes of CPSR in a privileged mode.
 const CPSR_WRITABLE: u32 = 0xf80f_03df;
 /// What MSR writes of CPSR in User mode: N, Z, C, V, Q, GE and E.
@@ -138,9 +138,17 @@ fn msr(cpu: &mut Cpu, op: &Op) -> Flow {
         };
     let value = (cpu.s.cpsr() & !written) | (value & written);
     let before = (cpu.s.psr.mode, cpu.s.psr.big_endian);
-    // This instruction itself counts at the old level.
-    cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
+    let mode = Mode::from_bits(value).unwrap_or(cpu.s.psr.mode);
+    if mode.privileged() != privileged {
+        // This instruction itself counts at the old level.
+        cpu.leave_privilege_level(cpu.s.retired + u64::from(op.idx) + 1);
+    }
+    let flags = cpu.s.flags;
     cpu.s.set_cpsr(value);
+    if mask & 8 == 0 {
+        // The same, in the form in which they were.
+        cpu.s.flags = flags;
+    }
     cpu.select_tlb();
     if before == (cpu.s.psr.mode, cpu.s.psr.big_endian) {
         after_masks(cpu)

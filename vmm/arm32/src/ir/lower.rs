@@ -3,8 +3,8 @@
 use arm32_isa::{DpOp, ExtendOp, HintOp, ImmCarry, Insn, LongOp, ParKind, ParOp};
 
 use super::operands::{alu, copy, dest, reg, shifted};
-use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, ThreadRegister, Value};
-use super::{bank, exclusive, memory};
+use super::{AluOp, Dest, FlagSet, Mop, MultiplyLong, Value};
+use super::{bank, exclusive, memory, system};
 use crate::exec::Op;
 
 /// Adds the micro-operations of `op`, which is not part of big-endian code.
@@ -221,66 +221,8 @@ fn simple(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
             x: reg(op, rn),
             y: reg(op, rm),
         }),
-        _ => return multiply(op, out).or_else(|| system(op, out)),
+        _ => return multiply(op, out).or_else(|| system::lower(op, out)),
     }
-    Some(())
-}
-
-/// Returns whether a kernel's write of this register of c7 does nothing: it maintains data caches
-/// or branch predictors, of which there are none (ARM ARM DDI 0406C B4.2.1). Those of instructions
-/// are left to their handler: after them the core sees what another process wrote.
-const fn maintains_caches(crm: u8, opc2: u8) -> bool {
-    matches!(
-        (crm, opc2),
-        (1, 6) | (5, 6 | 7) | (6 | 10 | 14, 1 | 2) | (11, 1)
-    )
-}
-
-/// System registers that are read often, and writes that do nothing.
-fn system(op: &Op, out: &mut Vec<Mop>) -> Option<()> {
-    out.push(match op.insn {
-        Insn::Mrc {
-            cp: 15,
-            opc1: 0,
-            rt,
-            crn: 13,
-            crm: 0,
-            opc2,
-        } => Mop::ReadThread {
-            d: dest(rt)?,
-            register: match opc2 {
-                2 => ThreadRegister::User,
-                3 => ThreadRegister::UserReadOnly,
-                4 => ThreadRegister::Kernel,
-                _ => return None,
-            },
-        },
-        Insn::Mcr {
-            cp: 15,
-            opc1: 0,
-            crn: 7,
-            crm,
-            opc2,
-            ..
-        } if maintains_caches(crm, opc2) => Mop::ReadThread {
-            // Only a program may not do either.
-            d: Dest::None,
-            register: ThreadRegister::Kernel,
-        },
-        // CNTPCT and CNTVCT: the virtual offset is 0.
-        Insn::Mrrc {
-            cp: 15,
-            opc1: 0 | 1,
-            rt,
-            rt2,
-            crm: 14,
-        } if rt != 15 && rt2 != 15 => Mop::ReadCounter {
-            low: rt,
-            high: rt2,
-            idx: op.idx,
-        },
-        _ => return None,
-    });
     Some(())
 }
 

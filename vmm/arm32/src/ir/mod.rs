@@ -20,6 +20,7 @@ mod flags;
 mod lower;
 mod memory;
 mod operands;
+mod system;
 
 #[cfg(test)]
 mod eval;
@@ -31,6 +32,7 @@ use arm32_isa::{ExtendOp, RevOp, Shift};
 pub use bank::{BankMop, drop_known_needs};
 pub use flags::{drop_dead_flags, of_condition};
 pub use lower::lower;
+pub use system::SystemMop;
 
 /// Temporaries of an instruction.
 #[cfg(test)]
@@ -361,6 +363,8 @@ pub enum Mop {
     },
     /// Does something with the registers of VFP and Advanced SIMD.
     Bank(BankMop),
+    /// Does something with system registers.
+    System(SystemMop),
     /// Branches to `va` in the same instruction set. The block ends.
     Goto {
         /// The address.
@@ -471,6 +475,7 @@ impl Mop {
                 | Self::LoadList { .. }
                 | Self::StoreList { .. }
                 | Self::StorePair { .. }
+                | Self::System(_)
                 | Self::Goto { .. }
                 | Self::Jump { .. }
                 | Self::Call

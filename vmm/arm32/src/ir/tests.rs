@@ -140,7 +140,7 @@ impl Bench {
         shake_bank(&mut self.state, random);
         let cpsr = self.state.cpsr();
         self.state
-            .set_cpsr(cpsr & 0x07f0_ffff | random.next_u32() & 0xf80f_0000);
+            .set_cpsr(cpsr & 0x07f0_fe3f | random.next_u32() & 0xf80f_01c0);
     }
 
     fn attempt(&mut self, thumb: bool, run: impl FnOnce(&mut Cpu) -> Flow) -> Outcome {

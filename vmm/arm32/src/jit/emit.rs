@@ -23,6 +23,12 @@ pub struct Routines {
     /// Ask whether a misaligned access lies in a page where it may be so, and return with the
     /// host's flags saying "equal" if it does: for halfwords and words, for loads and stores.
     pub misaligned: [[usize; 2]; 2],
+    /// Has temporary 0 be CPSR as MRS shows it.
+    pub status: usize,
+    /// Has temporary 0 be DACR in privileged mode, if the software TLB knows the set of that, and
+    /// says by the host's flags for equality whether it has done so. In the register of temporary 1
+    /// is the tag of the page that is executed. Temporary 2 is lost, too.
+    pub domains: usize,
 }
 
 /// An exit of a block: a branch that leads to its stub until it is linked.

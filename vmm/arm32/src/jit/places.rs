@@ -19,6 +19,18 @@ macro_rules! places {
             THUMB = s.psr.thumb,
             /// The processor's mode, a byte.
             MODE = s.psr.mode,
+            /// Whether asynchronous aborts are masked, a byte.
+            ABORT_MASKED = s.psr.abort_masked,
+            /// Whether IRQs are, a byte.
+            IRQ_MASKED = s.psr.irq_masked,
+            /// Whether FIQs are, a byte.
+            FIQ_MASKED = s.psr.fiq_masked,
+            /// Q, a byte.
+            Q = s.psr.q,
+            /// Whether an event is kept for WFE, a byte.
+            EVENT = s.event,
+            /// DACR.
+            DACR = s.cp15.dacr,
             /// Whether an exclusive access is open, a byte.
             MONITOR_OPEN = s.monitor.open,
             /// Its size, a byte.
@@ -61,6 +73,20 @@ macro_rules! places {
             CONTEXT_RAM = jit.ram,
             /// [`Context::left`](crate::host_code::Context::left).
             CONTEXT_LEFT = jit.left,
+            /// [`Context::pins`](crate::host_code::Context::pins).
+            CONTEXT_PINS = jit.pins,
+            /// [`Context::alone`](crate::host_code::Context::alone).
+            CONTEXT_ALONE = jit.alone,
+            /// Where the current set of the TLB begins, in entries.
+            TLB_BASE = tlb.base,
+            /// [`Partner::dacr`](crate::tlb::Partner::dacr).
+            PARTNER_DACR = tlb.partner.dacr,
+            /// [`Partner::entries`](crate::tlb::Partner::entries).
+            PARTNER_ENTRIES = tlb.partner.entries,
+            /// [`Partner::tags`](crate::tlb::Partner::tags).
+            PARTNER_TAGS = tlb.partner.tags,
+            /// [`Partner::base`](crate::tlb::Partner::base).
+            PARTNER_BASE = tlb.partner.base,
             /// [`Context::call`](crate::host_code::Context::call).
             CONTEXT_CALL = jit.call,
             /// [`Context::exit_op`](crate::host_code::Context::exit_op).

@@ -282,6 +282,8 @@ impl Translator {
     pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64) -> CodeExit {
         let call: super::Call = super::call_handler;
         cpu.jit.call = call as usize;
+        cpu.jit.pins = std::ptr::from_ref(cpu.pins.word()).expose_provenance();
+        cpu.jit.alone = cpu.is_alone().into();
         cpu.tell_set();
         cpu.jit.code = self.memory.address(0).expose_provenance();
         cpu.jit.jumps = self.jumps.entries().as_ptr().expose_provenance();

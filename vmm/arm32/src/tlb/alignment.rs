@@ -9,9 +9,9 @@ pub(super) const FREE: u32 = 1 << FREE_BIT;
 pub const FREE_BIT: u8 = 31;
 
 impl Tlb {
-    /// Returns the address of the numbers of the pages of the current set, for generated code.
+    /// Returns the address of the numbers of the pages of all sets, for generated code.
     pub fn numbers_address(&self) -> usize {
-        self.numbers[self.base..].as_ptr().expose_provenance()
+        self.numbers.as_ptr().expose_provenance()
     }
 
     /// Has no address be misaligned any more: SCTLR.A was set.

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ENTRIES, Entry, FEW, FREE, FetchedPage, INVALID, Key, SETS, TOLD, Tlb, fetched};
+use super::{
+    ENTRIES, Entry, FEW, FREE, FetchedPage, INVALID, Key, Partner, SETS, TOLD, Tlb, fetched,
+};
 use crate::bus::Bus;
 
 /// The translations that a core has cached.
@@ -84,6 +86,7 @@ impl Tlb {
             is_local: _,
             span: _,
             watches: _,
+            partner: _,
         } = self;
         let (fetched, fetched_large) = fetched.save();
         let page = |slot: u16| {
@@ -141,6 +144,7 @@ impl Tlb {
         self.flush_all();
         self.keys = *keys;
         self.base = set * ENTRIES;
+        self.partner = Partner::default();
         self.next = *next;
         for slot in local {
             self.note_local((*slot).into());

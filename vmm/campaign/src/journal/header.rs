@@ -1,5 +1,7 @@
 //! The first line of a journal: which campaign it is of.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 use vmm_base::Shard;
 
@@ -36,6 +38,9 @@ pub struct Header {
     /// Whether points are chosen by the code that is reached.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guided: bool,
+    /// Runs of a generation of these, if not as many as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<NonZeroU64>,
     /// The names of functions whose code is looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cover: Vec<String>,
@@ -79,6 +84,7 @@ impl Header {
             pairs: false,
             walk: None,
             guided: false,
+            generation: None,
             cover: Vec::new(),
             code: None,
             sanitize: None,
@@ -137,6 +143,9 @@ pub(super) fn difference(found: Option<&Header>, wanted: &Header) -> String {
         }
         Some(found) if found.guided != wanted.guided => {
             "of another mode: --guided must be given both times, or neither".into()
+        }
+        Some(found) if found.generation != wanted.generation => {
+            "of another mode: --generation must be the same both times".into()
         }
         Some(found) if found.cover != wanted.cover => {
             "of another mode: --cover must be the same both times".into()

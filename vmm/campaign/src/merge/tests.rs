@@ -249,3 +249,36 @@ fn a_run_that_is_not_of_its_shard_is_damage() {
         );
     }
 }
+
+/// A shard that is guided reads what the others have so far, and its own journal may be among
+/// theirs.
+#[test]
+fn of_other_shards_that_is_known_which_they_have_so_far() {
+    let place = Place::new(10);
+    let at = |name: &str| place.directory.path().join(name);
+    let mut paths = place.shards(3, true);
+    let own = paths[0].clone();
+    paths.extend([at("missing"), at("begun")]);
+    std::fs::write(at("begun"), "{\"journal\":\"viommu-in").unwrap();
+    let part = |shard: &str| Part {
+        shard: shard.parse().unwrap(),
+        runs: place.runs,
+    };
+    let header = header(Some(part("1/3")));
+    let known = others(&paths, &own, &header).unwrap();
+    assert!(known.keys().eq(&[1, 2, 4, 5, 7, 8]), "{known:?}");
+    assert!(known.values().all(|record| record.verdict.said.is_empty()));
+    let fewer = place.journal("fewer", Some("2/3"), [4].into_iter());
+    let known = others(&[fewer], &own, &header).unwrap();
+    assert!(known.keys().eq(&[4]));
+    for (shard, words) in [
+        (Some("2/4"), "shard 2/4 of 10 runs"),
+        (None, "the whole campaign"),
+    ] {
+        let other = place.journal("other", shard, [1].into_iter());
+        let error = others(std::slice::from_ref(&other), &own, &header);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        std::fs::remove_file(other).unwrap();
+    }
+}

@@ -1,6 +1,7 @@
 //! `vmm inject`: fault plans, and campaigns of runs that follow them.
 
 mod debug;
+mod guided;
 mod merge;
 mod outputs;
 mod repeat;
@@ -27,6 +28,7 @@ use vmm::faults::spec::Plan;
 use vmm::sanitizer::Options;
 use vmm::{GuestKernel, KernelChoice};
 
+use self::guided::GuideArgs;
 use self::outputs::{Outputs, ResultArgs};
 use self::repeat::{repeat, repeated};
 use self::signals::Signals;
@@ -84,8 +86,10 @@ pub struct Args {
     cover: Vec<String>,
     /// Choose the points at which faults happen, up to four in a run, by the code of --cover that
     /// runs before have reached
-    #[arg(long, requires = "cover", conflicts_with_all = ["systematic", "shard", "run"])]
+    #[arg(long, requires = "cover", conflicts_with_all = ["systematic", "run"])]
     guided: bool,
+    #[command(flatten)]
+    guide: GuideArgs,
     /// With --run: faults of the plan happen at these points and nowhere else. FAULT is a number, N
     /// which of its points, both from 1
     #[arg(
@@ -168,12 +172,14 @@ Examples:
   vmm inject flush --runs 1000 --recheck 20
   vmm inject flush --runs 1000 --shard 1/3 --journal 1.jsonl
   vmm inject merge 1.jsonl 2.jsonl 3.jsonl --report report
+  vmm inject flush --cover 'ipmmu_*' --guided --shard 1/3 --journal 1.jsonl --others 2.jsonl 3.jsonl --resume
 
 Exit codes:
   0  the campaign is done, and no run ended in a way that was denied
   1  one did, or --sanitize found a mistake in one, or the machine failed in one or a repeated run was another than
      it had been, which are bugs of ours
   2  a mistake in the arguments or files, told in one sentence
+  75  a shard with --guided needs runs of others first: --resume goes on with it when --others have them
   128+N  ended by signal N; --resume goes on with it";
 
 /// Runs of a campaign that does not say how many.
@@ -315,6 +321,7 @@ impl Args {
         files.inputs("vmlinux", &self.vmlinux);
         files.output("--timeline", self.timeline.as_deref());
         files.output("--journal", self.journal_file().as_deref());
+        self.guide.name(self.journal_file().as_deref(), &mut files);
         self.results.name(&mut files);
         files.check()
     }
@@ -329,6 +336,7 @@ impl Args {
                 "--shard needs a journal, which `vmm inject merge` takes: name it by --journal or --report",
             ));
         }
+        self.guide.check(self.guided, self.shard)?;
         match (self.runs, self.run) {
             (Some(0), _) => Err(UserError::new("--runs 0 runs nothing: use 1 or more")),
             (Some(runs), _) if runs > MAX_RUNS => Err(UserError::new(format!(
@@ -356,6 +364,7 @@ impl Args {
         for path in [&self.timeline, &outputs.journal] {
             policy.output(path.as_deref());
         }
+        self.guide.allow(&mut policy);
         self.results.allow(&mut policy);
         policy.listen(self.gdb.map(GdbAddress::port));
         policy.enter()?;
@@ -374,6 +383,7 @@ impl Args {
         let mut header = Header::new(name, digest, String::new(), self.seed);
         header.systematic = self.systematic.is_some();
         header.guided = self.guided;
+        header.generation = self.guide.generation;
         header.cover.clone_from(&self.cover);
         header.pairs = self.systematic == Some(Systematic::Pairs);
         header.title.clone_from(&plan.title);
@@ -429,9 +439,17 @@ impl Args {
             Ok::<(), UserError>(())
         };
         let stop = &signals.stop;
-        let done = match self.guided {
-            true => prepared.run_guided(self.seed, runs, done, jobs, stop, &mut each),
-            false => prepared.run(task, shard.runs(runs), done, jobs, stop, &mut each),
+        let mut awaited = None;
+        let done = if self.guided {
+            let others = self.guide.others(self.journal_file().as_deref(), header)?;
+            let guided = self.guide.guided(self.seed, runs, shard, &others);
+            let runs = prepared.run_guided(guided, done, jobs, stop, &mut each);
+            runs.map(|runs| {
+                awaited = runs.awaited;
+                runs.done
+            })
+        } else {
+            prepared.run(task, shard.runs(runs), done, jobs, stop, &mut each)
         };
         bar.finish_and_clear();
         let done = done?;
@@ -453,10 +471,14 @@ impl Args {
             let last = signals.last.load(Ordering::Relaxed);
             return Ok(CommandExit::Signal(u8::try_from(last).unwrap_or(u8::MAX)));
         }
-        Ok(match others.is_empty() {
+        // A repeated run that was another is a bug of ours.
+        let judged = match others.is_empty() {
             true => self.results.judge(done.values()),
-            // A bug of ours.
             false => CommandExit::GuestFailure,
+        };
+        Ok(match awaited {
+            Some(awaited) if judged == CommandExit::Success => guided::wait(awaited, shard),
+            _ => judged,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Micro-operations run on a core, as plainly as can be: the second opinion of back ends.
 
 mod bank;
+mod status;
 
 use arm32_isa::{ExtendOp, RevOp};
 
@@ -169,6 +170,7 @@ fn attempt(cpu: &mut Cpu, temps: &mut [u32; TEMPS], mop: Mop) -> Option<()> {
             system(cpu, temps, mop)
         }
         Mop::Bank(mop) => bank::run(cpu, temps, mop),
+        Mop::System(mop) => status::run(cpu, temps, mop),
         _ => access(cpu, temps, mop),
     }
 }

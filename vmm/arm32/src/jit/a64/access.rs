@@ -158,11 +158,13 @@ pub fn misaligned(a: &mut Asm, size: u32) -> usize {
     a.logic_imm(Logic::And, page, page, whole);
     a.compare(Width::Word, page, tag);
     let other = a.jump_if(Cond::NE);
-    // Numbers are a quarter as large as entries: the place of one, shifted right by 2.
+    // The entry's index in its set, and among all.
     a.sum(Width::Double, Sum::Sub, page, entry, TLB);
-    a.extract(Field::Unsigned, page, page, 2, 30);
-    a.access(Access::LOAD64, tag, frame::CONTEXT_NUMBERS);
+    a.extract(Field::Unsigned, page, page, 4, 28);
+    a.access(Access::LOAD64, tag, frame::TLB_BASE);
     a.sum(Width::Double, Sum::Add, page, page, tag);
+    a.access(Access::LOAD64, tag, frame::CONTEXT_NUMBERS);
+    a.sum_shifted(Width::Double, Sum::Add, page, tag, page, 2);
     a.access(Access::LOAD, page, Mem::Base(page, 0));
     a.extract(Field::Unsigned, page, page, tlb::FREE_BIT.into(), 1);
     a.compare_imm(Width::Word, page, 1);

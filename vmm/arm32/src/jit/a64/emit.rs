@@ -3,7 +3,7 @@
 use super::asm::{Access, Asm, Cond, Fixup, Mem, Sum, Width};
 use super::frame::{self, LEFT, SCRATCH, SECOND, THIRD, WORK};
 use super::values::Emitter;
-use super::{access, bank, bits, exclusive};
+use super::{access, bank, bits, exclusive, system};
 use crate::exec::Op;
 use crate::host_code::CodeExit;
 use crate::ir::{FlagSet, Mop, MultiplyLong, Value};
@@ -104,6 +104,7 @@ impl Target for Asm {
                 carry,
             } => e.shift_by(kind, d, x, amount, carry),
             Mop::Bank(mop) => bank::emit(e, mop, slow),
+            Mop::System(mop) => system::emit(e, mop, slow),
             Mop::SetCarry { to } => store(e, Access::STORE, to, frame::C),
             Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => exclusive::emit(e, mop, slow),
             Mop::ReadThread { .. }

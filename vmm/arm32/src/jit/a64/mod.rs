@@ -14,6 +14,7 @@ mod exclusive;
 mod float;
 mod frame;
 mod structures;
+mod system;
 mod values;
 mod vector;
 
@@ -68,6 +69,7 @@ pub fn routines(a: &mut Asm) -> Routines {
     jumps(a, &mut routines);
     // Which tag was compared makes no difference.
     routines.misaligned = [2, 4].map(|size| [access::misaligned(a, size); 2]);
+    system::routines(a, &mut routines);
     routines
 }
 

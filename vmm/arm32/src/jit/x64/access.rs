@@ -194,9 +194,11 @@ pub fn misaligned(a: &mut Asm, size: i32, write: bool) -> usize {
     let tag = Rm::Mem(Mem::Sum(TLB, SECOND, tag));
     a.alu(Width::Long, Alu::Cmp, THIRD, tag);
     let other = a.jump_if(Cc::Ne);
-    // Numbers are a quarter as large as entries.
+    // The entry's index in its set, and among all.
     a.load(Width::Long, THIRD, Rm::Reg(SECOND));
-    a.shift(Width::Long, ShiftOp::Shr, THIRD, 2);
+    a.shift(Width::Long, ShiftOp::Shr, THIRD, 4);
+    a.alu(Width::Quad, Alu::Add, THIRD, Rm::Mem(frame::TLB_BASE));
+    a.shift(Width::Quad, ShiftOp::Shl, THIRD, 2);
     a.alu(
         Width::Quad,
         Alu::Add,

@@ -4,7 +4,7 @@ use super::asm::{Alu, Asm, Cc, Fixup, Mem, Rm, Width};
 use super::conditions::Known;
 use super::frame::{self, LEFT, SECOND, WORK};
 use super::values::Emitter;
-use super::{access, bank, bits, exclusive};
+use super::{access, bank, bits, exclusive, system};
 use crate::exec::Op;
 use crate::host_code::CodeExit;
 use crate::ir::{Mop, MultiplyLong, Value};
@@ -110,6 +110,7 @@ impl Target for Asm {
             Mop::SetCarry { to } => e.asm.store_imm8(frame::C, to.into()),
             Mop::LoadExclusive { .. } | Mop::StoreExclusive { .. } => exclusive::emit(e, mop, slow),
             Mop::Bank(mop) => bank::emit(e, mop, slow),
+            Mop::System(mop) => system::emit(e, mop, slow),
             Mop::ReadThread { .. }
             | Mop::ReadCounter { .. }
             | Mop::Load { .. }

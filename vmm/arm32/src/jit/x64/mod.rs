@@ -11,6 +11,7 @@ mod exclusive;
 mod float;
 mod frame;
 mod structures;
+mod system;
 mod values;
 mod vector;
 
@@ -62,6 +63,7 @@ pub fn routines(a: &mut Asm) -> Routines {
     jumps(a, &mut routines);
     routines.misaligned =
         [2, 4].map(|size| [false, true].map(|write| access::misaligned(a, size, write)));
+    system::routines(a, &mut routines);
     routines
 }
 

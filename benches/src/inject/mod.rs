@@ -1,5 +1,7 @@
 //! `benches inject`: how many runs of a fault plan a second, from a snapshot and with a reboot for
-//! each, and by how many run at once.
+//! each, by how many run at once, and beside another revision.
+
+mod beside;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,6 +19,8 @@ use vmm::campaign::start::{Boot, Forked, Start};
 use vmm::faults::plan;
 use vmm::{GuestKernel, KernelChoice};
 
+use beside::Beside;
+
 /// What to measure: runs in a second of one core's time, whatever else the host does meanwhile.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -32,6 +36,13 @@ pub struct Args {
     /// Campaigns from the snapshot with so many runs at once, one after the other
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     jobs: Vec<NonZeroUsize>,
+    /// Measure another revision of this repository in turns with this build: a tag, or what git
+    /// takes for a commit. The first time it is built, in a temporary clone
+    #[arg(long, value_name = "REV")]
+    beside: Option<String>,
+    /// How many turns
+    #[arg(long, default_value_t = 3, requires = "beside", value_parser = clap::value_parser!(u32).range(1..=100))]
+    turns: u32,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -46,6 +57,8 @@ struct Rates {
     reboot_runs_per_s: f64,
     ratio: f64,
     campaigns: Vec<Rate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beside: Option<Beside>,
 }
 
 /// A campaign with so many runs at once.
@@ -110,7 +123,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let campaigns = campaigns
         .map(|jobs| campaign(&prepared, args.runs, *jobs))
         .collect();
+    let beside = args.beside.as_deref();
+    let beside = beside.map(|revision| beside::measure(args, revision));
     let rates = Rates {
+        beside: beside.transpose()?,
         plan: args.plan.clone(),
         instructions_per_run,
         snapshot_runs_per_s: snapshot,
@@ -119,22 +135,33 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         campaigns,
     };
     if args.json {
-        let text = serde_json::to_string_pretty(&rates)?;
-        println!("{text}");
+        println!("{}", serde_json::to_string_pretty(&rates)?);
     } else {
+        rates.print();
+    }
+    Ok(())
+}
+
+impl Rates {
+    /// Prints it for a person.
+    fn print(&self) {
         println!(
-            "{}: {snapshot:.1} runs/s from a snapshot, {reboot:.2} runs/s with a reboot for each: {:.0} \
-                times as many; {:.2} M instructions a run",
-            rates.plan,
-            rates.ratio,
-            instructions_per_run as f64 / 1e6
+            "{}: {:.1} runs/s from a snapshot, {:.2} runs/s with a reboot for each: {:.0} times as many; \
+                {:.2} M instructions a run",
+            self.plan,
+            self.snapshot_runs_per_s,
+            self.reboot_runs_per_s,
+            self.ratio,
+            self.instructions_per_run as f64 / 1e6
         );
-        for rate in &rates.campaigns {
+        for rate in &self.campaigns {
             println!(
                 "{:3} at once: {:.1} runs/s, {:.1} hours of a core for a million runs",
                 rate.jobs, rate.runs_per_s, rate.core_hours_per_million
             );
         }
+        if let Some(beside) = &self.beside {
+            beside.print();
+        }
     }
-    Ok(())
 }
