@@ -58,7 +58,14 @@ impl Likeness {
         let stack = |call: &Option<Call>| call.as_ref().map(|call| call.stack.clone());
         let history = &report.history;
         let calls = [&history.mapped, &history.unmapped, &history.accessed];
-        let stacks = calls.map(|call| stack(call).unwrap_or_default());
+        let mut stacks = calls.map(|call| stack(call).unwrap_or_default());
+        // Of an access by the CPU only the function counts: many lead to `memcpy`.
+        let [_, _, accessed] = &mut stacks;
+        accessed.truncate(1);
+        for text in accessed {
+            let end = text.find('+').unwrap_or(text.len());
+            text.truncate(end);
+        }
         let known = stacks.iter().any(|stack| !stack.is_empty());
         Self {
             kind: report.kind,
@@ -205,6 +212,17 @@ mod tests {
         reports.add(report(0x1000).with_history(by("a")));
         reports.add(report(0x9000).with_history(by("a")));
         reports.add(report(0x1000).with_history(by("b")));
+        assert_eq!(told.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn accesses_by_one_function_are_alike() {
+        let (reports, told) = reports("dma");
+        for accessed in ["memcpy+0x10", "memcpy+0x20", "memset+0x20"] {
+            let mut history = by("a");
+            history.accessed = by(accessed).mapped;
+            reports.add(report(0x1000).with_history(history));
+        }
         assert_eq!(told.load(Ordering::Relaxed), 2);
     }
 

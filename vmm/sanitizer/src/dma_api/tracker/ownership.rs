@@ -205,6 +205,10 @@ impl Tracker {
             (Conflict::Line, _) => (Kind::SharedLine, ", in the same cache line"),
         };
         let owned = owned.clone();
+        // One report says enough of a mapping: code that goes on to use it makes thousands.
+        if let Some(number) = owned.mapping.owned {
+            owners.release(number);
+        }
         self.report_cpu(kind, &owned, &access, rest, None);
     }
 
