@@ -12,6 +12,7 @@ mod disks;
 mod disturbed;
 mod dma_api;
 mod fault_recordings;
+mod guided;
 mod history;
 mod inject;
 mod iommu;

@@ -204,13 +204,11 @@ fn random_programs(seed: u64, prepare: impl Fn(&mut Core, &FlatBus)) {
     }
 }
 
-/// Has the TLB hold translations of the code and of the data that the guest's tables do not have
-/// any more, as a guest may that has not invalidated them yet. `normal`: whether it is normal
-/// memory, in which addresses may be misaligned, or strongly ordered.
+/// Has the TLB hold translations of code and data that the guest's tables do not have any more, as
+/// a guest may that has not invalidated them yet, in `normal` or strongly ordered memory.
 fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus, normal: bool) {
     /// Loads from r0, stores there, and goes round with the next page.
     const TOUCH: [u32; 4] = [0xe590_1000, 0xe580_1000, 0xe280_0a01, 0xeaff_fffb];
-    const PAGES: u64 = 4;
     const TABLE: u64 = RAM + 0x1_0000;
     const PROGRAM: u32 = CODE + 0xf00;
     let entry = TABLE + 4 * u64::from(BASE >> 20);
@@ -225,7 +223,7 @@ fn keep_what_the_tables_lose(core: &mut Core, bus: &FlatBus, normal: bool) {
     s.psr.thumb = false;
     (s.r[0], s.r[15]) = (BASE + 0x4000, PROGRAM);
     core.cpu.select_tlb();
-    core.run(PAGES * TOUCH.len() as u64);
+    core.run(4 * TOUCH.len() as u64);
     let s = &mut core.cpu.s;
     let cp15 = s.cp15.clone();
     // Everything else is as before, and exceptions lead to the page of the program.
