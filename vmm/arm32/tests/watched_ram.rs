@@ -120,6 +120,24 @@ fn what_is_watched_is_replaced_and_stops_come_before_the_access() {
 }
 
 #[test]
+fn a_page_that_was_cached_unwatched_is_watched() {
+    for ranges in [&[][..], &[watch(0xff0, 0xff0, WatchKind::Write)]] {
+        let (mut cluster, _) = rig();
+        let at = ALIAS + 0x8000;
+        cluster.state_mut(0).r[1..4].copy_from_slice(&[at, at, at]);
+        // Of another page, so that something is watched already.
+        assert!(cluster.watch_ram(PAGE + 0x1000, ranges));
+        assert_eq!(cluster.run(&mut Firmware::default(), 1), Stop::Budget);
+        assert!(cluster.watch_ram(PAGE, &[watch(0, 1, WatchKind::Access)]));
+        for expected in [hit(at, 2, false), hit(at, 4, true)] {
+            let stop = cluster.run(&mut Firmware::default(), 20);
+            let hit = expected;
+            assert_eq!(stop, Stop::WatchedRam { core: 0, hit });
+        }
+    }
+}
+
+#[test]
 fn a_watchpoint_at_the_same_access_goes_first() {
     let (mut cluster, _) = rig();
     let at = ALIAS + 0x8000;
