@@ -56,7 +56,8 @@ impl Options {
 /// As it is asked for.
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = self.kinds.len() == Kind::ALL.len();
+        let all = Kind::ALL.into_iter().filter(|kind| kind.is_default());
+        let all = self.kinds.iter().copied().eq(all.collect::<BTreeSet<_>>());
         let kinds = self.kinds.iter().filter(|_| !all).map(|kind| kind.name());
         let words: Vec<&str> = self
             .stale
@@ -144,7 +145,9 @@ mod tests {
             assert_eq!(parsed(text).to_string(), text);
         }
         let all = Kind::ALL.map(Kind::name).join(",");
-        assert_eq!(parsed(&format!("dma={all},stale")).to_string(), "dma=stale");
+        let every = parsed(&format!("dma={all},stale"));
+        assert_eq!(every.kinds, Kind::ALL.into());
+        assert_eq!(parsed(&every.to_string()), every);
     }
 
     #[test]

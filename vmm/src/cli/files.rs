@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 30] = [
+    const READ: [&str; 31] = [
         "boot --config",
         "boot --faults",
         "boot --kernel",
@@ -288,6 +288,7 @@ mod tests {
         "lab run names",
         "lab run --kernel",
         "lab run --module",
+        "inject --others",
         "inject merge journals",
         "lab run --vmlinux",
         "lab matrix names",

@@ -382,6 +382,11 @@ impl Args {
         task: &(dyn Fn(u64) -> Option<Task> + Sync),
         outputs: Outputs,
     ) -> Result<CommandExit, UserError> {
+        // Before there is a journal: what is wrong with theirs leaves none behind.
+        let elsewhere = match self.guided {
+            true => self.guide.others(self.journal_file().as_deref(), header)?,
+            false => BTreeMap::new(),
+        };
         let (mut journal, mut done) = match &outputs.journal {
             None => (None, BTreeMap::new()),
             Some(path) if self.resume => {
@@ -418,8 +423,7 @@ impl Args {
         let stop = &signals.stop;
         let mut awaited = None;
         let done = if self.guided {
-            let others = self.guide.others(self.journal_file().as_deref(), header)?;
-            let guided = self.guide.guided(self.seed, runs, shard, &others);
+            let guided = self.guide.guided(self.seed, runs, shard, &elsewhere);
             let runs = prepared.run_guided(guided, done, jobs, stop, &mut each);
             runs.map(|runs| {
                 awaited = runs.awaited;
