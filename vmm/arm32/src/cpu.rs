@@ -224,6 +224,11 @@ impl Cpu {
         f(&mut self.s, &env)
     }
 
+    /// Returns whether no address of a word or halfword may be misaligned.
+    pub(crate) const fn is_strict(&self) -> bool {
+        self.s.cp15.sctlr & sctlr::A != 0
+    }
+
     /// Tells generated code of the current TLB set.
     pub(crate) fn tell_set(&mut self) {
         self.jit.tlb = self.tlb.set_address();
@@ -306,7 +311,7 @@ impl Cpu {
         } else if effects.asid || effects.tables {
             self.tlb.flush_local();
         }
-        if effects.execution && self.s.cp15.sctlr & sctlr::A != 0 {
+        if effects.execution && self.is_strict() {
             self.tlb.make_strict();
         }
         // DACR, which may have changed, is part of the key of a TLB set.

@@ -20,8 +20,8 @@ use std::ptr::NonNull;
 
 use serde::{Deserialize, Serialize};
 
-use alignment::FREE;
 pub use alignment::FREE_BIT;
+use alignment::PageNumber;
 use fetched::Fetched;
 pub use fetched::{FetchedPage, tag as fetch_tag};
 pub use partner::Partner;
@@ -123,8 +123,8 @@ pub struct Hit {
 /// The software TLB of one core.
 pub struct Tlb {
     entries: Box<[Entry]>,
-    /// Of each entry that holds a page, its number in RAM, and [`FREE`].
-    numbers: Box<[u32]>,
+    /// The page of each entry that holds one.
+    numbers: Box<[PageNumber]>,
     keys: [Option<Key>; SETS],
     /// Offset into `entries` of the current set.
     pub(crate) base: usize,
@@ -155,7 +155,7 @@ impl Default for Tlb {
     fn default() -> Self {
         Self {
             entries: vec![EMPTY; ENTRIES * SETS].into_boxed_slice(),
-            numbers: vec![0; ENTRIES * SETS].into_boxed_slice(),
+            numbers: vec![PageNumber::default(); ENTRIES * SETS].into_boxed_slice(),
             keys: [None; SETS],
             base: 0,
             partner: Partner::default(),
@@ -286,8 +286,7 @@ impl Tlb {
             entry.mark(page.number, &self.watches);
         }
         self.entries[slot] = entry;
-        let free = t.unaligned_ok() && !strict;
-        self.numbers[slot] = page.number | if free { FREE } else { 0 };
+        self.numbers[slot] = PageNumber::new(page.number, t.unaligned_ok() && !strict);
         if t.global {
             self.note_filled(slot);
         } else {
@@ -344,10 +343,10 @@ impl Tlb {
         let tags = tag & (WATCHED | TOLD);
         (tag & !tags == va & 0xffff_f000).then_some(Hit {
             host: pointer(entry, va)?,
-            number: self.numbers[slot] & !FREE,
+            number: self.numbers[slot].in_ram(),
             watched: tags & WATCHED != 0,
             told: tags & TOLD != 0,
-            free: self.numbers[slot] & FREE != 0,
+            free: self.numbers[slot].is_free(),
         })
     }
 

@@ -11,7 +11,6 @@
 use std::ptr::NonNull;
 
 use crate::bus::{BusFault, RamPage, Size};
-use crate::cp15::sctlr;
 use crate::cpu::{Cpu, Flow};
 use crate::exception::Exception;
 use crate::exec::{Op, ldst::merge};
@@ -86,9 +85,7 @@ impl Cpu {
         if let Some((page, hit)) = self.cached_misaligned(va, size, Access::Write) {
             let flow = self.watch(va, size, Access::Write, privileged, idx)?;
             let overwritten = mem::write_ram(&*self.bus, page, va & 0xfff, size, value.into());
-            if hit.told && !self.bus.code_pages().want_writes(page.number) {
-                self.tlb.untag_told(va);
-            }
+            self.untag_told(hit, va);
             // It is writable: it was cached for a write.
             return Ok(merge(flow, after_write(overwritten == Ok(true))));
         }
@@ -100,10 +97,15 @@ impl Cpu {
         write_cached(page.host, size, value);
         let code = self.bus.code_pages();
         let flow = after_write(code.written(page.number, va & 0xfff, size));
-        if page.told && !code.want_writes(page.number) {
+        self.untag_told(page, va);
+        flow
+    }
+
+    /// Has stores to the page of `va` take the fast path, if nobody wants to know of them any more.
+    fn untag_told(&mut self, page: Hit, va: u32) {
+        if page.told && !self.bus.code_pages().want_writes(page.number) {
             self.tlb.untag_told(va);
         }
-        flow
     }
 
     /// Returns the page of `va`, if the fast path would answer for an access of `size` bytes there
@@ -224,7 +226,7 @@ impl Cpu {
         aligned: bool,
         access: Access,
     ) -> Result<(), Flow> {
-        if va & (size - 1) != 0 && (aligned || self.s.cp15.sctlr & sctlr::A != 0) {
+        if va & (size - 1) != 0 && (aligned || self.is_strict()) {
             return Err(self.raise(Exception::DataAbort(Fault::alignment(va, access))));
         }
         Ok(())
@@ -253,8 +255,8 @@ impl Cpu {
                 pages.unwritten().remove(page.number);
             }
             let told = pages.want_writes(page.number);
-            let strict = self.s.cp15.sctlr & sctlr::A != 0;
-            self.tlb.fill(va, (privileged, strict), &t, page, told);
+            self.tlb
+                .fill(va, (privileged, self.is_strict()), &t, page, told);
         }
         Ok((t, page))
     }

@@ -1,7 +1,7 @@
 //! Pages of which stores are told, and take the slow path: those that hold predecoded code, and
 //! those of restored memory that nobody has written yet.
 
-use super::{ENTRIES, FREE, INVALID, SETS, TOLD, Tlb};
+use super::{ENTRIES, INVALID, SETS, TOLD, Tlb};
 
 impl Tlb {
     /// Has stores to RAM page `number` take the slow path from now on: it holds predecoded code.
@@ -25,7 +25,7 @@ impl Tlb {
             let writable = numbered
                 .zip(&self.numbers[slots])
                 .filter(|(entry, _)| entry.write != INVALID);
-            for (entry, _) in writable.filter(|(_, found)| holds(**found & !FREE)) {
+            for (entry, _) in writable.filter(|(_, found)| holds(found.in_ram())) {
                 entry.write |= TOLD;
             }
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ENTRIES, Entry, FEW, FREE, FetchedPage, INVALID, Key, Partner, SETS, TOLD, Tlb, fetched,
+    ENTRIES, Entry, FEW, FetchedPage, INVALID, Key, PageNumber, Partner, SETS, TOLD, Tlb, fetched,
 };
 use crate::bus::Bus;
 
@@ -103,7 +103,7 @@ impl Tlb {
                 pa,
                 read,
                 write,
-                free: numbers[usize::from(slot)] & FREE != 0,
+                free: numbers[usize::from(slot)].is_free(),
             })
         };
         let pages = if filled.len() + local.len() <= FEW {
@@ -157,8 +157,7 @@ impl Tlb {
                 continue;
             };
             self.note_filled(page.slot.into());
-            let free = if page.free { FREE } else { 0 };
-            self.numbers[usize::from(page.slot)] = ram.number | free;
+            self.numbers[usize::from(page.slot)] = PageNumber::new(ram.number, page.free);
             let tag = |allowed, tags| if allowed { page.va | tags } else { INVALID };
             let told = bus.code_pages().want_writes(ram.number);
             self.entries[usize::from(page.slot)] = Entry {

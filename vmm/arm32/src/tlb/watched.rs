@@ -1,6 +1,6 @@
 //! The tags of watched pages.
 
-use super::{Entry, FREE, INVALID, Tlb, WATCHED};
+use super::{Entry, INVALID, Tlb, WATCHED};
 use crate::mmu::Access;
 use crate::watch::{RamWatch, Watches, Watchpoint};
 
@@ -38,7 +38,7 @@ impl Tlb {
     pub fn watch_ram(&mut self, number: u32, ranges: &[RamWatch]) {
         self.watches.set_ram(number, ranges);
         for (entry, &of) in self.entries.iter_mut().zip(&self.numbers) {
-            if of & !FREE == number {
+            if of.in_ram() == number {
                 entry.mark(number, &self.watches);
             }
         }
@@ -46,7 +46,7 @@ impl Tlb {
 
     pub(super) fn mark(&mut self) {
         for (entry, &number) in self.entries.iter_mut().zip(&self.numbers) {
-            entry.mark(number & !FREE, &self.watches);
+            entry.mark(number.in_ram(), &self.watches);
         }
     }
 
