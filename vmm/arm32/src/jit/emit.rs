@@ -1,76 +1,13 @@
 //! Blocks to code: what is the same for every host. What is not is its [`Target`]'s.
 
+mod spec;
+
+pub use spec::{Emitted, Places, Routines, Site};
+
 use crate::block::Block;
 use crate::exec::Op;
 use crate::host_code::CodeExit;
-use crate::ir::{Mop, Value, drop_dead_flags, drop_known_needs, lower};
-
-/// Where the routines are that all code shares, from the start of the code area. What they are
-/// given is in the register of temporary 0, unless it is said.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Routines {
-    /// `extern "C" fn(cpu, code, left) -> CodeExit`, called by the core.
-    pub enter: usize,
-    /// Saves registers and returns to the core, with a [`CodeExit`].
-    pub exit: usize,
-    /// Runs the handler of an operation, and returns if it said to go on. The registers of the
-    /// operation and of the number of its block's instructions are the back end's matter.
-    pub call: usize,
-    /// Branches to an address, whose bit 0 selects the instruction set.
-    pub exchange: usize,
-    /// Branches to an address in the same instruction set.
-    pub branch: usize,
-    /// Ask whether a misaligned access lies in a page where it may be so, and return with the
-    /// host's flags saying "equal" if it does: for halfwords and words, for loads and stores.
-    pub misaligned: [[usize; 2]; 2],
-    /// Has temporary 0 be CPSR as MRS shows it.
-    pub status: usize,
-    /// Has temporary 0 be DACR in privileged mode, if the software TLB knows the set of that, and
-    /// says by the host's flags for equality whether it has done so. In the register of temporary 1
-    /// is the tag of the page that is executed. Temporary 2 is lost, too.
-    pub domains: usize,
-}
-
-/// An exit of a block: a branch that leads to its stub until it is linked.
-#[derive(Clone, Copy, Debug)]
-pub struct Site {
-    /// Where the four bytes are that say where the branch leads.
-    pub jump: usize,
-    /// Its stub.
-    pub stub: usize,
-    /// Eight bytes with the tag of the page that it leads to, if that is another page.
-    pub guard: Option<usize>,
-}
-
-/// Where the code of a block goes in the code area: what usually runs, and what is out of its way.
-#[derive(Clone, Copy, Debug)]
-pub struct Places {
-    /// Where it begins.
-    pub near: usize,
-    /// Where what is out of the way begins; `None` to have it behind the rest.
-    pub far: Option<usize>,
-}
-
-/// The code of a block. What is out of the way comes last.
-#[derive(Clone, Copy, Debug)]
-pub struct Emitted {
-    /// Its exits.
-    pub sites: [Option<Site>; 2],
-    /// The position at which begins what is out of the way.
-    pub split: usize,
-    /// Where it goes.
-    pub places: Places,
-}
-
-impl Emitted {
-    /// Returns where the byte at position `at` of the code goes in the code area.
-    pub fn address(&self, at: usize) -> usize {
-        match self.places.far {
-            Some(far) if at >= self.split => far + (at - self.split),
-            _ => self.places.near + at,
-        }
-    }
-}
+use crate::ir::{AluOp, Dest, FlagSet, Mop, Value, drop_dead_flags, drop_known_needs, lower};
 
 /// What is out of the way: an operation left to its handler.
 struct Slow<F> {
@@ -82,13 +19,12 @@ struct Slow<F> {
 
 /// What is out of the way: an access at an address that is misaligned, or in a page that the fast
 /// path does not know.
-pub struct Misaligned<F> {
-    /// The branch that leads here.
-    pub from: F,
+struct Misaligned<F> {
+    from: F,
     /// Which of [`Routines::misaligned`] is asked.
-    pub routine: usize,
+    routine: usize,
     /// Where it goes on if the access may be made.
-    pub back: usize,
+    back: usize,
 }
 
 /// What is out of the way: an exit that leads nowhere yet.
@@ -114,7 +50,7 @@ pub struct Emitter<'a, A: Target> {
     /// What the host's flags say of the guest's, if anything.
     pub host: Option<A::Known>,
     /// Accesses of the instruction that may be misaligned.
-    pub misaligned: Vec<Misaligned<A::Fixup>>,
+    misaligned: Vec<Misaligned<A::Fixup>>,
     slow: Vec<Slow<A::Fixup>>,
     stubs: Vec<Stub<A::Fixup>>,
     code: Emitted,
@@ -154,9 +90,9 @@ pub trait Target: Sized {
     /// Writes a branch that is taken if `cond`, 0 to 13, holds, and returns it; `None` if it takes
     /// more than one, or cannot lead wherever an exit may.
     fn exit_if(e: &mut Emitter<'_, Self>, cond: u8) -> Option<Self::Fixup>;
-    /// Writes `mop` so that it is done if `cond`, 0 to 13, holds, without a branch; returns whether
-    /// it is one that can be.
-    fn select(e: &mut Emitter<'_, Self>, cond: u8, mop: &Mop) -> bool;
+    /// Moves `y` to guest register `d` if `cond`, 0 to 13, holds, without a branch; returns whether
+    /// that can be done, which takes one condition of the host.
+    fn select(e: &mut Emitter<'_, Self>, cond: u8, d: u8, y: Value) -> bool;
     /// Returns the branch that is taken unless `x` is 0 (`zero`), or is not.
     fn unless_zero(e: &mut Emitter<'_, Self>, x: Value, zero: bool) -> Self::Fixup;
     /// Writes any other operation but a call of a handler. `host`: what [`Emitter::host`] was
@@ -406,12 +342,35 @@ impl<A: Target> Emitter<'_, A> {
         ends
     }
 
+    /// Has the access of `size` bytes for which an entry was just looked up go on from here, also
+    /// if its address is misaligned and may be: the last branch of `slow` is taken then.
+    pub fn may_be_misaligned(&mut self, write: bool, size: u8, slow: &mut Vec<A::Fixup>) {
+        // A byte is never misaligned.
+        if size > 1
+            && let Some(from) = slow.pop()
+        {
+            self.misaligned.push(Misaligned {
+                from,
+                routine: self.routines.misaligned[usize::from(size == 4)][usize::from(write)],
+                back: self.asm.here(),
+            });
+        }
+    }
+
     /// Writes an operation that is done if `cond` holds, without a branch around it; returns
     /// whether it is one that can be.
     fn conditional(&mut self, op: &Op, cond: u8, mop: &Mop) -> bool {
-        let Mop::Goto { va } = *mop else {
+        let va = match *mop {
+            Mop::Goto { va } => va,
             // What a condition decides that is of data is often predicted wrongly.
-            return A::select(self, cond, mop);
+            Mop::Alu {
+                op: AluOp::Move,
+                d: Dest::Reg(d),
+                y,
+                set: FlagSet::NONE,
+                ..
+            } => return A::select(self, cond, d, y),
+            _ => return false,
         };
         if self.behind(op) > 0 || self.is_elsewhere(va) {
             return false;

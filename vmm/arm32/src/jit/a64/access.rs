@@ -5,7 +5,6 @@ use super::frame::{self, LEFT, SCRATCH, TLB, WORK};
 use super::values::Emitter;
 use super::values::place;
 use crate::ir::{Mop, ThreadRegister, Value};
-use crate::jit::emit::Misaligned;
 use crate::state::Mode;
 use crate::timer::TICK_SHIFT;
 use crate::tlb;
@@ -96,16 +95,7 @@ fn counter(e: &mut Emitter<'_>, low: u8, high: u8, idx: u8, slow: &mut Vec<Fixup
 /// As [`look_up`], for an access that may be misaligned in most pages.
 fn look_up_free(e: &mut Emitter<'_>, write: bool, size: u8, slow: &mut Vec<Fixup>) {
     find(e, write, size.into(), slow);
-    // A byte is never misaligned.
-    if size > 1
-        && let Some(from) = slow.pop()
-    {
-        e.misaligned.push(Misaligned {
-            from,
-            routine: e.routines.misaligned[usize::from(size == 4)][usize::from(write)],
-            back: e.asm.here(),
-        });
-    }
+    e.may_be_misaligned(write, size, slow);
     to_host(e);
 }
 

@@ -3,7 +3,7 @@
 use super::asm::{Access, Cond, Fixup, Mem, Width};
 use super::frame::{self, SCRATCH};
 use super::values::Emitter;
-use crate::ir::{AluOp, Dest, FlagSet, Mop, of_condition};
+use crate::ir::{Value, of_condition};
 
 impl Emitter<'_> {
     /// Returns the branches that are taken unless `cond` holds.
@@ -34,19 +34,9 @@ impl Emitter<'_> {
         self.host.is_some_and(|set| set.has(of_condition(cond)))
     }
 
-    /// Writes `mop` so that it is done if `cond` holds, if it only moves something to a guest
-    /// register, and one condition of the host is enough; returns whether it is so.
-    pub fn select(&mut self, cond: u8, mop: &Mop) -> bool {
-        let Mop::Alu {
-            op: AluOp::Move,
-            d: Dest::Reg(d),
-            y,
-            set: FlagSet::NONE,
-            ..
-        } = *mop
-        else {
-            return false;
-        };
+    /// Moves `y` to guest register `d` if `cond` holds, if one condition of the host is enough;
+    /// returns whether it is so.
+    pub fn select(&mut self, cond: u8, d: u8, y: Value) -> bool {
         let Some(holds) = self.holds(cond) else {
             return false;
         };

@@ -4,7 +4,6 @@ use super::asm::{Alu, Asm, Cc, Extend, Fixup, Gpr, Mem, Rm, ShiftOp, Width};
 use super::frame::{self, LEFT, SECOND, THIRD, TLB, WORK};
 use super::values::Emitter;
 use crate::ir::{Dest, Mop, ThreadRegister, Value};
-use crate::jit::emit::Misaligned;
 use crate::state::Mode;
 use crate::timer::TICK_SHIFT;
 use crate::tlb;
@@ -125,16 +124,7 @@ pub fn store(a: &mut Asm, at: Mem, value: Gpr, size: u8) {
 /// As [`look_up`], for an access that may be misaligned in most pages.
 fn look_up_free(e: &mut Emitter<'_>, write: bool, size: u8, slow: &mut Vec<Fixup>) {
     find(e, write, size.into(), slow);
-    // A byte is never misaligned.
-    if size > 1
-        && let Some(from) = slow.pop()
-    {
-        e.misaligned.push(Misaligned {
-            from,
-            routine: e.routines.misaligned[usize::from(size == 4)][usize::from(write)],
-            back: e.asm.here(),
-        });
-    }
+    e.may_be_misaligned(write, size, slow);
     to_host(e);
 }
 

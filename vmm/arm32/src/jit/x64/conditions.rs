@@ -3,7 +3,7 @@
 use super::asm::{Alu, Cc, Fixup, Rm, ShiftOp, Width};
 use super::frame::{self, SECOND, WORK};
 use super::values::{Emitter, operand};
-use crate::ir::{AluOp, Dest, FlagSet, Mop, Value, of_condition};
+use crate::ir::{FlagSet, Value, of_condition};
 
 /// The guest's flags that the host's flags tell, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,19 +46,9 @@ impl Emitter<'_> {
         Some(self.asm.jump_if(holds))
     }
 
-    /// Writes `mop` so that it is done if `cond` holds, if it only moves something to a guest
-    /// register, and one condition of the host is enough; returns whether it is so.
-    pub fn select(&mut self, cond: u8, mop: &Mop) -> bool {
-        let Mop::Alu {
-            op: AluOp::Move,
-            d: Dest::Reg(d),
-            y,
-            set: FlagSet::NONE,
-            ..
-        } = *mop
-        else {
-            return false;
-        };
+    /// Moves `y` to guest register `d` if `cond` holds, if one condition of the host is enough;
+    /// returns whether it is so.
+    pub fn select(&mut self, cond: u8, d: u8, y: Value) -> bool {
         let Some(holds) = self.fails(cond ^ 1) else {
             return false;
         };

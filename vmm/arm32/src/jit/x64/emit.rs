@@ -80,8 +80,8 @@ impl Target for Asm {
         e.exit_if(cond)
     }
 
-    fn select(e: &mut Emitter<'_>, cond: u8, mop: &Mop) -> bool {
-        e.select(cond, mop)
+    fn select(e: &mut Emitter<'_>, cond: u8, d: u8, y: Value) -> bool {
+        e.select(cond, d, y)
     }
 
     fn unless_zero(e: &mut Emitter<'_>, x: Value, zero: bool) -> Fixup {
