@@ -304,7 +304,7 @@ fn open(path: &Path) -> Result<File, JournalError> {
 }
 
 /// Returns what is in a journal that this version reads.
-fn known(contents: Contents, path: &Path) -> Result<(Header, BTreeMap<u64, Record>), JournalError> {
+fn known(contents: Contents, path: &Path) -> Result<HeaderAndRuns, JournalError> {
     match contents.header {
         Some(header) if header.journal == MAGIC && header.version == VERSION => {
             Ok((header, contents.records))

@@ -8,7 +8,7 @@ use vmm_faults::Account;
 use vmm_faults::spec::{DiskFault, Fault};
 use vmm_introspect::types::vmlinux::TypesFrom;
 use vmm_machine::{IommuSink, Machine};
-use vmm_sanitizer::{DmaApi, Findings, Kind, Options, Report, Sanitizer, Tell};
+use vmm_sanitizer::{DmaApi, Findings, Kind, Options, Report, Sanitizer, Tell, counted};
 use vmm_timeline::recording::Recording;
 
 use super::error::CampaignError;
@@ -65,11 +65,7 @@ impl Mistakes {
 
     /// Returns how many there were, in words.
     pub fn sum(&self) -> String {
-        let counts = self.counts.iter();
-        let counts: Vec<String> = counts
-            .map(|(kind, count)| format!("{kind} {count}"))
-            .collect();
-        counts.join(", ")
+        counted(&self.counts)
     }
 }
 
@@ -123,7 +119,7 @@ fn tell(recording: Option<&Arc<Recording>>) -> Tell {
     let recording = recording.map(Arc::clone);
     Box::new(move |report| {
         if let Some(recording) = &recording {
-            recording.mistake(&report.device, report.at, report.kind.name(), &report.text);
+            report.record(recording);
         }
     })
 }

@@ -140,7 +140,7 @@ impl Watch {
     pub fn new(options: &Options, recording: &Arc<Recording>) -> Self {
         let recording = Arc::clone(recording);
         let tell = move |report: &Report| {
-            recording.mistake(&report.device, report.at, report.kind.name(), &report.text);
+            report.record(&recording);
         };
         Self {
             sanitizer: Sanitizer::new(options.clone(), Box::new(tell)),

@@ -22,7 +22,7 @@ pub use dma_api::{AttachError, DmaApi};
 pub use kind::Kind;
 pub use options::{Options, OptionsError};
 pub use report::{Call, History, MAX_FRAMES, MAX_TEXT, Report};
-pub use reports::{Findings, MAX_REPORTS, Reports, Tell};
+pub use reports::{Findings, MAX_REPORTS, Reports, Tell, counted};
 pub use sanitizer::{LastMapping, Origins, Sanitizer};
 
 /// Bits of an address within a page of 4 KiB.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use vmm_base::Seconds;
+use vmm_timeline::recording::Recording;
 use vmm_timeline::{Address, Direction};
 
 use crate::Kind;
@@ -100,6 +101,11 @@ impl Report {
     pub fn with_history(mut self, history: History) -> Self {
         self.history = history;
         self
+    }
+
+    /// Makes it an event of `recording`.
+    pub fn record(&self, recording: &Recording) {
+        recording.mistake(&self.device, self.at, self.kind.name(), &self.text);
     }
 
     /// Cuts what a guest could make long.

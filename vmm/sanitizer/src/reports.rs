@@ -27,6 +27,12 @@ pub struct Findings {
     pub beyond: u64,
 }
 
+/// Returns how many mistakes there were of each kind, in words.
+pub fn counted(counts: &BTreeMap<Kind, u64>) -> String {
+    let counts = counts.iter().map(|(kind, count)| format!("{kind} {count}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
 impl Findings {
     /// Returns whether nothing was found.
     pub fn is_empty(&self) -> bool {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use vmm::introspect::types::vmlinux::TypesFrom;
-use vmm::sanitizer::{DmaApi, Findings, Options, Report, Sanitizer};
+use vmm::sanitizer::{DmaApi, Findings, Options, Report, Sanitizer, counted};
 use vmm::timeline::recording::Recording;
 use vmm::{IommuSink, Machine};
 use vmm_base::Seconds;
@@ -27,8 +27,7 @@ pub fn sanitizer(
         // A stderr that went away is no reason to stop.
         let _ = Stderr.write_all(shown(report).as_bytes());
         if let Some(recording) = &recording {
-            let kind = report.kind.name();
-            recording.mistake(&report.device, report.at, kind, &report.text);
+            report.record(recording);
         }
     };
     Some(Sanitizer::new(options?.clone(), Box::new(tell)))
@@ -106,9 +105,6 @@ pub fn summary(findings: &Findings) -> String {
     if findings.is_empty() {
         return "the sanitizer found no mistake".into();
     }
-    let counts = findings.counts.iter();
-    let counts = counts.map(|(kind, count)| format!("{kind} {count}"));
-    let counts: Vec<String> = counts.collect();
     let beyond = match findings.beyond {
         0 => String::new(),
         beyond => format!("; {beyond} of them are in no report"),
@@ -119,7 +115,7 @@ pub fn summary(findings: &Findings) -> String {
     };
     format!(
         "the sanitizer found mistakes, in {reports}: {}{beyond}",
-        counts.join(", ")
+        counted(&findings.counts)
     )
 }
 
