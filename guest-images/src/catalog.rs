@@ -97,6 +97,7 @@ const fn built(
             source,
             addition,
             edits,
+            device_trees: &[],
         }),
         own_modules: &[],
         late_modules: &[],
@@ -110,14 +111,22 @@ const TRIXIE: (&str, &str) = ("trixie", "linux-source-6.12");
 const FORKY: (&str, &str) = ("forky", "linux-source-7.2");
 
 static CATALOG: [ImageSpec; 21] = [
-    built(
-        "ipmmu",
-        "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
-        "6.1",
-        BOOKWORM,
-        "",
-        &[],
-    ),
+    ImageSpec {
+        name: "ipmmu",
+        aliases: &[],
+        description: "a small 6.1 kernel with the IPMMU driver, DMA controllers, BTF and kprobes",
+        kernel: "6.1",
+        architecture: Architecture::Armhf,
+        origin: Origin::Built(Build {
+            suite: BOOKWORM.0,
+            source: BOOKWORM.1,
+            addition: recipes::KOELSCH_CONFIG,
+            edits: &[],
+            device_trees: &["r8a7791-koelsch.dtb"],
+        }),
+        own_modules: &[],
+        late_modules: &[],
+    },
     built(
         "virtio-iommu",
         "the ipmmu kernel with the virtio-iommu driver, whose Kconfig dependency is widened to ARM",
@@ -169,6 +178,7 @@ static CATALOG: [ImageSpec; 21] = [
             source: BULLSEYE.1,
             addition: recipes::DMABOUNCE_CONFIG,
             edits: &[WIDEN_DMABOUNCE],
+            device_trees: &[],
         }),
         own_modules: &[BOUNCE_DEVICES],
         late_modules: &[BOUNCE_DEVICES.name, "virtio_mmio"],

@@ -6,6 +6,7 @@ use crate::error::IoContext;
 use crate::image_spec::ImageSpec;
 use crate::initramfs::{self, GuestFile};
 use crate::manifest::Manifest;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -29,6 +30,9 @@ pub struct Image {
     pub system_map: Option<PathBuf>,
     /// The kernel's configuration.
     pub config: Option<PathBuf>,
+    /// The device trees of boards that came with the kernel, by the names of their files, such as
+    /// `r8a7791-koelsch.dtb`.
+    pub device_trees: BTreeMap<String, PathBuf>,
     /// The initial file system, an uncompressed cpio archive.
     pub initramfs: PathBuf,
     /// SHA-256 of that file in lower-case hexadecimal.
@@ -61,6 +65,11 @@ impl Image {
             vmlinux: optional(&kernel.vmlinux),
             system_map: optional(&kernel.system_map),
             config: optional(&kernel.config),
+            device_trees: kernel
+                .device_trees
+                .iter()
+                .map(|tree| (tree.name.clone(), path(&tree.file)))
+                .collect(),
             initramfs: path(&initramfs.archive),
             initramfs_sha256: initramfs.archive.sha256.clone(),
             modules: initramfs.modules.clone(),

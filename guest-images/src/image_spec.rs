@@ -76,6 +76,9 @@ pub struct Build {
     /// What is edited in the source before it is configured. Empty: the source is compiled
     /// unmodified.
     pub edits: &'static [SourceEdit],
+    /// Device trees of boards that are compiled with it: names of files that `make` takes, such as
+    /// `r8a7791-koelsch.dtb`.
+    pub device_trees: &'static [&'static str],
 }
 
 /// A kernel module of our own, of one file.

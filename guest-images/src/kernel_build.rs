@@ -6,7 +6,7 @@ use crate::image_spec::OwnModule;
 use crate::kernel_source::SourceTree;
 use crate::lock::Lock;
 use crate::maker::Maker;
-use crate::manifest::{Kernel, ModuleFile};
+use crate::manifest::{DeviceTreeFile, Kernel, ModuleFile};
 use crate::modules::Index;
 use crate::process::{self, says_disk_full};
 use crate::progress::{Progress, Unit};
@@ -45,6 +45,8 @@ pub(crate) struct Plan<'a> {
     pub edits: &'a [SourceEdit],
     /// Modules of our own.
     pub own_modules: &'a [OwnModule],
+    /// Device trees of boards.
+    pub device_trees: &'a [&'a str],
     /// Hash of the recipe.
     pub recipe: String,
 }
@@ -56,6 +58,7 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
     compile(maker, &source)?;
     let own = compile_own(maker, &source, plan.own_modules)?;
     let modules = install_modules(maker, &source, own.as_deref())?;
+    compile_device_trees(maker, &source, plan.device_trees)?;
     let tree = source.top();
     let blobs = maker.store.blobs();
     // Copies, as `make` must find its own files where it left them when it builds another image.
@@ -71,6 +74,12 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
         .at("read", &release)?
         .trim()
         .to_owned();
+    let device_tree = |name: &&str| {
+        let file = store(&device_tree_path(&tree, name)?)?;
+        let name = (*name).to_owned();
+        Ok::<_, Error>(DeviceTreeFile { name, file })
+    };
+    let device_trees = plan.device_trees.iter().map(device_tree);
     Ok(Kernel {
         recipe: plan.recipe,
         version,
@@ -81,7 +90,34 @@ pub(crate) fn build(maker: &mut Maker<'_>, plan: Plan<'_>) -> Result<Kernel, Err
         system_map: Some(store("System.map")?),
         config: Some(store(".config")?),
         modules,
+        device_trees: device_trees.collect::<Result<_, _>>()?,
     })
+}
+
+/// Returns where in the tree the compiled device tree `name` is.
+fn device_tree_path(tree: &Path, name: &str) -> Result<String, Error> {
+    // Since 6.5 those of each vendor have a directory of their own.
+    let top = "arch/arm/boot/dts";
+    let vendors = ["", "/renesas"].map(|vendor| format!("{top}{vendor}/{name}"));
+    let found = vendors.into_iter().find(|path| tree.join(path).is_file());
+    found.ok_or_else(|| {
+        let missing = std::io::ErrorKind::NotFound;
+        Error::io("read", &tree.join(top).join(name), missing.into())
+    })
+}
+
+/// Compiles device trees of boards, as they are in the source.
+fn compile_device_trees(
+    maker: &mut Maker<'_>,
+    source: &SourceTree,
+    names: &[&str],
+) -> Result<(), Error> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut command = make(source);
+    command.args(names);
+    make_in_tree(maker, source, command, "compiling device trees")
 }
 
 /// Returns the command `make` in the source tree, its errors in order among its output. It ends

@@ -126,6 +126,7 @@ impl Maker<'_> {
                     fragment: &recipes::fragment(self.spec.name, build.addition),
                     edits: build.edits,
                     own_modules: self.spec.own_modules,
+                    device_trees: build.device_trees,
                     recipe,
                 };
                 kernel_build::build(self, plan)

@@ -41,6 +41,18 @@ pub(crate) struct Kernel {
     /// Its modules, if it was compiled here; those of a stock kernel are in its packages.
     #[serde(default)]
     pub modules: Vec<ModuleFile>,
+    /// The device trees of boards that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub device_trees: Vec<DeviceTreeFile>,
+}
+
+/// The device tree of a board in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceTreeFile {
+    /// The name of its file, such as `r8a7791-koelsch.dtb`.
+    pub name: String,
+    /// The flattened device tree.
+    pub file: Blob,
 }
 
 /// A module in the cache.
@@ -81,6 +93,7 @@ impl Kernel {
         .into_iter()
         .flatten()
         .chain(self.modules.iter().map(|module| &module.file))
+        .chain(self.device_trees.iter().map(|tree| &tree.file))
     }
 }
 
@@ -102,9 +115,11 @@ impl Manifest {
     /// Returns the files that guests boot from.
     pub fn booted(&self) -> impl Iterator<Item = &Blob> {
         let kernel = [Some(&self.kernel.zimage), self.kernel.raw.as_ref()];
+        let trees = self.kernel.device_trees.iter().map(|tree| &tree.file);
         kernel
             .into_iter()
             .flatten()
+            .chain(trees)
             .chain([&self.initramfs.archive])
     }
 

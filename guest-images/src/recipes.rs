@@ -40,6 +40,9 @@ pub(crate) const IPMMU_CONFIG: &str = include_str!("../recipes/ipmmu.config");
 /// What the `virtio-iommu` kernel adds to it.
 pub(crate) const VIRTIO_IOMMU_CONFIG: &str = include_str!("../recipes/virtio-iommu.config");
 
+/// What the `ipmmu` kernel adds to it.
+pub(crate) const KOELSCH_CONFIG: &str = include_str!("../recipes/koelsch.config");
+
 /// What kernels before 5.18 need besides.
 pub(crate) const BEFORE_5_18_CONFIG: &str = include_str!("../recipes/ipmmu-before-5.18.config");
 
@@ -153,6 +156,7 @@ pub(crate) fn kernel_recipe(spec: &ImageSpec) -> String {
                 // Without its name, which is for people and changes nothing of the kernel.
                 texts.extend([edit.path, edit.section, edit.old, edit.new]);
             }
+            texts.extend(build.device_trees);
             texts
         }
     };

@@ -56,6 +56,7 @@ pub(crate) fn kernel(
         system_map: None,
         config,
         modules: Vec::new(),
+        device_trees: Vec::new(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! The whole way from a package to an image, with packages made on the spot instead of the network.
 
-use crate::manifest::{Initramfs, Kernel, Manifest, ModuleFile};
+use crate::manifest::{DeviceTreeFile, Initramfs, Kernel, Manifest, ModuleFile};
 use crate::modules::tests::fake_module;
 use crate::progress::Silent;
 use crate::source::Package;
@@ -364,6 +364,10 @@ fn fake_build(cache: &Cache, name: &str, module: &str) {
                 name: module.into(),
                 file: put(&fake_module("depends=\0")),
             }],
+            device_trees: vec![DeviceTreeFile {
+                name: "board.dtb".into(),
+                file: put(b"tree"),
+            }],
         },
         initramfs: Initramfs {
             recipe: "none yet".into(),
@@ -390,6 +394,7 @@ fn a_compiled_kernel_keeps_its_modules_for_another_initial_file_system() {
     let image = obtain_built(&cache, &source, "ipmmu", "clk_axi_clkgen").unwrap();
     assert_eq!(image.modules, [""; 0]);
     assert_eq!(image.late_modules, ["clk_axi_clkgen"]);
+    assert_eq!(fs::read(&image.device_trees["board.dtb"]).unwrap(), b"tree");
     let archive = fs::read(&image.initramfs).unwrap();
     let list = b"/lib/modules/clk_axi_clkgen.ko:\n";
     assert!(archive.windows(list.len()).any(|text| text == list));
