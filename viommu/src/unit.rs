@@ -57,7 +57,8 @@ pub struct CacheConfig {
     pub entries: usize,
     /// Whether [`TranslationUnit::counters`] counts.
     pub count: bool,
-    /// Whether hits are compared with the model's mappings. Where faults are injected they are not.
+    /// Whether hits are compared with the model's mappings. Where faults can be injected, and this
+    /// is not [`HitCheck::Off`], it is [`HitCheck::Answers`].
     pub check: HitCheck,
 }
 
@@ -317,9 +318,7 @@ impl<M> TranslationUnit<M> {
     #[inline]
     pub(crate) fn caching(&self) -> &Iotlb {
         let checked = self.checked.as_ref();
-        checked
-            .and_then(|checked| checked.cache.as_ref())
-            .unwrap_or(&self.cache)
+        checked.and_then(Checked::cache).unwrap_or(&self.cache)
     }
 
     /// Tells the observer of an invalidation, and of the stale hits that end with it.
@@ -401,7 +400,7 @@ impl<M> TranslationUnit<M> {
         let regions: Vec<_> = self.host.snapshot().regions().collect();
         // What keeps everything has another form: it begins anew.
         let begun = match &self.checked {
-            Some(Checked { cache: None, .. }) => &saved.without_entries(),
+            Some(checked) if checked.cache().is_none() => &saved.without_entries(),
             _ => saved,
         };
         let numbers = self.caching().check(begun, &regions)?;

@@ -11,10 +11,11 @@ use crate::host::{Map, RegionExtent};
 
 impl<M> Port<M> {
     /// Tells the observer if the model's mappings of `domain` no longer lead `iova` to `used`,
-    /// which was cached. The handle is pinned.
+    /// which was cached, or which the model answered after `before`. The handle is pinned.
     pub(super) fn compare(
         &self,
         (checked, map): (&Checked, &Map<M>),
+        before: Option<u64>,
         domain: DomainId,
         iova: u64,
         wanted: Permissions,
@@ -46,10 +47,11 @@ impl<M> Port<M> {
         // complete as long as the handle is pinned, so that nothing has taken its place yet.
         let is_used = || {
             let cached = checked.lookup(map, domain, iova, wanted as u8);
+            let again =
+                |again: RegionExtent| (again.region, again.offset) == (used.region, used.offset);
             unit.attachment(self.endpoint) == Attachment::Domain(domain)
-                && cached
-                    .is_some_and(|again| (again.region, again.offset) == (used.region, used.offset))
+                && (before.is_some() || cached.is_some_and(again))
         };
-        checked.note(&hit, is_used, || unit.emit(&Event::StaleHit(hit)));
+        checked.note(&hit, before, is_used, || unit.emit(&Event::StaleHit(hit)));
     }
 }

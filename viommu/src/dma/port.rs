@@ -213,9 +213,10 @@ impl<M> Port<M> {
             .and_then(|checked| Some((checked, checked.lookup(map, domain, iova, wanted as u8)?)));
         if let Some((checked, place)) = found {
             self.count_hit();
-            self.compare((checked, map), domain, iova, wanted, &place);
+            self.compare((checked, map), None, domain, iova, wanted, &place);
             return Ok(place);
         }
+        let answers = checked.and_then(|checked| Some((checked, checked.before_answer()?)));
         if unit.count {
             handle.counters.misses.add_one();
         }
@@ -240,6 +241,9 @@ impl<M> Port<M> {
         // At most to the end of the region: the next one may lie anywhere in the host.
         let after = (last - iova).min(place.room - 1);
         place.room = after + 1;
+        if let Some((checked, before)) = answers {
+            self.compare((checked, map), Some(before), domain, iova, wanted, &place);
+        }
         let mut learnt = kept.is_some_and(|(kept, ticket)| kept.keep(ticket, domain, mapping));
         if let Some(ticket) = ticket {
             // The cached block may not begin before the region either.

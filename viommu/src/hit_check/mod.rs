@@ -38,6 +38,10 @@ pub enum HitCheck {
     /// other takes their place, and an invalidation takes what it names, nothing else. So the
     /// consequences of one that is missing do not depend on what else is cached.
     KeepAll,
+    /// Every answer of the model is compared, and none is cached: for models that keep what they
+    /// have translated themselves, as those do in which [faults](crate::inject::Faults) can be
+    /// injected. What a fault has changed differs, too; whoever injects it knows when.
+    Answers,
 }
 
 /// An access whose translation the cache had, and the model's mappings no longer have.
@@ -68,27 +72,56 @@ const MAX_NOTED: usize = 1024;
 
 /// The translation cache of a unit that checks.
 pub(crate) struct Checked {
-    /// The ordinary cache, if translations are kept as ever.
-    pub cache: Option<Iotlb>,
-    /// What is kept if everything is.
-    kept: KeptMappings,
-    /// The pages of stale hits that were not invalidated since, and whose accesses they were.
-    noted: Mutex<BTreeMap<(u32, u64), EndpointId>>,
+    store: Store,
+    noted: Mutex<Noted>,
+}
+
+/// Where translations are kept.
+enum Store {
+    /// As ever.
+    Cache(Iotlb),
+    /// Where everything is.
+    Kept(KeptMappings),
+    /// In the model.
+    Model,
+}
+
+/// What was told of stale hits.
+#[derive(Default)]
+struct Noted {
+    /// The pages of those that were not invalidated since, and whose accesses they were.
+    pages: BTreeMap<(u32, u64), EndpointId>,
+    /// Counts invalidations.
+    invalidations: u64,
 }
 
 impl Checked {
     /// Creates the cache of a unit with so many domains, if it checks.
     pub fn new(config: &CacheConfig, domains: u32) -> Option<Self> {
-        let cache = match config.check {
+        let store = match config.check {
             HitCheck::Off => return None,
-            HitCheck::On => Some(Iotlb::new(config.entries, domains, config.count)),
-            HitCheck::KeepAll => None,
+            HitCheck::On => Store::Cache(Iotlb::new(config.entries, domains, config.count)),
+            HitCheck::KeepAll => Store::Kept(KeptMappings::default()),
+            HitCheck::Answers => Store::Model,
         };
         Some(Self {
-            cache,
-            kept: KeptMappings::default(),
+            store,
             noted: Mutex::default(),
         })
+    }
+
+    /// Returns the ordinary cache, if translations are kept as ever.
+    pub fn cache(&self) -> Option<&Iotlb> {
+        match &self.store {
+            Store::Cache(cache) => Some(cache),
+            Store::Kept(_) | Store::Model => None,
+        }
+    }
+
+    /// Returns a count for [`note`](Self::note), to be taken before the model is asked, if it is
+    /// its answers that are compared.
+    pub fn before_answer(&self) -> Option<u64> {
+        matches!(self.store, Store::Model).then(|| self.noted().invalidations)
     }
 
     /// Returns where `iova` leads by what is cached, if that allows `wanted` (as bits).
@@ -99,34 +132,43 @@ impl Checked {
         iova: u64,
         wanted: u8,
     ) -> Option<RegionExtent> {
-        match &self.cache {
-            Some(cache) => cache.lookup(domain, iova, wanted),
-            None => {
-                let mapping = self.kept.find(domain, iova, wanted)?;
-                place(map, &mapping, iova)
-            }
+        match &self.store {
+            Store::Cache(cache) => cache.lookup(domain, iova, wanted),
+            Store::Kept(kept) => place(map, &kept.find(domain, iova, wanted)?, iova),
+            Store::Model => None,
         }
     }
 
     /// Returns what is kept, where everything is.
     pub fn kept(&self) -> Option<&KeptMappings> {
-        self.cache.is_none().then_some(&self.kept)
+        match &self.store {
+            Store::Kept(kept) => Some(kept),
+            Store::Cache(_) | Store::Model => None,
+        }
     }
 
-    fn noted(&self) -> MutexGuard<'_, BTreeMap<(u32, u64), EndpointId>> {
+    fn noted(&self) -> MutexGuard<'_, Noted> {
         // An entry is added or removed whole.
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a stale hit, and has it told, if what it used `is_used` still and there is room.
-    pub fn note(&self, hit: &StaleHit, is_used: impl FnOnce() -> bool, tell: impl FnOnce()) {
+    /// Notes a stale hit, and has it told, if what it used `is_used` still and there is room. If it
+    /// is an answer that the model gave after `before`, nothing may have been invalidated since.
+    pub fn note(
+        &self,
+        hit: &StaleHit,
+        before: Option<u64>,
+        is_used: impl FnOnce() -> bool,
+        tell: impl FnOnce(),
+    ) {
         // Held to the end: an invalidation that comes after the look finds the note, and its end is
         // told after the hit.
         let mut noted = self.noted();
         let key = (hit.domain.0, hit.iova >> PAGE_BITS);
-        let has_room = noted.len() < MAX_NOTED || noted.contains_key(&key);
-        if has_room && is_used() {
-            noted.insert(key, hit.endpoint);
+        let has_room = noted.pages.len() < MAX_NOTED || noted.pages.contains_key(&key);
+        let is_new = before.is_none_or(|before| before == noted.invalidations);
+        if has_room && is_new && is_used() {
+            noted.pages.insert(key, hit.endpoint);
             tell();
         }
     }
@@ -134,11 +176,13 @@ impl Checked {
     /// Forgets what was invalidated, and returns the stale hits that ended thereby: whose they
     /// were, the domain and the first IOVA of the page.
     pub fn invalidated(&self, scope: Scope) -> Vec<(EndpointId, DomainId, u64)> {
-        if self.cache.is_none() {
-            self.kept.forget(scope);
+        if let Store::Kept(kept) = &self.store {
+            kept.forget(scope);
         }
         let mut ended = Vec::new();
-        self.noted().retain(|&(domain, page), endpoint| {
+        let mut noted = self.noted();
+        noted.invalidations = noted.invalidations.wrapping_add(1);
+        noted.pages.retain(|&(domain, page), endpoint| {
             let first = page << PAGE_BITS;
             let last = first | ((1 << PAGE_BITS) - 1);
             let over = covers(scope, DomainId(domain), (first, last));

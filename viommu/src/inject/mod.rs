@@ -194,8 +194,11 @@ impl Faults {
         if self.any() {
             // Every translation is a point at which a fault can be injected.
             cache.entries = 0;
-            // A translation that was made with a fault is not what the tables say.
-            cache.check = HitCheck::Off;
+            // What is kept is kept behind these points.
+            cache.check = match cache.check {
+                HitCheck::Off => HitCheck::Off,
+                HitCheck::On | HitCheck::KeepAll | HitCheck::Answers => HitCheck::Answers,
+            };
         }
         cache
     }

@@ -11,9 +11,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::script::{Script, WriteFault};
 use super::*;
-use crate::FaultReason;
+use crate::event::{Event, Observer};
 use crate::ipmmu::spec::ContextRegister;
 use crate::ipmmu::{Ipmmu, IpmmuConfig, NoInterrupt, Observers};
+use crate::{FaultReason, HitCheck};
 
 const RAM: u64 = 0x4000_0000;
 /// Tables of each level, the first one first.
@@ -36,17 +37,21 @@ struct World {
 impl World {
     /// Creates a world in which IOVA 0 to 0xfff leads to `PAGE`, through uTLB 0 and context 0.
     fn new() -> Self {
+        Self::with(HitCheck::Off, None)
+    }
+
+    fn with(check: HitCheck, observer: Option<Arc<dyn Observer>>) -> Self {
         let ram = GuestMemoryMmap::from_ranges(&[(GuestAddress(RAM), 0x1_0000)]).unwrap();
         let ram = Arc::new(ram);
         let script = Arc::new(Script::default());
         let mut config = IpmmuConfig::gen2("mmu");
         config.faults = Faults::by(script.clone());
-        let ipmmu = Ipmmu::new(
-            ram.clone(),
-            &config,
-            Box::new(NoInterrupt),
-            Observers::default(),
-        );
+        config.cache.check = check;
+        let observers = Observers {
+            translation: observer,
+            ..Observers::default()
+        };
+        let ipmmu = Ipmmu::new(ram.clone(), &config, Box::new(NoInterrupt), observers);
         let world = Self {
             ram,
             ipmmu: ipmmu.unwrap(),
@@ -106,6 +111,53 @@ fn without_a_fault_the_buffer_is_a_cache() {
     assert_eq!(world.access(), None);
     world.put(TABLES[2], PAGE | LEAF);
     assert_eq!(world.access(), Some(7), "a refusal is never kept");
+}
+
+/// Counts what is told of stale hits: those that there were, and those that ended.
+#[derive(Default)]
+struct Stale(std::sync::Mutex<(u32, u32)>);
+
+impl Observer for Stale {
+    fn event(&self, event: &Event) {
+        let mut counts = self.0.lock().unwrap();
+        match event {
+            Event::StaleHit(_) => counts.0 += 1,
+            Event::StaleEnded { .. } => counts.1 += 1,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_the_buffer_has_is_compared_with_the_tables_if_that_is_asked_for() {
+    for (check, told) in [
+        (HitCheck::Off, [(0, 0), (0, 0), (0, 0)]),
+        (HitCheck::On, [(1, 0), (1, 1), (2, 1)]),
+        (HitCheck::KeepAll, [(1, 0), (1, 1), (2, 1)]),
+    ] {
+        let stale = Arc::new(Stale::default());
+        let counts = || *stale.0.lock().unwrap();
+        let world = World::with(check, Some(stale.clone()));
+        world.ram.write_obj(7_u32, GuestAddress(PAGE)).unwrap();
+        assert_eq!(world.access(), Some(7));
+        assert_eq!(counts(), (0, 0));
+        world.put(TABLES[2], 0);
+        assert_eq!(world.access(), Some(7), "nothing was flushed");
+        assert_eq!(counts(), told[0], "{check:?}");
+        world.flush();
+        assert_eq!(world.access(), None);
+        assert_eq!(counts(), told[1], "{check:?}");
+        // A fault that is injected still comes first.
+        world.put(TABLES[2], PAGE | LEAF);
+        *world.script.translation.lock().unwrap() = Some(FaultReason::Permission);
+        assert_eq!(world.access(), None);
+        *world.script.translation.lock().unwrap() = None;
+        assert_eq!(world.access(), Some(7));
+        assert_eq!(counts(), told[1], "{check:?}");
+        world.put(TABLES[2], (PAGE + 0x1000) | LEAF);
+        assert_eq!(world.access(), Some(7));
+        assert_eq!(counts(), told[2], "{check:?}");
+    }
 }
 
 #[test]

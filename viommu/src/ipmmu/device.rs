@@ -138,10 +138,10 @@ impl<M> Ipmmu<M> {
                 self.attach(&registers, instance, utlb);
             }
         }
-        self.unit.invalidate_all();
         if let Some(injected) = &self.shared.injected {
             injected.forget_all();
         }
+        self.unit.invalidate_all();
         for instance in &mut registers.instances {
             for context in &mut instance.contexts {
                 let flushing = context.state.imctr().flush();

@@ -317,11 +317,12 @@ impl<M> Instance<M> {
     )]
     fn invalidate(&self, context: usize) {
         let domain = DomainId(context as u32);
-        self.ipmmu.unit.invalidate_domain(domain);
         // Where faults can be injected, this buffer stands in for the cache.
         if let Some(injected) = self.injected() {
             injected.forget(domain, 0, u64::MAX);
         }
+        // What the model answers from now on counts as new, so that its buffer comes first.
+        self.ipmmu.unit.invalidate_domain(domain);
     }
 
     /// Makes a context show a status without a cause: IMSTR and the error address become these,

@@ -156,11 +156,12 @@ impl<M> RockchipIommu<M> {
 
     /// Forgets every translation.
     pub(super) fn forget_all(&self) {
-        self.unit.invalidate_all();
-        // Where faults can be injected, this buffer stands in for the cache.
+        // Where faults can be injected, this buffer stands in for the cache. What the model answers
+        // after the invalidation counts as new, so that the buffer comes first.
         if let Some(injected) = &self.shared.injected {
             injected.forget_all();
         }
+        self.unit.invalidate_all();
     }
 
     /// Makes the IOMMU show pending interrupts without a cause: MMU_INT_RAWSTAT becomes this,

@@ -244,10 +244,10 @@ impl<M> RockchipIommu<M> {
                 let within = (1 << PAGE_BITS) - 1;
                 let iova = u64::from(iova);
                 let (first, last) = (iova & !within, iova | within);
-                self.unit.invalidate_range(DOMAIN, first, last);
                 if let Some(injected) = injected {
                     injected.forget(DOMAIN, first, last);
                 }
+                self.unit.invalidate_range(DOMAIN, first, last);
             }
         }
         // A late or stuck one has done its work: only its end is not shown.

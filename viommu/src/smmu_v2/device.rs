@@ -123,10 +123,10 @@ impl<M> SmmuV2<M> {
         // First what accesses meet from now on, then what is cached, then the grace period: as in a
         // flush of the guest's.
         self.attach(registers);
-        self.unit.invalidate_all();
         if let Some(injected) = &self.shared.injected {
             injected.forget_all();
         }
+        self.unit.invalidate_all();
         // Grace periods are not saved: these wait for accesses of this host.
         if registers.state.syncing {
             registers.sync.begin(self.unit.begin_grace_period());

@@ -103,21 +103,23 @@ impl<M> SmmuV2<M> {
             None => {
                 // Before what is cached goes: what is walked from now on counts anew.
                 *largest = 0;
-                self.unit.invalidate_domain(domain);
                 (0, u64::MAX)
             }
             Some(iova) => {
                 // One address of a block stands for all of it.
                 let within = (1u64 << (*largest).max(super::spec::PAGE_BITS)) - 1;
                 let iova = u64::from(iova);
-                let (first, last) = (iova & !within, iova | within);
-                self.unit.invalidate_range(domain, first, last);
-                (first, last)
+                (iova & !within, iova | within)
             }
         };
-        // Where faults can be injected, this buffer stands in for the cache.
+        // Where faults can be injected, this buffer stands in for the cache. What the model answers
+        // after the invalidation counts as new, so that the buffer comes first.
         if let Some(injected) = &self.shared.injected {
             injected.forget(domain, first, last);
+        }
+        match iova {
+            None => self.unit.invalidate_domain(domain),
+            Some(_) => self.unit.invalidate_range(domain, first, last),
         }
     }
 

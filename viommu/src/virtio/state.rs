@@ -199,10 +199,10 @@ impl<M> VirtioIommu<M> {
         };
         // As in a reset: first what endpoints meet, then what is cached, then the grace period.
         self.attach_all();
-        self.unit.invalidate_all();
         if let Some(injected) = &self.shared.injected {
             injected.forget_all();
         }
+        self.unit.invalidate_all();
         // The restored slots are complete: these would be given out twice.
         self.batch.freed.clear();
         // The transport's next poll gives these answers.

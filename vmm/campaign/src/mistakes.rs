@@ -34,18 +34,25 @@ impl Mistakes {
     }
 
     /// Keeps the first of what was found in a run of `task`. What devices access after a fault that
-    /// leads them astray is no mistake of the guest's.
+    /// leads them astray is no mistake of the guest's, nor is what they translate after one that
+    /// has an IOMMU remember something else than the guest has told it.
     pub(super) fn of(findings: &Findings, task: &Task, account: &Account) -> Self {
-        let Some(since) = astray_since(task, account) else {
+        let astray = since(task, account, leads_astray);
+        let misled = since(task, account, misleads_translation);
+        if astray.or(misled).is_none() {
             return Self {
                 counts: findings.counts.clone(),
                 reports: findings.reports.iter().take(MAX_KEPT).cloned().collect(),
             };
-        };
+        }
+        let after = |at: u64, since: Option<u64>| since.is_some_and(|since| at >= since);
         let mut own = Self::default();
         // Of those that are in no report it is not known when they were.
         for report in &findings.reports {
-            if report.access.is_some() && report.at >= since {
+            let of_translation = report.kind == Kind::MissingInvalidation;
+            if report.access.is_some() && after(report.at, astray)
+                || of_translation && after(report.at, misled)
+            {
                 continue;
             }
             let count = own.counts.entry(report.kind).or_default();
@@ -91,11 +98,18 @@ const fn leads_astray(fault: &Fault) -> bool {
     }
 }
 
-/// Returns when devices were first led astray, in nanoseconds since power-on, if they were.
-fn astray_since(task: &Task, account: &Account) -> Option<u64> {
+/// Returns whether a fault may have an IOMMU translate as its tables do not say: an invalidation
+/// that the guest asked for does not come, or a table was read as it is not.
+const fn misleads_translation(fault: &Fault) -> bool {
+    matches!(fault, Fault::Flush(_) | Fault::PageTable(_))
+}
+
+/// Returns when there was the first of the faults that `counts`, in nanoseconds since power-on, if
+/// there was one.
+fn since(task: &Task, account: &Account, counts: fn(&Fault) -> bool) -> Option<u64> {
     let leads = |rule: usize| {
         let rule = task.rules.get(rule);
-        rule.is_some_and(|rule| leads_astray(&rule.fault))
+        rule.is_some_and(|rule| counts(&rule.fault))
     };
     let mut told = account.told.iter();
     let first = told.find(|told| leads(told.rule));
@@ -209,13 +223,15 @@ mod tests {
     fn what_devices_do_that_are_led_astray_is_no_mistake() {
         let task = task(
             "[[fault]]\nwhere = \"queue\"\nwhat = \"lost\"\n\
-             [[fault]]\nwhere = \"chain\"\nwhat = \"flip-address\"\n",
+             [[fault]]\nwhere = \"chain\"\nwhat = \"flip-address\"\n\
+             [[fault]]\nwhere = \"flush\"\nwhat = \"ignored\"\n",
         );
         let reports = Reports::new("dma".parse().unwrap(), Box::new(|_| ()));
         for (kind, at, access) in [
             (Kind::OutsideMapping, 10, true),
             (Kind::Direction, 20, true),
             (Kind::Leak, 30, false),
+            (Kind::MissingInvalidation, 40, true),
         ] {
             let report = Report::new(kind, at, "disk0", at << 12, String::new());
             reports.add(match access {
@@ -230,11 +246,15 @@ mod tests {
             text: String::new(),
         };
         for (list, faults, expected) in [
-            (vec![], 0, "outside-mapping 1, direction 1, leak 1"),
+            (
+                vec![],
+                0,
+                "missing-invalidation 1, outside-mapping 1, direction 1, leak 1",
+            ),
             (
                 vec![told(5, 0)],
                 1,
-                "outside-mapping 1, direction 1, leak 1",
+                "missing-invalidation 1, outside-mapping 1, direction 1, leak 1",
             ),
             (
                 vec![told(5, 0), told(15, 1)],
@@ -242,6 +262,16 @@ mod tests {
                 "outside-mapping 1, leak 1",
             ),
             (vec![told(5, 1)], 1, "leak 1"),
+            (
+                vec![told(35, 2)],
+                1,
+                "outside-mapping 1, direction 1, leak 1",
+            ),
+            (
+                vec![told(45, 2)],
+                1,
+                "missing-invalidation 1, outside-mapping 1, direction 1, leak 1",
+            ),
             // What is not told may have been of the second rule.
             (vec![told(15, 0)], 2, "outside-mapping 1, leak 1"),
         ] {

@@ -32,6 +32,19 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+/// IOMMUs in which faults can be injected keep their translations in a buffer of their own.
+#[test]
+fn a_mistake_is_found_where_faults_can_be_injected() {
+    let directory = TempDir::new().unwrap();
+    let plan = directory.path().join("never.toml");
+    let text = "title = \"t\"\n[[fault]]\nwhere = \"flush\"\nwhat = \"ignored\"\nwhen = { at = \"3000s\" }\n";
+    fs::write(&plan, text).unwrap();
+    let faults = format!("--faults={}", plan.display());
+    let ended = planted(directory.path(), &["--sanitize=dma", &faults]);
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    ended.assert_stderr("missing-invalidation: disk0 ");
+}
+
 #[test]
 fn a_mistake_is_in_every_report_and_decides_the_exit_code() {
     let directory = TempDir::new().unwrap();
