@@ -18,7 +18,7 @@ use vmm_base::{ByteSize, TextError};
 use super::layout::Range;
 
 pub use accel::Accel;
-pub use board::{BoardFacts, BoardModel};
+pub use board::{BoardFacts, BoardMismatch, BoardModel};
 pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
 pub use iommu::{
@@ -79,6 +79,10 @@ pub struct Config {
     pub kernel_format: KernelFormat,
     /// The initial RAM file system, if any.
     pub initrd: Option<PathBuf>,
+    /// The board's device tree, in the form that kernels take it (DTB), if it does not generate
+    /// one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtb: Option<PathBuf>,
     /// The kernel command line.
     pub cmdline: String,
     /// Size of RAM.
@@ -122,6 +126,7 @@ impl Default for Config {
             kernel: PathBuf::new(),
             kernel_format: KernelFormat::default(),
             initrd: None,
+            dtb: None,
             cmdline: String::new(),
             memory: ByteSize(256 << 20),
             memory_base: None,
@@ -177,6 +182,9 @@ pub enum ConfigError {
     /// No kernel was named.
     #[error("no kernel is named: say which one to boot")]
     NoKernel,
+    /// The board has not what is asked of it.
+    #[error(transparent)]
+    Board(#[from] BoardMismatch),
     /// An initial file system without a file.
     #[error("the initial file system needs a file name")]
     InitrdUnnamed,
