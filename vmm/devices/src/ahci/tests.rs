@@ -384,26 +384,18 @@ fn any_access_is_answered_and_impossible_states_are_refused() {
 #[test]
 fn work_beyond_a_turn_goes_on_in_another_also_from_a_saved_state() {
     let mut d = driver(Access::Read);
-    // A region of one byte costs as much as a page: 32 sectors of them are four turns.
-    let regions = [(DATA, 1); 32];
-    d.put(0, &[(2, command::READ_DMA), (12, 1)], &regions);
+    // A region of one byte costs as much as a page: 40 sectors of them are three turns.
+    d.put(0, &[(2, command::READ_DMA), (12, 40)], &[]);
     let table = u64::from(TABLE) + 0x80;
-    for n in 0..0xffff_u64 {
-        let words = [DATA, 0, 0, 0].map(u32::to_le_bytes).concat();
-        let at = table + n * 16;
-        if at + 16 < RAM {
-            d.ram.write_slice(&words, GuestAddress(at)).unwrap();
-        }
+    let region = [0xf_0000_u32, 0, 0, 0].map(u32::to_le_bytes).concat();
+    for at in (table..RAM - 16).step_by(16).take(0xffff) {
+        d.ram.write_slice(&region, GuestAddress(at)).unwrap();
     }
-    let header = [0xffff_u32 << 16 | 5, 0, TABLE, 0]
-        .map(u32::to_le_bytes)
-        .concat();
+    let header = [0xffff << 16 | 5, 0, TABLE, 0_u32].map(u32::to_le_bytes);
+    let header = header.concat();
     d.ram
         .write_slice(&header, GuestAddress(LIST.into()))
         .unwrap();
-    d.put(1, &[(2, command::READ_DMA), (12, 40)], &[]);
-    let fis = d.memory(TABLE + 0x400, 20);
-    d.ram.write_slice(&fis, GuestAddress(TABLE.into())).unwrap();
     d.issue(0);
     assert!(d.ahci.has_work(), "8192 pieces are a turn");
     let saved = d.ahci.save();

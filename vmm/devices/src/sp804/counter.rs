@@ -153,7 +153,13 @@ impl Counter {
                 self.load = value;
                 self.begin(value, now);
             }
-            offset::BG_LOAD => self.load = value,
+            offset::BG_LOAD => {
+                self.load = value;
+                // At zero, the value with which it begins anew is taken at the end of the step.
+                if self.since > now && self.is(control::PERIODIC) {
+                    self.start = value & self.mask();
+                }
+            }
             offset::CONTROL => {
                 // What it shows stays, whatever becomes of size, prescaler or enable.
                 let over = self.over && value & control::ONE_SHOT != 0;
