@@ -232,7 +232,7 @@ pub enum ConfigError {
     #[error("virtual time is the emulated processor's alone: with --accel kvm say --time host")]
     KvmVirtualTime,
     /// Too many disks.
-    #[error("a machine takes at most {most} disks and vhost-user devices, not {found}")]
+    #[error("a machine takes at most {}, not {found}", disks_words(*most))]
     TooManyDisks {
         /// How many there are.
         found: usize,
@@ -387,6 +387,14 @@ fn room(base: ByteSize, board: &BoardFacts) -> String {
             ByteSize(board.ram_min)
         ),
         _ => format!("use {here} at most, or a lower base and up to {most}"),
+    }
+}
+
+/// Returns the words for the most disks that a board takes.
+fn disks_words(most: usize) -> String {
+    match most {
+        1 => "1 disk on this board".into(),
+        most => format!("{most} disks and vhost-user devices"),
     }
 }
 
