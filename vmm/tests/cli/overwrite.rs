@@ -88,7 +88,13 @@ struct Case {
 
 const CASES: [Case; 9] = [
     Case {
-        words: &["boot", "--board=ecx2000", "--kernel=kernel", "--dtb", "initrd"],
+        words: &[
+            "boot",
+            "--board=ecx2000",
+            "--kernel=kernel",
+            "--dtb",
+            "initrd",
+        ],
         machine: false,
         inputs: &["initrd"],
         outputs: &["--json", "--console", "--record", "--timeline"],
