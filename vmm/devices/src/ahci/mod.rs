@@ -152,7 +152,7 @@ impl Ahci {
         let Some(at) = place(offset) else {
             return match offset {
                 host::CAP => CAPABILITIES,
-                host::GHC => ghc::ENABLED | u32::from(self.enabled) * ghc::INTERRUPTS,
+                host::GHC => ghc::ENABLED | (u32::from(self.enabled) * ghc::INTERRUPTS),
                 host::IS => self.pending.into(),
                 host::PI => 1,
                 host::VS => VERSION,
@@ -179,7 +179,7 @@ impl Ahci {
     /// Returns the port's interrupt status, with what follows from the errors of the link.
     fn interrupts(&self) -> u32 {
         let exchanged = self.port.serr & EXCHANGED != 0;
-        self.port.is | u32::from(exchanged) * interrupt::CONNECT
+        self.port.is | (u32::from(exchanged) * interrupt::CONNECT)
     }
 
     fn command(&self) -> u32 {
