@@ -89,7 +89,8 @@ fn a_tree_without_these_nodes_gets_them() {
     let dtb = complete(&tree.to_dtb(), &chosen(None), RAM, "/nowhere").unwrap();
     let after = DeviceTree::from_fdt(&Fdt::new(&dtb).unwrap());
     let memory = after.find_node("/memory@0").unwrap();
-    let reg = memory.property("reg").unwrap().value();
+    let reg = memory.property("reg").unwrap();
+    let reg = reg.value();
     assert_eq!(reg, [0, 0, 0, 0, 0x10, 0, 0, 0]);
     let chosen = after.find_node("/chosen").unwrap();
     assert!(chosen.property("bootargs").is_some());
