@@ -15,6 +15,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use arm32::Clock;
 use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
+use vmm::devices::alarm::Alarm;
 use vmm::devices::rtc::Rtc;
 use vmm_base::VirtualClock;
 use vmm_base::testing::LevelLine;
