@@ -7,6 +7,7 @@
 pub mod clkgen;
 pub mod irq;
 pub mod ram;
+pub mod renesas;
 pub mod rtc;
 pub mod sregs;
 pub mod uart;
