@@ -8,6 +8,7 @@
 //! apt/SUITE/          apt's private directories (apt-ARCHITECTURE/ for what is not armhf)
 //! cross/              a Rust compiler for 64-bit ARM hosts
 //! trees/RECIPE/       packages that are unpacked for guests and for compiling modules
+//! boards/HASH.json    which files a board takes from a stock kernel's packages
 //! debug/KERNEL.json   which file has the debug information of a stock kernel
 //! downloads/HASH/     downloads under way
 //! work/NAME/          images under way
@@ -327,7 +328,11 @@ impl Cache {
         self.make(spec, None, source, progress)
     }
 
-    fn lock_image(&self, spec: &ImageSpec, progress: &mut dyn Progress) -> Result<Lock, Error> {
+    pub(crate) fn lock_image(
+        &self,
+        spec: &ImageSpec,
+        progress: &mut dyn Progress,
+    ) -> Result<Lock, Error> {
         self.store.prepare()?;
         Lock::acquire(
             &self.store.lock_path(spec.name),

@@ -15,6 +15,17 @@ pub enum Error {
         /// All names that would have been accepted.
         known: Vec<&'static str>,
     },
+    /// An image has not the device tree of a board.
+    #[error(
+        "The kernel of the image {image} comes without {dtb}: name a stock image such as debian-armmp, or the file by \
+         --dtb."
+    )]
+    NoBoard {
+        /// The image.
+        image: &'static str,
+        /// The file.
+        dtb: String,
+    },
     /// No root disk of this name is on offer.
     #[error("There is no root disk named {name:?}; the known ones are {}.", .known.join(", "))]
     UnknownRootDisk {

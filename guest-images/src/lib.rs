@@ -27,6 +27,7 @@
 
 mod apt;
 mod blob;
+mod board;
 mod cache;
 pub mod catalog;
 mod command;
@@ -65,6 +66,7 @@ mod tree;
 mod unpacked;
 
 pub use blob::hash_file;
+pub use board::BoardFiles;
 pub use cache::Cache;
 pub use command::{MAX_COMMAND_LINE, RUN_WORD, SHELL_WORD, encode_command};
 pub use cross::CrossRust;

@@ -238,7 +238,7 @@ impl Maker<'_> {
     }
 
     /// Returns the unpacked kernel packages.
-    fn unpack(&mut self, packages: &[Package]) -> Result<PathBuf, Error> {
+    pub(crate) fn unpack(&mut self, packages: &[Package]) -> Result<PathBuf, Error> {
         // The kernel and the modules of its initial file system come from the same packages.
         if let Some(tree) = &self.unpacked {
             return Ok(tree.clone());

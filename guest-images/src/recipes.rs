@@ -27,6 +27,9 @@ pub(crate) const MODULES: &str = include_str!("../recipes/modules");
 /// The same for a stock kernel of 64-bit ARM.
 pub(crate) const MODULES_ARM64: &str = include_str!("../recipes/modules-arm64");
 
+/// The same for what a guest of Calxeda's ECX-2000 loads besides.
+pub(crate) const MODULES_ECX_2000: &str = include_str!("../recipes/modules-ecx-2000");
+
 /// Names of the modules that an initramfs carries for its guest to load when it wants; written like
 /// [`MODULES`].
 pub(crate) const LATE_MODULES: &str = include_str!("../recipes/late-modules");

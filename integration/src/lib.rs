@@ -72,6 +72,26 @@ impl Guest {
         }
     }
 
+    /// Creates a guest of Calxeda's ECX-2000 with the kernel, and that kernel's device tree of the
+    /// board, of a stock image.
+    ///
+    /// # Panics
+    /// If they cannot be obtained.
+    pub fn ecx2000(name: &str) -> Self {
+        let board = BoardModel::Ecx2000.facts();
+        let cache = Cache::open().expect("there should be a place for the cache");
+        let tree = board.tree.unwrap_or_default();
+        let files = match cache.obtain_board(name, tree, &mut Terminal::plain()) {
+            Ok(files) => files,
+            Err(error) => panic!("the image {name} cannot be obtained: {error}"),
+        };
+        let mut guest = Self::image(name).board(BoardModel::Ecx2000);
+        guest.config.dtb = Some(files.dtb);
+        guest.config.initrd = Some(files.initramfs);
+        guest.config.cmdline = format!("console={} earlycon panic=-1", board.console);
+        guest
+    }
+
     /// Sets the board.
     #[must_use]
     pub fn board(mut self, board: BoardModel) -> Self {

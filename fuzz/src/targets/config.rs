@@ -160,7 +160,7 @@ fn file(text: &str) {
                 initrd: None,
                 rng_seed: &[7; vmm::machine::fdt::SEED_BYTES],
             };
-            let _ = board.device_tree(&chosen);
+            let _ = board.device_tree(&chosen, None);
         }
     }
 }

@@ -13,7 +13,7 @@ use arm32::wires::{Conduit, FirmwareAction};
 use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
 use vmm::devices::clkgen::ClockGenerator;
-use vmm::machine::psci::{Answer, answer};
+use vmm::machine::psci::{Answer, Firmware, answer};
 
 use super::rest::Rest;
 
@@ -216,8 +216,17 @@ impl Fixture {
                     0 => Conduit::Smc(0),
                     which => Conduit::Hvc(which.into()),
                 };
-                let answer = answer(conduit, [function.number(), 0, 0, 0], &self.powered);
+                let call = [function.number(), 0, 0, 0];
+                let answer = Firmware::Psci1.answer(conduit, call, &self.powered);
                 assert_eq!(answer.action, FirmwareAction::Undefined);
+                // The firmware of Calxeda's is called by SMC, and has three functions.
+                let answer = Firmware::Calxeda.answer(conduit, call, &self.powered);
+                let called = conduit == Conduit::Smc(0);
+                assert_eq!(answer.action != FirmwareAction::Undefined, called);
+                let known = [0x8400_0002, 0x8400_0004, 0x8400_0006].contains(&call[0]);
+                // NOT_SUPPORTED is -1.
+                let refused = answer.result == Some(u32::MAX);
+                assert_eq!(called && !known, refused);
             }
             Step::Inner(number, value, read) => {
                 let control = 1 << 29 | u32::from(read) << 28 | u32::from(number & 0x7f) << 16;

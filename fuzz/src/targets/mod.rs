@@ -5,6 +5,7 @@ pub mod config;
 pub mod cpu;
 pub mod decoder;
 pub mod dwarf;
+pub mod ecx2000;
 pub mod fault_plan;
 pub mod firmware;
 mod follower;
@@ -46,6 +47,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("cpu", cpu::fuzz),
     ("decoder", decoder::fuzz),
     ("dwarf", dwarf::fuzz),
+    ("ecx2000", ecx2000::fuzz),
     ("fault_plan", fault_plan::fuzz),
     ("firmware", firmware::fuzz),
     ("gdb", gdb::fuzz),

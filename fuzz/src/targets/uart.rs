@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Unstructured};
 use vm_device::DeviceMmio;
 use vm_device::bus::MmioAddress;
-use vmm::devices::uart::{Capture, REG_SHIFT, Uart};
+use vmm::devices::uart::{Capture, Console, Pl011Uart, REG_SHIFT, Uart};
 use vmm_base::testing::LevelLine;
 
 use super::rest::Rest;
@@ -242,7 +242,7 @@ impl Fixture {
             }
             Step::Typed(first, count) => {
                 let bytes: Vec<u8> = (0..count).map(|n| first.wrapping_add(n)).collect();
-                self.uart.feed(&bytes);
+                Console::feed(&self.uart, &bytes);
                 self.model.waiting.extend(bytes);
                 self.check();
             }
@@ -263,10 +263,11 @@ impl Fixture {
                 self.check();
             }
             Step::Moved => {
-                let saved = self.uart.save();
+                let saved = self.uart.state();
                 let next = Self::new();
-                next.uart.restore(&saved).expect("it is of such a one");
-                assert_eq!(next.uart.save(), saved);
+                next.uart.take_over(&saved).expect("it is of such a one");
+                assert_eq!(next.uart.state(), saved);
+                other_kind(&self.uart);
                 self.sent();
                 let mut model = std::mem::take(&mut self.model);
                 model.sent_before += std::mem::take(&mut model.sent).len() as u64;
@@ -284,11 +285,29 @@ impl Fixture {
             ..
         } = &self.model;
         assert_eq!(self.sink.bytes(), *sent, "what was sent");
-        assert_eq!(self.uart.digest(), crc32fast::hash(sent));
-        assert_eq!(self.uart.bytes_out(), sent_before + sent.len() as u64);
-        assert_eq!(self.uart.room(), ROOM.saturating_sub(waiting.len()));
-        self.uart.flush();
+        let console: &dyn Console = &self.uart;
+        assert_eq!(console.digest(), crc32fast::hash(sent));
+        assert_eq!(console.bytes_out(), sent_before + sent.len() as u64);
+        assert_eq!(console.room(), ROOM.saturating_sub(waiting.len()));
+        console.set_digest(console.digest_state());
+        console.flush();
     }
+}
+
+/// Has a UART of another part refuse the state of `uart`, and the other way round.
+fn other_kind(uart: &dyn Console) {
+    let (line, sink) = (Arc::<LevelLine>::default(), Capture::default());
+    let other = Pl011Uart::new(line, Box::new(sink), Box::new(|| ()));
+    let other: &dyn Console = &other;
+    assert!(other.take_over(&uart.state()).is_err());
+    assert!(uart.take_over(&other.state()).is_err());
+    other.feed(b"x");
+    assert_eq!((other.room(), other.bytes_out()), (ROOM - 1, 0));
+    other.set_digest(other.digest_state());
+    assert_eq!(other.digest(), 0);
+    other.flush();
+    let state = other.state();
+    other.take_over(&state).expect("its own");
 }
 
 /// Runs one input.

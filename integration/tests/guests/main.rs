@@ -11,6 +11,7 @@ mod determinism;
 mod disks;
 mod disturbed;
 mod dma_api;
+mod ecx2000;
 mod fault_recordings;
 mod guided;
 mod history;

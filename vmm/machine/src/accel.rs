@@ -33,6 +33,9 @@ fn choose_with<V>(
         (Accel::Emulated, _) => None,
         // KVM by name is had or is an error; only `auto` goes without.
         (Accel::Kvm, _) => return Ok((Acceleration::Kvm, Some(open(width)?))),
+        (Accel::Auto, _) if config.board.facts().tree.is_some() => {
+            Some("KVM has not the firmware of this board".to_owned())
+        }
         (Accel::Auto, TimeMode::Virtual) => {
             Some("virtual time is the emulated processor's alone".to_owned())
         }

@@ -8,6 +8,7 @@ use crate::config::{BoardModel, IommuModel};
 pub use crate::entry::{Entry, IommuPart, Irq, Role};
 use crate::layout::Range;
 use crate::parts::{Part, Placed};
+use crate::psci::Firmware;
 use crate::vcpu::{GicMap, Platform};
 
 /// A machine.
@@ -23,6 +24,8 @@ pub struct Board {
     pub platform: Platform,
     /// Where its interrupt controller is.
     pub gic: GicMap,
+    /// Which firmware it has.
+    pub firmware: Firmware,
     /// Its devices, in the order of their nodes.
     pub devices: Vec<Entry>,
     /// What they are, in the same order.
@@ -33,7 +36,7 @@ impl Board {
     /// Returns the board with these devices.
     pub(crate) fn with_parts(
         (model, ram, cpus): (BoardModel, Range, u8),
-        (platform, gic): (Platform, GicMap),
+        (platform, gic, firmware): (Platform, GicMap, Firmware),
         devices: Vec<Placed>,
     ) -> Self {
         let (devices, parts) = devices.into_iter().map(|d| (d.entry, d.part)).unzip();
@@ -43,6 +46,7 @@ impl Board {
             cpus,
             platform,
             gic,
+            firmware,
             devices,
             parts,
         }

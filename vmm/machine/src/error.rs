@@ -7,6 +7,7 @@ use super::config::ConfigError;
 use super::history::NoHistory;
 use super::loader::LoadError;
 use super::saved::WrongMachine;
+use crate::fdt::TreeError;
 use crate::vcpu::KvmError;
 
 /// The reason for which [`MachineBuilder::build`](super::MachineBuilder::build) failed.
@@ -24,6 +25,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A device tree cannot be used.
+    #[error("cannot use the device tree {path}: {source}", path = path.display())]
+    Tree {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: TreeError,
     },
     /// A disk cannot be opened.
     #[error("cannot open the disk {path}: {source}", path = path.display())]

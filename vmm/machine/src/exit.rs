@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
-use vmm_devices::virtio::block::{DiskSummary, overlay::OverlaySummary};
+use vmm_devices::disk::{DiskSummary, overlay::OverlaySummary};
 
 use super::config::TimeMode;
 use super::iommu::IommuSummary;

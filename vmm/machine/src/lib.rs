@@ -15,6 +15,7 @@ mod builder;
 pub mod bus;
 mod config;
 mod controller;
+mod disks;
 mod entry;
 mod error;
 mod exit;
@@ -47,11 +48,11 @@ mod wiring;
 pub use arm32::code_memory;
 pub use builder::MachineBuilder;
 pub use config::{
-    Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig,
-    IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
-    MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, Port, PortConfig, ReservedMemory,
-    TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig, VhostUserFacts,
-    VhostUserKind, VirtioIommuFeature, VirtioIommuOptions, host_date,
+    Accel, BoardFacts, BoardMismatch, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig,
+    IommuConfig, IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS,
+    MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, Port, PortConfig,
+    ReservedMemory, TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig,
+    VhostUserFacts, VhostUserKind, VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, Summary};
@@ -69,28 +70,25 @@ pub use sources::{Moved, Role, Source};
 pub use tier::Tier;
 pub use vcpu::{Acceleration, Arrival, Backward, Halted, Resume, StopHandler, Until};
 pub use vmm_base::{ByteSize, Exit, Limits, Reason, TextError};
+pub use vmm_devices::disk::DiskSummary;
 pub use vmm_devices::ram::{CodeMarks, GuestRam};
 pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
-pub use vmm_devices::virtio::block::DiskSummary;
 
-use std::io;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use assemble::Pieces;
-pub use assemble::{check, kernel_width};
+pub use assemble::{check, check_tree, kernel_width};
 use board::Board;
 use bus::SystemBus;
 use controller::Controller;
 use history::History;
 use iommu::Iommus;
 use virtio_bindings::virtio_mmio::VIRTIO_MMIO_QUEUE_NOTIFY;
+use vmm_devices::disk::Counters;
 use vmm_devices::ram::DmaSpace;
 use vmm_devices::uart::InputGate;
-use vmm_devices::virtio::VirtioMmio;
-use vmm_devices::virtio::block::Counters;
-use vmm_devices::virtio::block::overlay::OverlaySummary;
 use vmm_devices::virtio::vhost_user::VhostUserThread;
 use vmm_devices::virtio::worker::Worker;
 use wires::Wires;
@@ -164,14 +162,14 @@ impl Machine {
             wired,
         } = pieces;
         // With KVM the kernel brings the interrupts of timers to the cores itself.
-        let wires = Wires::new(wired.controller.emulated().cloned());
+        let wires = Wires::new(wired.controller.emulated().cloned(), board.firmware);
         let context = RunContext {
             vcpus,
             wires,
             timing: wired.timing,
             gate: InputGate::new(Arc::clone(&waker)),
             uart: wired.console,
-            rtc: wired.devices.rtc.clone(),
+            alarms: wired.devices.alarms(),
             faults: wired.faults,
             control: wired.control,
             waker,
@@ -367,34 +365,6 @@ impl Machine {
     pub fn dma_space(&self, device: &str) -> Option<DmaSpace> {
         let mut spaces = self.dma.iter();
         spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
-    }
-
-    /// Fills `data` with what is on a disk now, from its `offset` on. Between two calls of
-    /// [`run`](Self::run). What lies beyond its end is zero.
-    ///
-    /// # Errors
-    /// There is no such disk, or the host cannot read it.
-    pub fn read_disk(&self, disk: usize, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        let slots = self.board.devices.iter().filter(|entry| entry.virtio);
-        let mut slots = slots.zip(&self.devices.virtio);
-        let (_, slot) = slots
-            .find(|(entry, _)| entry.disk_index() == Some(disk))
-            .ok_or(io::ErrorKind::NotFound)?;
-        let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
-        let found = slot.device().disk().ok_or(io::ErrorKind::NotFound)?;
-        found.storage.read_at(offset, data)
-    }
-
-    /// Returns the bytes that the overlays of disks take.
-    fn overlays(&self) -> Vec<Option<OverlaySummary>> {
-        let slots = self.board.devices.iter().filter(|entry| entry.virtio);
-        let slots = slots.zip(&self.devices.virtio);
-        let disks = slots.filter(|(entry, _)| entry.disk_index().is_some());
-        let summary = |slot: &Mutex<VirtioMmio>| {
-            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
-            slot.device().disk().and_then(|disk| disk.storage.summary())
-        };
-        disks.map(|(_, slot)| summary(slot)).collect()
     }
 
     /// Returns the guest's clock.

@@ -1,19 +1,21 @@
 //! What a machine *is*, as plain data: everything but its memory and what its disks hold.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arm32::cluster::{MAX_RETIRED, RestoreError as WrongCores};
 use arm32::{Cluster, ClusterState};
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
+use vmm_devices::ahci::AhciState;
 use vmm_devices::clkgen;
 use vmm_devices::irq::gicv2::{SavedGic, WrongGic};
 use vmm_devices::rtc::RtcState;
+use vmm_devices::sp804::DualTimerState;
 use vmm_devices::sregs::SystemRegistersState;
 use vmm_devices::uart::{GateState, UartState, WrongUart};
 use vmm_devices::virtio::budget::Allowance;
 use vmm_devices::virtio::rng::Rng;
-use vmm_devices::virtio::{VirtioDevice, VirtioMmio, VirtioState, WrongState};
+use vmm_devices::virtio::{VirtioDevice, VirtioState, WrongState};
 
 use super::Machine;
 use super::bus::BusState;
@@ -33,9 +35,15 @@ pub struct MachineState {
     /// The real-time clock, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtc: Option<RtcState>,
+    /// The timers that all cores share, if there are such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<DualTimerState>,
     /// The system registers, if there are such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sregs: Option<SystemRegistersState>,
+    /// The SATA controller, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahci: Option<AhciState>,
     /// The clock generators, in the order of the board.
     pub clocks: Vec<clkgen::State>,
     /// The virtio slots, in the order of the board.
@@ -122,6 +130,12 @@ pub enum WrongMachine {
     /// A clock generator of another shape.
     #[error("the saved state is of another kind of clock generator")]
     Clock,
+    /// Timers that no dual timer can have.
+    #[error("the timers of the saved state have values that they cannot have")]
+    Timer,
+    /// A SATA controller that none of this machine's disk can be.
+    #[error("the SATA controller of the saved state has values that it cannot have with this disk")]
+    Ahci,
     /// System registers of another shape.
     #[error("the saved state is of another kind of system registers")]
     SystemRegisters,
@@ -135,7 +149,7 @@ pub enum WrongMachine {
 #[error("only a machine whose cores are emulated can be recorded")]
 pub struct NotEmulated;
 
-fn lock(slot: &Arc<Mutex<VirtioMmio>>) -> MutexGuard<'_, VirtioMmio> {
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
     // Poisoned only by a panic that its own thread has reported; another one here would hide it.
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -169,10 +183,12 @@ impl Machine {
         };
         Ok(MachineState {
             processor,
-            uart: self.context.uart.save(),
+            uart: self.context.uart.state(),
             input: self.context.gate.save(),
             rtc: self.devices.rtc.as_ref().map(|rtc| rtc.save()),
+            timer: self.devices.timer.as_ref().map(|timer| timer.save()),
             sregs: self.devices.sregs.as_ref().map(|sregs| sregs.save()),
+            ahci: self.devices.ahci.as_ref().map(|ahci| lock(ahci).save()),
             clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
             virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
             iommus: self.iommus.save(),
@@ -207,7 +223,9 @@ impl Machine {
             uart,
             input,
             rtc,
+            timer,
             sregs,
+            ahci,
             clocks,
             virtio,
             iommus,
@@ -225,8 +243,12 @@ impl Machine {
         number("clock generators", clocks.len(), devices.clocks.len())?;
         let (found, expected) = (rtc.iter().count(), devices.rtc.iter().count());
         number("real-time clocks", found, expected)?;
+        let (found, expected) = (timer.iter().count(), devices.timer.iter().count());
+        number("dual timers", found, expected)?;
         let (found, expected) = (sregs.iter().count(), devices.sregs.iter().count());
         number("blocks of system registers", found, expected)?;
+        let (found, expected) = (ahci.iter().count(), devices.ahci.iter().count());
+        number("SATA controllers", found, expected)?;
         number("virtio devices", virtio.len(), devices.virtio.len())?;
         // A state and a machine of two kinds are refused below, with the interrupt controller.
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
@@ -234,15 +256,25 @@ impl Machine {
         {
             restore_cores(cluster, cores)?;
         }
-        self.context.uart.restore(uart)?;
+        self.context.uart.take_over(uart)?;
         self.context.gate.restore(input);
         if let (Some(device), Some(rtc)) = (&devices.rtc, rtc) {
             device.restore(rtc);
+        }
+        if let (Some(device), Some(timer)) = (&devices.timer, timer)
+            && !device.restore(timer)
+        {
+            return Err(WrongMachine::Timer);
         }
         if let (Some(device), Some(sregs)) = (&devices.sregs, sregs)
             && !device.restore(sregs)
         {
             return Err(WrongMachine::SystemRegisters);
+        }
+        if let (Some(device), Some(ahci)) = (&devices.ahci, ahci)
+            && !lock(device).restore(ahci)
+        {
+            return Err(WrongMachine::Ahci);
         }
         for (clock, saved) in devices.clocks.iter().zip(clocks) {
             clock

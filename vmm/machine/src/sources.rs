@@ -57,6 +57,8 @@ pub enum Role {
     Kernel,
     /// The initial RAM file system.
     Initrd,
+    /// The device tree.
+    Tree,
     /// The disk of this number.
     Disk(usize),
     /// The snapshot that a run goes on from.
@@ -69,6 +71,7 @@ impl Role {
         match self {
             Self::Kernel => "--kernel FILE".into(),
             Self::Initrd => "--initrd FILE".into(),
+            Self::Tree => "--dtb FILE".into(),
             Self::Disk(number) => format!("--disk disk{number}=FILE"),
             Self::Snapshot => "--snapshot FILE".into(),
         }
@@ -80,6 +83,7 @@ impl fmt::Display for Role {
         match self {
             Self::Kernel => f.write_str("kernel"),
             Self::Initrd => f.write_str("initial file system"),
+            Self::Tree => f.write_str("device tree"),
             Self::Disk(number) => write!(f, "disk{number}"),
             Self::Snapshot => f.write_str("snapshot"),
         }
@@ -94,6 +98,8 @@ pub struct Moved {
     pub kernel: Option<PathBuf>,
     /// The initial RAM file system.
     pub initrd: Option<PathBuf>,
+    /// The device tree.
+    pub dtb: Option<PathBuf>,
     /// Disks, by their number.
     pub disks: BTreeMap<usize, PathBuf>,
     /// The snapshot that a recorded run went on from.
@@ -105,6 +111,7 @@ impl Moved {
         match role {
             Role::Kernel => self.kernel.as_ref(),
             Role::Initrd => self.initrd.as_ref(),
+            Role::Tree => self.dtb.as_ref(),
             Role::Disk(number) => self.disks.get(&number),
             Role::Snapshot => self.snapshot.as_ref(),
         }
@@ -117,11 +124,16 @@ impl Moved {
     pub fn check(&self, config: &Config) -> Result<(), ReadError> {
         let have = config.disks.len();
         let disk = self.disks.keys().find(|number| **number >= have);
-        match (disk, &self.initrd, &config.initrd) {
-            (Some(number), ..) => Err(ReadError::NoFile(Role::Disk(*number))),
-            (None, Some(_), None) => Err(ReadError::NoFile(Role::Initrd)),
-            _ => Ok(()),
+        if let Some(number) = disk {
+            return Err(ReadError::NoFile(Role::Disk(*number)));
         }
+        if self.initrd.is_some() && config.initrd.is_none() {
+            return Err(ReadError::NoFile(Role::Initrd));
+        }
+        if self.dtb.is_some() && config.dtb.is_none() {
+            return Err(ReadError::NoFile(Role::Tree));
+        }
+        Ok(())
     }
 
     /// Returns where the file `source` is now: where the user says, where it was, or, for a part of
@@ -221,9 +233,11 @@ impl Config {
         let disks = self.disks.iter().enumerate();
         let disks = disks.map(|(number, disk)| (Role::Disk(number), disk.path.as_path()));
         let initrd = self.initrd.as_deref().map(|path| (Role::Initrd, path));
+        let tree = self.dtb.as_deref().map(|path| (Role::Tree, path));
         // Recordings list the files in this order.
         std::iter::once((Role::Kernel, self.kernel.as_path()))
             .chain(initrd)
+            .chain(tree)
             .chain(disks)
     }
 
@@ -232,9 +246,11 @@ impl Config {
         let disks = self.disks.iter_mut().enumerate();
         let disks = disks.map(|(number, disk)| (Role::Disk(number), &mut disk.path));
         let initrd = self.initrd.as_mut().map(|path| (Role::Initrd, path));
+        let tree = self.dtb.as_mut().map(|path| (Role::Tree, path));
         // In the order of `files`: a replay pairs these paths with the files of its recording.
         std::iter::once((Role::Kernel, &mut self.kernel))
             .chain(initrd)
+            .chain(tree)
             .chain(disks)
     }
 

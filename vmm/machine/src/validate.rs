@@ -30,6 +30,7 @@ impl Config {
         if self.cpus == 0 || self.cpus > MAX_CPUS {
             return Err(ConfigError::Cpus(self.cpus));
         }
+        self.validate_board()?;
         self.validate_ram()?;
         // The limit counts the final NUL.
         if self.cmdline.len() >= MAX_CMDLINE {

@@ -8,20 +8,26 @@ use vmm_base::warn_guest;
 use vmm_devices::irq::Gic;
 
 use super::layout;
-use crate::psci;
+use crate::psci::Firmware;
 
 /// Brings the cores' outputs to the interrupt controller and their calls to the firmware.
 pub struct Wires {
     /// The emulated interrupt controller; cores that have another have no wires either.
     gic: Option<Arc<Gic>>,
+    /// Which firmware the board has.
+    kind: Firmware,
     /// Firmware calls so far.
     pub calls: u64,
 }
 
 impl Wires {
-    /// Wires to `gic`.
-    pub fn new(gic: Option<Arc<Gic>>) -> Self {
-        Self { gic, calls: 0 }
+    /// Wires to `gic`, and to the firmware of that kind.
+    pub fn new(gic: Option<Arc<Gic>>, kind: Firmware) -> Self {
+        Self {
+            gic,
+            kind,
+            calls: 0,
+        }
     }
 }
 
@@ -46,7 +52,7 @@ impl Machine for Wires {
     ) -> FirmwareAction {
         self.calls += 1;
         let call = [state.r[0], state.r[1], state.r[2], state.r[3]];
-        let answer = psci::answer(conduit, call, powered);
+        let answer = self.kind.answer(conduit, call, powered);
         if answer.action == FirmwareAction::Undefined {
             warn_guest!("core {cpu} made a firmware call by {conduit:?}, which does not exist");
         }

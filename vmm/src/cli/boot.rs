@@ -35,7 +35,7 @@ use super::travel::{Travel, TravelArgs};
 use super::values::Trace;
 use super::vmlinux::VmlinuxFiles;
 use super::{CommandExit, UserError, gdb, moved, patience, sanitize};
-use observers::{introduce, look_on, note};
+use observers::{introduce, look_on, note, tell_of_tree};
 use stream::{Console, publish, stream};
 
 /// Boot a guest and show its console, until it powers off, shows what is expected, or runs out of
@@ -194,6 +194,13 @@ impl Boot {
     pub fn prepare(mut settings: Settings) -> Result<Self, UserError> {
         guest::check_root_disk(&mut settings)?;
         let config = settings.config();
+        // The tree comes with the image, and need not be known for everything else to be looked at.
+        let named = |mut config: Config| {
+            if let Some(tree) = config.board.facts().tree {
+                config.dtb.get_or_insert(tree.into());
+            }
+            config
+        };
         let image = settings
             .image
             .as_deref()
@@ -208,6 +215,7 @@ impl Boot {
             }
             (Some(_), None) => config.validate()?,
             (Some(kernel), Some(name)) => {
+                let config = named(config.clone());
                 config.validate()?;
                 let (file, of_image) = (kernel_width(&config)?, width(name)?);
                 if file != of_image {
@@ -226,7 +234,7 @@ impl Boot {
             (None, Some(name)) => {
                 let mut config = Config {
                     kernel: name.into(),
-                    ..config.clone()
+                    ..named(config.clone())
                 };
                 // One that is not there yet becomes a copy of a disk that is in order.
                 let root = settings.rootfs_disk.as_ref().filter(|root| root.exists());
@@ -234,6 +242,7 @@ impl Boot {
                 check(&config, width(name)?)?;
             }
         }
+        guest::check_tree(&settings)?;
         if settings.trace.contains(&Trace::Iommu) && config.iommu_list().is_empty() {
             return Err(UserError::new(
                 "there is nothing to trace: the machine has no IOMMU; add one with --iommu",
@@ -376,6 +385,7 @@ impl Boot {
             origin.machine(settings.seed, faults, sink, iommu_sink, record)?;
         let image = origin.config().image.as_deref();
         introduce(&machine, recording.as_deref());
+        tell_of_tree(origin.config(), settings.quiet == Some(true));
         let (set, dma_api) = look_on(&mut machine, probes, types, recording, sanitizer.as_ref())?;
         if tracing {
             trace::ports(machine.board());

@@ -103,6 +103,7 @@ impl Files {
     pub fn settings(&mut self, settings: &Settings) {
         self.inputs("kernel", &settings.kernel);
         self.inputs("initial file system", &settings.initrd);
+        self.inputs("device tree", &settings.dtb);
         self.inputs("root disk", &settings.rootfs_disk);
         self.inputs("vmlinux", &settings.vmlinux);
         self.inputs("disk", settings.disk.iter().map(|Disk(disk)| &disk.path));
@@ -273,11 +274,12 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 31] = [
+    const READ: [&str; 33] = [
         "boot --config",
         "boot --faults",
         "boot --kernel",
         "boot --initrd",
+        "boot --dtb",
         "boot --disk",
         "boot --replay",
         "boot --rootfs-disk",
@@ -298,6 +300,7 @@ mod tests {
         "snapshot save --config",
         "snapshot save --kernel",
         "snapshot save --initrd",
+        "snapshot save --dtb",
         "snapshot save --disk",
         "snapshot save --rootfs-disk",
         "snapshot save --vmlinux",

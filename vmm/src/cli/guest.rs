@@ -5,18 +5,15 @@ use std::process::Command;
 
 use guest_images::catalog::{self, Architecture};
 use guest_images::root_disk::{ROOT_WORD, RootSpec};
-use guest_images::{Cache, RootDisk};
+use guest_images::{Cache, Image, RootDisk};
 use vmm::root_disk::InstallerGuest;
-use vmm::{Config, DiskConfig, KernelFormat};
+use vmm::{BoardModel, Config, DiskConfig, KernelFormat};
 use vmm_machine::vcpu::Width;
 
 use super::UserError;
 use super::install;
 use super::settings::Settings;
 use super::values::Rootfs;
-
-/// The root disk's name in the guest: it is the first disk.
-const ROOT_DEVICE: &str = "/dev/vda";
 
 /// Returns the width of the registers of the processor that the kernel of an image is for.
 pub fn width(image: &str) -> Result<Width, UserError> {
@@ -29,7 +26,7 @@ pub fn width(image: &str) -> Result<Width, UserError> {
 /// Takes kernel and initial file system, as far as the user names none, from an image, which is
 /// obtained if it is not in the cache.
 pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
-    let image = Cache::open()?.obtain(name, &mut install::terminal())?;
+    let image = of_board(config, name)?;
     let named = !config.kernel.as_os_str().is_empty();
     // The bare Image starts without uncompressing itself; a user who asks for the other gets it.
     match (image.raw_kernel, config.kernel_format) {
@@ -45,9 +42,28 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     Ok(())
 }
 
-/// Returns the word of the kernel command line that names the root disk.
-pub fn root_word() -> String {
-    format!("{ROOT_WORD}{ROOT_DEVICE}")
+/// Returns an image, obtained if it is not in the cache, with what the board takes from its kernel's
+/// package: its device tree, unless the user names one, and its drivers.
+fn of_board(config: &mut Config, name: &str) -> Result<Image, UserError> {
+    let (cache, mut terminal) = (Cache::open()?, install::terminal());
+    let tree = config.board.facts().tree;
+    // A kernel that is compiled here has what its user brings along, and no more.
+    let own = config.dtb.is_some() && catalog::find(name)?.needs_build();
+    let Some(tree) = tree.filter(|_| !own) else {
+        return Ok(cache.obtain(name, &mut terminal)?);
+    };
+    let files = cache.obtain_board(name, tree, &mut terminal)?;
+    config.dtb.get_or_insert(files.dtb);
+    Ok(Image {
+        initramfs: files.initramfs,
+        ..cache.obtain(name, &mut terminal)?
+    })
+}
+
+/// Returns the word of the kernel command line that names the root disk, which is the first disk of
+/// `board`.
+pub fn root_word(board: BoardModel) -> String {
+    format!("{ROOT_WORD}/dev/{}", board.facts().disk)
 }
 
 /// Completes settings that name a root disk with the image whose kernel is of that release, and
@@ -94,6 +110,22 @@ pub fn check_root_disk(settings: &mut Settings) -> Result<(), UserError> {
     Ok(())
 }
 
+/// Refuses a device tree that is none, and an image whose kernel comes without that of the board,
+/// before anything is obtained.
+///
+/// # Errors
+/// A sentence about what is wrong.
+pub fn check_tree(settings: &Settings) -> Result<(), UserError> {
+    if let Some(path) = &settings.dtb {
+        return Ok(vmm_machine::check_tree(path)?);
+    }
+    let tree = settings.board.unwrap_or_default().facts().tree;
+    match (tree, settings.image.as_deref()) {
+        (Some(tree), Some(image)) => Ok(catalog::find(image)?.check_board(tree)?),
+        _ => Ok(()),
+    }
+}
+
 /// Has the machine boot what the settings name, which is obtained if it is not in the cache.
 ///
 /// # Errors
@@ -126,8 +158,8 @@ fn use_root_disk(
     file: Option<&Path>,
 ) -> Result<(), UserError> {
     let cache = Cache::open()?;
-    let image = config.image.as_deref().unwrap_or(spec.image);
-    let image = cache.obtain(image, &mut install::terminal())?;
+    let image = config.image.clone();
+    let image = of_board(config, image.as_deref().unwrap_or(spec.image))?;
     config.initrd = Some(cache.root_initramfs(&image)?);
     let disk = match file {
         Some(file) => {

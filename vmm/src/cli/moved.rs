@@ -70,6 +70,7 @@ pub fn take(settings: &mut Settings, snapshot: Option<PathBuf>) -> Result<Moved,
     Ok(Moved {
         kernel: settings.kernel.take(),
         initrd: settings.initrd.take(),
+        dtb: settings.dtb.take(),
         disks: disks(places.collect::<Result<_, _>>()?)?,
         snapshot,
     })

@@ -19,9 +19,11 @@ use super::values::{
     one_or_more, word,
 };
 
-/// The start of the kernel command line unless `cmdline-base` says otherwise: the console from the
-/// first instruction, and a panic that ends the run instead of hanging.
-pub const DEFAULT_CMDLINE: &str = "console=ttyS0 earlycon panic=-1";
+/// Returns the start of the kernel command line on `board` unless `cmdline-base` says otherwise: the
+/// console from the first instruction, and a panic that ends the run instead of hanging.
+pub fn default_cmdline(board: BoardModel) -> String {
+    format!("console={} earlycon panic=-1", board.facts().console)
+}
 
 /// Everything that flags and a `machine.toml` can say. What is not said is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
@@ -36,6 +38,10 @@ pub struct Settings {
     /// The initial RAM file system; with --image, instead of the image's own
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub initrd: Option<PathBuf>,
+    /// The device tree of a board that has one of its own, such as ecx2000; with --image, instead
+    /// of that of the kernel's package. The kernel gets it with /chosen and /memory filled in
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    pub dtb: Option<PathBuf>,
     /// A root disk, made first if need be, which the guest boots from with the stock kernel of its
     /// release, or --image's: debian:bookworm or debian:trixie, a Debian system, or either with
     /// +tools for compilers. What the guest writes is forgotten. With --run the commands run in it
@@ -57,7 +63,8 @@ pub struct Settings {
         help_heading = "Guest"
     )]
     pub cmdline: Option<String>,
-    /// The start of the kernel command line, in place of "console=ttyS0 earlycon panic=-1"
+    /// The start of the kernel command line, in place of "console=ttyS0 earlycon panic=-1" (ttyAMA0
+    /// on ecx2000)
     #[arg(
         long,
         value_name = "WORDS",
@@ -218,6 +225,7 @@ impl Settings {
         let files = [
             ("kernel", &self.kernel),
             ("initrd", &self.initrd),
+            ("dtb", &self.dtb),
             ("vmlinux", &self.vmlinux),
             ("rootfs-disk", &self.rootfs_disk),
             ("json", &self.json),
@@ -239,6 +247,7 @@ impl Settings {
         let Self {
             kernel,
             initrd,
+            dtb,
             rootfs_disk,
             vmlinux,
             json,
@@ -249,7 +258,7 @@ impl Settings {
             ..
         } = self;
         // `join` leaves an absolute path as it is.
-        for path in [kernel, initrd, rootfs_disk, vmlinux, json, timeline]
+        for path in [kernel, initrd, dtb, rootfs_disk, vmlinux, json, timeline]
             .into_iter()
             .flatten()
         {
@@ -277,12 +286,14 @@ impl Settings {
         if self.image.is_some() {
             other.kernel = None;
             other.initrd = None;
+            other.dtb = None;
             other.kernel_format = None;
         }
         Self {
             image: self.image.or(other.image),
             kernel: self.kernel.or(other.kernel),
             initrd: self.initrd.or(other.initrd),
+            dtb: self.dtb.or(other.dtb),
             rootfs: self.rootfs.or(other.rootfs),
             rootfs_disk: self.rootfs_disk.or(other.rootfs_disk),
             kernel_format: self.kernel_format.or(other.kernel_format),
@@ -327,6 +338,7 @@ impl Settings {
             kernel: self.kernel.clone().unwrap_or_default(),
             kernel_format: self.kernel_format.unwrap_or_default(),
             initrd: self.initrd.clone(),
+            dtb: self.dtb.clone(),
             cmdline: self.whole_cmdline(),
             board: self.board.unwrap_or_default(),
             memory: self.memory.unwrap_or(default.memory),
@@ -361,15 +373,18 @@ impl Settings {
 
     /// Returns base, words and commands, in this order.
     fn whole_cmdline(&self) -> String {
-        let base = self.cmdline_base.as_deref().unwrap_or(DEFAULT_CMDLINE);
+        let board = self.board.unwrap_or_default();
+        let base = self.cmdline_base.clone();
+        let base = base.unwrap_or_else(|| default_cmdline(board));
         let words = self.cmdline.as_deref().unwrap_or_default();
         let shell = if self.shell == Some(true) {
             guest_images::SHELL_WORD
         } else {
             ""
         };
-        let root = self.rootfs.map(|_| guest::root_word()).unwrap_or_default();
-        let mut parts = vec![base.to_owned(), words.to_owned(), root, shell.to_owned()];
+        let root = self.rootfs.map(|_| guest::root_word(board));
+        let root = root.unwrap_or_default();
+        let mut parts = vec![base, words.to_owned(), root, shell.to_owned()];
         parts.extend(
             self.run
                 .iter()

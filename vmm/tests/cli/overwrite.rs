@@ -86,7 +86,19 @@ struct Case {
     outputs: &'static [&'static str],
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
+    Case {
+        words: &[
+            "boot",
+            "--board=ecx2000",
+            "--kernel=kernel",
+            "--dtb",
+            "initrd",
+        ],
+        machine: false,
+        inputs: &["initrd"],
+        outputs: &["--json", "--console", "--record", "--timeline"],
+    },
     Case {
         words: &["boot", "--config", "config.toml", "--vmlinux", "vmlinux"],
         machine: true,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use vm_device::DeviceMmio;
 use vm_device::bus::{MmioAddress, MmioAddressOffset};
 
+use crate::alarm::Alarm;
 use spec::*;
 use vmm_base::{Clock, Interrupt};
 
@@ -74,7 +75,7 @@ pub struct Rtc {
 
 impl Rtc {
     /// Creates a clock that shows `epoch` (seconds since 1970-01-01 00:00 UTC) at power-on. `set`
-    /// is called when [`next_alarm`](Self::next_alarm) may have changed.
+    /// is called when [`next_alarm`](Alarm::next_alarm) may have changed.
     pub fn new(
         clock: Arc<dyn Clock>,
         epoch: u32,
@@ -96,19 +97,6 @@ impl Rtc {
                 level: false,
             }),
         }
-    }
-
-    /// Returns when the alarm raises the interrupt line, in nanoseconds of the machine's clock, if
-    /// it is set to.
-    pub fn next_alarm(&self) -> Option<u64> {
-        let inner = self.inner();
-        (inner.state.armed && inner.state.unmasked).then_some(inner.due)
-    }
-
-    /// Raises the alarm if its time has come. To be called when the time of
-    /// [`next_alarm`](Self::next_alarm) is over.
-    pub fn tick(&self) {
-        self.settle(&mut self.inner(), self.clock.now_ns());
     }
 
     /// Returns the state to be saved.
@@ -210,6 +198,17 @@ impl Rtc {
         // Poisoned only by a panic that its own thread has reported; another one here would hide
         // it.
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Alarm for Rtc {
+    fn next_alarm(&self) -> Option<u64> {
+        let inner = self.inner();
+        (inner.state.armed && inner.state.unmasked).then_some(inner.due)
+    }
+
+    fn tick(&self) {
+        self.settle(&mut self.inner(), self.clock.now_ns());
     }
 }
 

@@ -2,14 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_WAITING, Registers, Uart};
+use super::{ns16550a, pl011};
 
-/// The UART: its registers, and what is on its way to the guest.
+/// The state of a UART, of whichever part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// Their registers have different names, and no other name is taken.
+#[serde(untagged)]
+pub enum UartState {
+    /// A 16550A.
+    Ns16550a(PortState<ns16550a::Registers>),
+    /// A PL011.
+    Pl011(PortState<pl011::Registers>),
+}
+
+/// A UART: its registers, and what is on its way to the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct UartState {
+pub struct PortState<R> {
     /// Registers and FIFO.
-    pub registers: Registers,
+    pub registers: R,
     /// Input that found the FIFO full.
     pub backlog: Vec<u8>,
     /// Bytes written by the guest so far.
@@ -25,45 +36,7 @@ pub enum WrongUart {
     /// Registers that cannot have such values.
     #[error("the registers of the saved console have values that they cannot have")]
     Registers,
-}
-
-impl Uart {
-    /// Returns the state to be saved.
-    pub fn save(&self) -> UartState {
-        let inner = self.inner();
-        UartState {
-            registers: inner.registers.clone(),
-            backlog: inner.backlog.iter().copied().collect(),
-            bytes_out: inner.output.bytes,
-        }
-    }
-
-    /// Takes over a saved state and drives the interrupt line as it says; the sink stays, and is
-    /// given only what it was not given before.
-    ///
-    /// # Errors
-    /// No console can be in such a state; then nothing changes.
-    pub fn restore(&self, saved: &UartState) -> Result<(), WrongUart> {
-        let UartState {
-            registers,
-            backlog,
-            bytes_out,
-        } = saved;
-        // A backlog grows past `MAX_BACKLOG` by scheduled input, which waits for no room, but never
-        // past this.
-        if backlog.len() > MAX_WAITING {
-            return Err(WrongUart::Backlog);
-        }
-        if !registers.are_valid() {
-            return Err(WrongUart::Registers);
-        }
-        let mut inner = self.inner();
-        inner.registers = registers.clone();
-        inner.backlog = backlog.iter().copied().collect();
-        // The digest stays: it covers only what this machine has written.
-        inner.output.bytes = *bytes_out;
-        inner.output.shown = inner.output.shown.max(*bytes_out);
-        inner.settle();
-        Ok(())
-    }
+    /// The registers of another part.
+    #[error("the saved console is another kind of UART")]
+    Kind,
 }

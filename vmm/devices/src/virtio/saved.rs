@@ -7,9 +7,9 @@ use virtio_queue::{Queue, QueueState, QueueT};
 
 use super::VirtioMmio;
 use super::block::Begun;
-use super::block::DiskSummary;
 use super::mmio::Registers;
 use super::schedule::Deferred;
+use crate::disk::DiskSummary;
 
 /// A slot: what the driver has told it, its queues and its device. What a disk holds is not part of
 /// it.

@@ -30,6 +30,25 @@ pub(super) const fn turn(now_ns: u64, count: usize) -> usize {
     }
 }
 
+/// A device that goes on with what exceeded its turn.
+pub trait GoesOn: Send {
+    /// Goes on with what is due at `now_ns`, and returns whether anything was.
+    fn go_on(&mut self, now_ns: u64) -> bool;
+
+    /// Returns when it goes on, in nanoseconds since power-on, if it has anything left over.
+    fn due_ns(&self) -> Option<u64>;
+}
+
+impl GoesOn for VirtioMmio {
+    fn go_on(&mut self, now_ns: u64) -> bool {
+        Self::go_on(self, now_ns)
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        self.deferred().map(|deferred| deferred.at_ns)
+    }
+}
+
 /// The most that devices did at once, in bytes as a [`Budget`] counts them.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -68,7 +87,7 @@ pub struct Schedule {
     /// The time at which the first of them goes on, in nanoseconds since power-on.
     next_ns: AtomicU64,
     /// Weak, as it does not own them: the devices hold the schedule themselves.
-    slots: OnceLock<Vec<Weak<Mutex<VirtioMmio>>>>,
+    slots: OnceLock<Vec<Weak<Mutex<dyn GoesOn>>>>,
 }
 
 impl Schedule {
@@ -87,7 +106,7 @@ impl Schedule {
 
     /// Sets the devices, in the order in which those go on that are due at the same time. To be
     /// called once.
-    pub fn connect(&self, slots: &[Arc<Mutex<VirtioMmio>>]) {
+    pub fn connect(&self, slots: &[Arc<Mutex<dyn GoesOn>>]) {
         let first = self.slots.set(slots.iter().map(Arc::downgrade).collect());
         debug_assert!(first.is_ok(), "the devices are known already");
     }
@@ -101,12 +120,12 @@ impl Schedule {
     }
 
     /// Returns what a device may do now.
-    pub(super) fn budget(&self) -> Budget {
+    pub(crate) fn budget(&self) -> Budget {
         Budget::of(self.allowance().at(self.clock.now_ns()))
     }
 
     /// Counts what a device has used of its budget.
-    pub(super) fn charge(&self, budget: &Budget) {
+    pub(crate) fn charge(&self, budget: &Budget) {
         self.allowance().take(budget.spent());
         self.work.add(budget.spent());
     }
@@ -132,18 +151,18 @@ impl Schedule {
     }
 
     /// Returns what the clock shows.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.now_ns()
     }
 
     /// Returns when work that is left over now goes on.
-    pub(super) fn later(&self) -> u64 {
+    pub(crate) fn later(&self) -> u64 {
         self.clock.now_ns().saturating_add(PAUSE_NS)
     }
 
     /// Has a device go on at `at_ns`, or after the longest time that one may wait, whichever is
     /// earlier.
-    pub(super) fn announce(&self, at_ns: u64) {
+    pub(crate) fn announce(&self, at_ns: u64) {
         let at_ns = at_ns.min(self.later());
         self.next_ns.fetch_min(at_ns, Ordering::AcqRel);
         // The slice under way may end only after this is due.
@@ -173,7 +192,7 @@ impl Schedule {
             // One at a time: the run loop looks at requests to stop between two of them.
             done = done || slot.go_on(now);
             // Also of those that are due and had no turn, so that the next call finds them.
-            next = next.min(slot.deferred().map_or(NEVER, |deferred| deferred.at_ns));
+            next = next.min(slot.due_ns().unwrap_or(NEVER));
         }
         // A store, not a minimum: what was announced in between is among the times that were just
         // read.

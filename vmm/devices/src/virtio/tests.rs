@@ -24,9 +24,10 @@ use vm_memory::Permissions;
 use vmm_base::Interrupt;
 
 use super::VirtioDevice;
-use super::block::{Access, Block, Disk};
+use super::block::Block;
 use super::rng::Rng;
 use super::testing::{Driver, Line, ram, readable, rings, writable};
+use crate::disk::{Access, Disk};
 use crate::ram::GuestRam;
 
 const PAGE: u64 = 4096;

@@ -15,7 +15,7 @@ use vmm_files::input;
 use crate::board::Board;
 use crate::config::Config;
 use crate::error::Error;
-use crate::fdt::{Chosen, SEED_BYTES};
+use crate::fdt::{self, Chosen, SEED_BYTES};
 use crate::layout::Range;
 use crate::loader::image::{self, Image};
 use crate::loader::{LoadError, cmdline, place};
@@ -90,6 +90,22 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
     allocate(ram, false).map(drop)
 }
 
+/// Reads a device tree, as far as one may be long.
+fn read_tree(path: &Path) -> Result<Vec<u8>, Error> {
+    read(path, "device tree", fdt::MAX_BYTES)
+}
+
+/// Checks that a file is a device tree that a kernel can be given.
+///
+/// # Errors
+/// It is not, and why.
+pub fn check_tree(path: &Path) -> Result<(), Error> {
+    fdt::check(&read_tree(path)?).map_err(|source| Error::Tree {
+        path: path.into(),
+        source,
+    })
+}
+
 /// Reads the kernel and understands what it is.
 pub(super) fn read_kernel(config: &Config) -> Result<(Vec<u8>, Image), Error> {
     let kernel = read(&config.kernel, "kernel", config.ram().size)?;
@@ -124,7 +140,7 @@ pub(super) fn load(
     )
     .map_err(fail)?;
     // Made after placing: /chosen says where the initrd lies.
-    let dtb = device_tree(config, board, placed.initrd).map_err(fail)?;
+    let dtb = device_tree(config, board, placed.initrd)?;
     let initrd = placed
         .initrd
         .zip(initrd)
@@ -148,28 +164,34 @@ pub(super) fn load(
 }
 
 /// Returns the flattened device tree of `board`, which fits the room kept for it.
-fn device_tree(
-    config: &Config,
-    board: &Board,
-    initrd: Option<Range>,
-) -> Result<Vec<u8>, LoadError> {
+fn device_tree(config: &Config, board: &Board, initrd: Option<Range>) -> Result<Vec<u8>, Error> {
+    let fail = |source| Error::Load {
+        path: config.kernel.clone(),
+        source,
+    };
     // The kernel's generator begins with these bytes: the same seed gives the same run.
     let mut rng_seed = [0; SEED_BYTES];
     let seed = derive(config.seed, Stream::KernelSeed);
     Xoshiro256PlusPlus::seed_from_u64(seed).fill_bytes(&mut rng_seed);
-    let cmdline = cmdline(&config.cmdline)?;
+    let cmdline = cmdline(&config.cmdline).map_err(fail)?;
     let chosen = Chosen {
         cmdline: &cmdline,
         initrd,
         rng_seed: &rng_seed,
     };
-    // Only the command line could hold a NUL: names are letters and digits.
-    let dtb = board
-        .device_tree(&chosen)
-        .map_err(|e| LoadError::Cmdline(e.to_string()))?;
+    let given = config.dtb.as_deref().map(read_tree).transpose()?;
+    let dtb = board.device_tree(&chosen, given.as_deref());
+    let dtb = dtb.map_err(|source| match (&config.dtb, source) {
+        (Some(path), source) => Error::Tree {
+            path: path.clone(),
+            source,
+        },
+        // Only the command line could hold a NUL: names are letters and digits.
+        (None, error) => fail(LoadError::Cmdline(error.to_string())),
+    })?;
     // The initrd begins right behind this room.
     if dtb.len() as u64 > place::DTB_ROOM {
-        return Err(LoadError::DtbTooLarge(dtb.len()));
+        return Err(fail(LoadError::DtbTooLarge(dtb.len())));
     }
     Ok(dtb)
 }

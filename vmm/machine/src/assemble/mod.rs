@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vmm_base::{HostClock, VirtualClock};
-use vmm_devices::virtio::block::spec::SECTOR;
-use vmm_devices::virtio::block::{Access, Disk, DiskError};
+use vmm_devices::disk::SECTOR;
+use vmm_devices::disk::{Access, Disk, DiskError};
 
 use super::accel;
 use super::board::Board;
@@ -19,6 +19,7 @@ use super::saved::TimeState;
 use crate::vcpu::{Platform, Timing, Width, kvm};
 use crate::wiring::HostConnections;
 
+pub use boot::check_tree;
 pub(super) use wire::{Pieces, Resources, wire};
 
 /// Checks all that can be checked without the kernel, which will be one of `width`, so that

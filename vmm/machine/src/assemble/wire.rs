@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use viommu::SourceId;
+use vmm_devices::disk::Disk;
 use vmm_devices::irq::Gic;
-use vmm_devices::virtio::block::Disk;
 
 use crate::board::Board;
 use crate::bus::SystemBus;

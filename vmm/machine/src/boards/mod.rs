@@ -1,5 +1,6 @@
 //! The boards that a machine can be: a new one gets its line here.
 
+mod ecx2000;
 mod model;
 mod tree;
 mod virt;
@@ -8,7 +9,7 @@ use model::Model;
 
 use crate::board::Board;
 use crate::config::{BoardModel, Config};
-use crate::fdt::Chosen;
+use crate::fdt::{Chosen, TreeError};
 use crate::vcpu::Platform;
 
 /// Returns what the machine knows of a board.
@@ -17,6 +18,7 @@ fn model(board: BoardModel) -> &'static dyn Model {
         BoardModel::Virt => &virt::Virt(None),
         BoardModel::VirtMvebu => &virt::Virt(Some(virt::Soc::Mvebu)),
         BoardModel::VirtHighbank => &virt::Virt(Some(virt::Soc::Highbank)),
+        BoardModel::Ecx2000 => &ecx2000::Ecx2000,
     }
 }
 
@@ -31,17 +33,22 @@ impl Board {
         let model = model(config.board);
         Self::with_parts(
             (model.model(), config.ram(), config.cpus),
-            (platform, model.gic(platform)),
+            (platform, model.gic(platform), model.firmware()),
             model.devices(platform, config),
         )
     }
 
-    /// Returns the flattened device tree that a kernel is given.
+    /// Returns the flattened device tree that a kernel is given: of a board that does not generate
+    /// it, `given` with `/chosen` and `/memory` filled in.
     ///
     /// # Errors
-    /// When a string holds a NUL; validation has excluded that.
-    pub fn device_tree(&self, chosen: &Chosen<'_>) -> Result<Vec<u8>, vm_fdt::Error> {
-        model(self.model).device_tree(self, chosen)
+    /// When a string holds a NUL, which validation has excluded; or `given` is no device tree.
+    pub fn device_tree(
+        &self,
+        chosen: &Chosen<'_>,
+        given: Option<&[u8]>,
+    ) -> Result<Vec<u8>, TreeError> {
+        model(self.model).device_tree(self, chosen, given)
     }
 }
 

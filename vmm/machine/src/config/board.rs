@@ -1,6 +1,10 @@
 //! Which board a machine is, and what a configuration may ask of it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use super::{Accel, Config};
 
 /// A board: what devices there are, and where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +19,8 @@ pub enum BoardModel {
     /// The same with the name and the system registers of Calxeda's ECX-2000, by which Linux's
     /// platform code for it makes devices coherent, and powers the machine off.
     VirtHighbank,
+    /// Calxeda's ECX-2000 server node, which a kernel is told of by its own device tree.
+    Ecx2000,
 }
 
 /// The facts of a board that a configuration must know.
@@ -24,7 +30,7 @@ pub struct BoardFacts {
     pub name: &'static str,
     /// What it is, for `--help`.
     pub about: &'static str,
-    /// The least physical address at which RAM may begin; devices lie below.
+    /// The least physical address at which RAM may begin; devices lie below, or above the end.
     pub ram_min: u64,
     /// RAM ends at or below this physical address.
     pub ram_max: u64,
@@ -33,11 +39,25 @@ pub struct BoardFacts {
     pub ram_with_iommu: u64,
     /// Number of virtio-mmio slots.
     pub virtio_slots: usize,
+    /// Number of ports of its SATA controller, if it has one: disks that are no virtio devices.
+    pub sata_ports: usize,
+    /// The name of the console's device in Linux.
+    pub console: &'static str,
+    /// The name of the first disk's device in Linux.
+    pub disk: &'static str,
+    /// The name of the file with its device tree in a kernel's package, if a kernel is given that
+    /// and not one which is generated.
+    pub tree: Option<&'static str>,
 }
 
 impl BoardModel {
     /// All boards, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Virt, Self::VirtMvebu, Self::VirtHighbank];
+    pub const ALL: [Self; 4] = [
+        Self::Virt,
+        Self::VirtMvebu,
+        Self::VirtHighbank,
+        Self::Ecx2000,
+    ];
 
     /// Returns what a configuration must know of it.
     pub const fn facts(self) -> BoardFacts {
@@ -45,6 +65,7 @@ impl BoardModel {
             Self::Virt => ("virt", "a board of its own with virtio-mmio slots"),
             Self::VirtMvebu => ("virt-mvebu", "virt with Marvell's coherency fabric"),
             Self::VirtHighbank => ("virt-highbank", "virt with Calxeda's system registers"),
+            Self::Ecx2000 => ("ecx2000", "Calxeda's ECX-2000, by its own device tree"),
         };
         match self {
             Self::Virt | Self::VirtMvebu | Self::VirtHighbank => BoardFacts {
@@ -60,6 +81,23 @@ impl BoardModel {
                 // memory.
                 ram_with_iommu: 0xc000_0000,
                 virtio_slots: 16,
+                sata_ports: 0,
+                console: "ttyS0",
+                disk: "vda",
+                tree: None,
+            },
+            Self::Ecx2000 => BoardFacts {
+                name,
+                about,
+                ram_min: 0,
+                // Devices lie above, from 0xffe00000 on.
+                ram_max: 0xf000_0000,
+                ram_with_iommu: 0,
+                virtio_slots: 0,
+                sata_ports: 1,
+                console: "ttyAMA0",
+                disk: "sda",
+                tree: Some("ecx-2000.dtb"),
             },
         }
     }
@@ -78,8 +116,170 @@ impl BoardModel {
 
 impl BoardFacts {
     /// Returns the most disks and vhost-user devices that it takes: its virtio-mmio slots without
-    /// the one of the entropy device.
+    /// the one of the entropy device, and the ports of its SATA controller.
     pub const fn max_disks(&self) -> usize {
-        self.virtio_slots.saturating_sub(1)
+        self.virtio_slots.saturating_sub(1) + self.sata_ports
+    }
+}
+
+/// A mistake in what a configuration asks of its board.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BoardMismatch {
+    /// It takes a device tree, and there is none.
+    #[error(
+        "the board {board} has a device tree of its own: say --dtb FILE with the {file} of the kernel's package, or \
+         --image with a stock kernel, whose package has it"
+    )]
+    NoTree {
+        /// The board.
+        board: &'static str,
+        /// The usual name of the file.
+        file: &'static str,
+    },
+    /// It generates its device tree, and there is another.
+    #[error("the device tree of the board {0} is generated: leave out --dtb, or name a board that takes one: {taking}",
+            taking = BoardModel::with_tree())]
+    TreeNotTaken(&'static str),
+    /// A device tree without a file.
+    #[error("the device tree needs a file name")]
+    TreeUnnamed,
+    /// It has no place for something.
+    #[error("the board {board} has no {what}: {advice}")]
+    Without {
+        /// The board.
+        board: &'static str,
+        /// What it has not.
+        what: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+}
+
+impl BoardModel {
+    /// Returns the names of the boards that take a device tree.
+    fn with_tree() -> String {
+        let boards = Self::ALL.into_iter().map(Self::facts);
+        let boards = boards.filter(|facts| facts.tree.is_some());
+        boards
+            .map(|facts| facts.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl Config {
+    /// Checks that the board has what is asked of it.
+    pub(crate) fn validate_board(&self) -> Result<(), BoardMismatch> {
+        let board = self.board.facts();
+        let Some(file) = board.tree else {
+            return match self.dtb {
+                Some(_) => Err(BoardMismatch::TreeNotTaken(board.name)),
+                None => Ok(()),
+            };
+        };
+        match &self.dtb {
+            None => {
+                return Err(BoardMismatch::NoTree {
+                    board: board.name,
+                    file,
+                });
+            }
+            Some(path) if *path == PathBuf::new() => return Err(BoardMismatch::TreeUnnamed),
+            Some(_) => {}
+        }
+        let sata = |option: fn(&super::DiskConfig) -> bool| self.disks.iter().any(option);
+        let virt = "use the board virt";
+        // A device tree that exists names what there is, and nothing can be added to it.
+        let asked = [
+            (!self.iommu_list().is_empty(), "IOMMU", virt),
+            (
+                self.rng_iommu.is_some(),
+                "entropy device",
+                "leave out --rng, or use the board virt",
+            ),
+            (
+                !self.vhost_user.is_empty(),
+                "place for a vhost-user device",
+                virt,
+            ),
+            (
+                self.access_platform,
+                "virtio device",
+                "leave out --access-platform, or use the board virt",
+            ),
+            (
+                self.accel == Accel::Kvm,
+                "processor that KVM could run",
+                "leave out --accel kvm, or use the board virt",
+            ),
+            (
+                sata(|disk| disk.queues != 1),
+                "disk of several queues",
+                virt,
+            ),
+            (sata(|disk| disk.iommu.is_some()), "IOMMU for a disk", virt),
+            (
+                sata(|disk| !disk.clocks.is_empty()),
+                "clock for a disk to wait for",
+                virt,
+            ),
+            (sata(|disk| disk.broken), "disk that can be broken so", virt),
+            (
+                sata(|disk| disk.coherent),
+                "say in whether its disk is coherent",
+                "its device tree says that it is; leave out ,coherent",
+            ),
+        ];
+        match asked.into_iter().find(|(asked, ..)| *asked) {
+            Some((_, what, advice)) => Err(BoardMismatch::Without {
+                board: board.name,
+                what,
+                advice,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config {
+            kernel: "k".into(),
+            board: BoardModel::Ecx2000,
+            dtb: Some("d".into()),
+            ..Config::default()
+        };
+        config.validate().unwrap();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_board_with_a_tree_of_its_own_takes_that_and_nothing_more() {
+        assert!(refused(|c| c.dtb = None).contains("--dtb FILE with the ecx-2000.dtb"));
+        assert!(refused(|c| c.dtb = Some(PathBuf::new())).contains("needs a file name"));
+        assert!(refused(|c| c.board = BoardModel::Virt).contains("takes one: ecx2000"));
+        assert!(refused(|c| c.iommus = vec!["ipmmu".parse().unwrap()]).contains("no IOMMU: "));
+        assert!(refused(|c| c.access_platform = true).contains("no virtio device"));
+        assert!(
+            refused(|c| (c.accel, c.time) = (Accel::Kvm, crate::TimeMode::Host)).contains("KVM")
+        );
+        let disk = |text: &str| text.parse::<crate::DiskConfig>().unwrap();
+        for (text, word) in [
+            ("a,queues=2", "several queues"),
+            ("a,iommu=none", "IOMMU for a disk"),
+            ("a,clock=c", "clock"),
+            ("a,broken", "broken"),
+            ("a,coherent", "leave out ,coherent"),
+        ] {
+            let sentence = refused(|c| c.disks = vec![disk(text)]);
+            assert!(sentence.contains(word), "{sentence}");
+        }
+        let two = refused(|c| c.disks = vec![disk("a"), disk("b")]);
+        assert!(two.contains("at most 1 disk"), "{two}");
+        assert!(refused(|c| c.memory.0 = 8 << 30).contains("use 3840M at most"));
     }
 }

@@ -18,7 +18,7 @@ use vmm_base::{ByteSize, TextError};
 use super::layout::Range;
 
 pub use accel::Accel;
-pub use board::{BoardFacts, BoardModel};
+pub use board::{BoardFacts, BoardMismatch, BoardModel};
 pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
 pub use iommu::{
@@ -79,6 +79,10 @@ pub struct Config {
     pub kernel_format: KernelFormat,
     /// The initial RAM file system, if any.
     pub initrd: Option<PathBuf>,
+    /// The board's device tree, in the form that kernels take it (DTB), if it does not generate
+    /// one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dtb: Option<PathBuf>,
     /// The kernel command line.
     pub cmdline: String,
     /// Size of RAM.
@@ -122,6 +126,7 @@ impl Default for Config {
             kernel: PathBuf::new(),
             kernel_format: KernelFormat::default(),
             initrd: None,
+            dtb: None,
             cmdline: String::new(),
             memory: ByteSize(256 << 20),
             memory_base: None,
@@ -177,6 +182,9 @@ pub enum ConfigError {
     /// No kernel was named.
     #[error("no kernel is named: say which one to boot")]
     NoKernel,
+    /// The board has not what is asked of it.
+    #[error(transparent)]
+    Board(#[from] BoardMismatch),
     /// An initial file system without a file.
     #[error("the initial file system needs a file name")]
     InitrdUnnamed,
@@ -224,7 +232,7 @@ pub enum ConfigError {
     #[error("virtual time is the emulated processor's alone: with --accel kvm say --time host")]
     KvmVirtualTime,
     /// Too many disks.
-    #[error("a machine takes at most {most} disks and vhost-user devices, not {found}")]
+    #[error("a machine takes at most {}, not {found}", disks_words(*most))]
     TooManyDisks {
         /// How many there are.
         found: usize,
@@ -379,6 +387,14 @@ fn room(base: ByteSize, board: &BoardFacts) -> String {
             ByteSize(board.ram_min)
         ),
         _ => format!("use {here} at most, or a lower base and up to {most}"),
+    }
+}
+
+/// Returns the words for the most disks that a board takes.
+fn disks_words(most: usize) -> String {
+    match most {
+        1 => "1 disk on this board".into(),
+        most => format!("{most} disks and vhost-user devices"),
     }
 }
 

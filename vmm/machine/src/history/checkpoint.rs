@@ -6,8 +6,7 @@ use std::sync::Arc;
 use arm32::Cluster;
 use arm32::cpu::Stops;
 use crc32fast::Hasher;
-use vmm_devices::virtio::VirtioMmio;
-use vmm_devices::virtio::block::storage::{Changes, Storage};
+use vmm_devices::disk::storage::{Changes, Storage};
 
 use super::kept::Position;
 use super::pages::{Held, Pages};
@@ -66,10 +65,7 @@ impl Checkpoint {
         let before = before.map_or(&nothing, |checkpoint| &checkpoint.pages);
         let pages = Pages::capture(&machine.memory(), before, held).map_err(host)?;
         let mut disks = Vec::new();
-        machine.each_slot(|slot| {
-            let disk = slot.device().disk();
-            disks.extend(disk.map(|disk| disk.storage.changes()));
-        });
+        machine.each_disk(|_, disk| disks.push(disk.storage.changes()));
         Ok(Self {
             instructions: machine.instructions(),
             cores,
@@ -116,26 +112,12 @@ impl Checkpoint {
             replay.go_back(place);
         }
         let mut disks = self.disks.iter();
-        machine.each_slot(|slot| {
-            let Some(disk) = slot.device_mut().disk_mut() else {
-                return;
-            };
+        machine.each_disk(|_, disk| {
             if let Some(Some(changes)) = disks.next() {
                 let file = Arc::clone(disk.storage.file());
                 disk.storage = Storage::overlay(file, Arc::clone(changes));
             }
         });
         Ok(())
-    }
-}
-
-impl Machine {
-    /// Calls `what` with each virtio slot, in the order of the board.
-    fn each_slot(&self, mut what: impl FnMut(&mut VirtioMmio)) {
-        for slot in &self.devices.virtio {
-            // Poisoned only by a panic that its own thread has reported; another one here would
-            // hide it.
-            what(&mut slot.lock().unwrap_or_else(|e| e.into_inner()));
-        }
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Which of them there are, and where, is the board's ([`boards`](crate::boards)).
 
+pub(crate) mod ahci;
 pub(crate) mod clock;
 pub(crate) mod console;
 pub(crate) mod gic;
 pub(crate) mod iommu;
 pub(crate) mod rtc;
 pub(crate) mod soc;
+pub(crate) mod timer;
+pub(crate) mod unmodelled;
 pub(crate) mod virtio;
 
 use std::fmt::Debug;

@@ -1,9 +1,10 @@
-//! Firmware: PSCI 1.0 over HVC.
+//! Firmware: PSCI 1.0 over HVC, or what the firmware of Calxeda's ECX-2000 has.
 //!
 //! Cores come without firmware of their own; the machine answers in its place. Standby is the only
 //! idle state (CPU_SUSPEND with a power-down state is refused, as PSCI_FEATURES and the device tree
 //! say no such state exists).
 
+pub mod calxeda;
 pub mod spec;
 
 use arm32::wires::{Conduit, FirmwareAction};
@@ -33,6 +34,26 @@ const fn action(action: FirmwareAction) -> Answer {
     Answer {
         result: None,
         action,
+    }
+}
+
+/// Which firmware a board has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Firmware {
+    /// That of this project's own boards.
+    #[default]
+    Psci1,
+    /// That of Calxeda's ECX-2000.
+    Calxeda,
+}
+
+impl Firmware {
+    /// Answers `call` of a core; `powered[i]` tells whether core `i` is on. A pure function.
+    pub fn answer(self, conduit: Conduit, call: Call, powered: &[bool]) -> Answer {
+        match self {
+            Self::Psci1 => answer(conduit, call, powered),
+            Self::Calxeda => calxeda::answer(conduit, call, powered),
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use vmm_devices::virtio::block::Disk;
-use vmm_devices::virtio::block::spec::SECTOR;
-use vmm_devices::virtio::block::storage::{Changes, Storage};
+use vmm_devices::disk::Disk;
+use vmm_devices::disk::SECTOR;
+use vmm_devices::disk::storage::{Changes, Storage};
 
 use super::memory::{CHUNK, data};
 

@@ -143,19 +143,14 @@ impl Machine {
             source: Box::new(source),
         })?;
         let mut disks = Vec::new();
-        let slots = self.board.devices.iter().filter(|entry| entry.virtio);
-        for (entry, slot) in slots.zip(&self.devices.virtio) {
-            // Poisoned only by a panic that its own thread has reported; another one here would
-            // hide it.
-            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
-            if let (Some(index), Some(disk)) = (entry.disk_index(), slot.device().disk()) {
-                let fail = |source| Error::DiskSave {
-                    path: self.config.disks[index].path.clone(),
-                    source,
-                };
-                disks.push(DiskImage::capture(disk, goes_on).map_err(fail)?);
-            }
-        }
+        self.each_disk(|index, disk| {
+            let fail = |source| Error::DiskSave {
+                path: self.config.disks[index].path.clone(),
+                source,
+            };
+            disks.push(DiskImage::capture(disk, goes_on).map_err(fail));
+        });
+        let disks = disks.into_iter().collect::<Result<Vec<_>, Error>>()?;
         // After the state: saving KVM's cores takes breakpoints out of the guest's memory.
         let memory =
             Memory::capture(&self.bus.memory()).map_err(host("save the guest's memory"))?;

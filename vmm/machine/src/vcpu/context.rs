@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use vmm_devices::rtc::Rtc;
-use vmm_devices::uart::{InputGate, Uart};
+use vmm_devices::alarm::Alarm;
+use vmm_devices::uart::{Console, InputGate};
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
 
@@ -23,9 +23,9 @@ pub struct RunContext {
     /// The console's input gate.
     pub gate: InputGate,
     /// Where that input goes.
-    pub uart: Arc<Uart>,
-    /// The real-time clock, if there is one, whose alarm goes off at a time of the guest.
-    pub rtc: Option<Arc<Rtc>>,
+    pub uart: Arc<dyn Console>,
+    /// Devices that do something at a time of the guest.
+    pub alarms: Vec<Arc<dyn Alarm>>,
     /// What devices with faults do later.
     pub(crate) faults: Option<Targets>,
     /// Requests to end.

@@ -123,9 +123,7 @@ impl RunLoop<'_> {
                 Err(reason) => return reason,
             }
             // Now that the guest's clock shows what it does in this turn.
-            if let Some(rtc) = &self.context.rtc {
-                rtc.tick();
-            }
+            self.context.alarms.iter().for_each(|alarm| alarm.tick());
             self.context.counters.slices += 1;
             let budget = self.budget();
             match self.slice(budget) {
@@ -311,9 +309,10 @@ impl RunLoop<'_> {
     fn next_event(&self) -> Option<u64> {
         let faults = self.context.faults.as_ref();
         let alarm = faults.and_then(|faults| faults.injection.next_alarm());
-        let rtc = self.context.rtc.as_ref().and_then(|rtc| rtc.next_alarm());
+        let alarms = self.context.alarms.iter();
+        let device = alarms.filter_map(|alarm| alarm.next_alarm()).min();
         let work = self.context.schedule.next();
-        let events = [alarm, rtc, work, self.context.gate.next_scheduled()];
+        let events = [alarm, device, work, self.context.gate.next_scheduled()];
         events.into_iter().flatten().min()
     }
 

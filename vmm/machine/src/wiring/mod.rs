@@ -12,14 +12,17 @@ use viommu::inject::Faults;
 use viommu::{DmaListener, SourceId};
 use vm_device::DeviceMmio;
 use vmm_base::{Clock, Control, Interrupt, Waker};
+use vmm_devices::ahci::Ahci;
+use vmm_devices::alarm::Alarm;
 use vmm_devices::clkgen::ClockGenerator;
+use vmm_devices::disk::{Counters, Disk};
 use vmm_devices::ram::DmaSpace;
 use vmm_devices::rtc::Rtc;
+use vmm_devices::sp804::DualTimer;
 use vmm_devices::sregs::SystemRegisters;
-use vmm_devices::uart::{ConsoleSink, Discard, Uart};
-use vmm_devices::virtio::block::{Counters, Disk};
+use vmm_devices::uart::{Console, ConsoleSink, Discard};
 use vmm_devices::virtio::deferred_work::DeferredWork;
-use vmm_devices::virtio::schedule::Schedule;
+use vmm_devices::virtio::schedule::{GoesOn, Schedule};
 use vmm_devices::virtio::vhost_user::Writes;
 use vmm_devices::virtio::{VirtioDevice, VirtioMmio};
 use vmm_faults::{DeviceFaults, Injection, IommuPoints};
@@ -55,12 +58,33 @@ pub(crate) struct HostConnections<'a> {
 pub(crate) struct Devices {
     /// The real-time clock, if there is one.
     pub rtc: Option<Arc<Rtc>>,
+    /// The timers that all cores share, if there are such.
+    pub timer: Option<Arc<DualTimer>>,
     /// The system registers, if there are such.
     pub sregs: Option<Arc<SystemRegisters>>,
+    /// The SATA controller, if there is one.
+    pub ahci: Option<Arc<Mutex<Ahci>>>,
     /// In the order of the board.
     pub clocks: Vec<Arc<ClockGenerator>>,
     /// In the order of the board.
     pub virtio: Vec<Arc<Mutex<VirtioMmio>>>,
+}
+
+impl Devices {
+    /// Returns those that do something at a time of their own.
+    pub fn alarms(&self) -> Vec<Arc<dyn Alarm>> {
+        let rtc = self.rtc.clone().map(|rtc| rtc as Arc<dyn Alarm>);
+        let timer = self.timer.clone().map(|timer| timer as Arc<dyn Alarm>);
+        rtc.into_iter().chain(timer).collect()
+    }
+
+    /// Returns those that go on later with what exceeds their turn, in the order of the board.
+    fn going_on(&self) -> Vec<Arc<Mutex<dyn GoesOn>>> {
+        let virtio = self.virtio.iter().cloned();
+        let virtio = virtio.map(|slot| slot as Arc<Mutex<dyn GoesOn>>);
+        let ahci = self.ahci.clone().map(|ahci| ahci as Arc<Mutex<dyn GoesOn>>);
+        virtio.chain(ahci).collect()
+    }
 }
 
 /// The things that devices work with, there before any of them is made.
@@ -95,7 +119,7 @@ pub(crate) struct Wiring<'a> {
     sink: Option<Box<dyn ConsoleSink>>,
     /// Who is told of accesses of devices that stand behind no IOMMU.
     direct: Option<Arc<dyn IommuSink>>,
-    console: Option<Arc<Uart>>,
+    console: Option<Arc<dyn Console>>,
     /// Those that were made.
     pub devices: Devices,
     /// Those that have no place yet.
@@ -113,7 +137,7 @@ pub(crate) struct Wiring<'a> {
 pub(crate) struct Wired {
     pub bus: Arc<SystemBus>,
     pub controller: Controller,
-    pub console: Arc<Uart>,
+    pub console: Arc<dyn Console>,
     pub timing: Timing,
     pub control: Arc<Control>,
     pub disks: Vec<Arc<Counters>>,
@@ -244,13 +268,35 @@ impl<'a> Wiring<'a> {
         self.lines.plain(entry)
     }
 
+    /// Returns the first interrupt line of `entry`, with whoever looks at it or puts faults in
+    /// between.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn device_line(&self, entry: &Entry) -> Result<Arc<dyn Interrupt>, Error> {
+        self.lines.of_device(entry)
+    }
+
+    /// Returns who decides how much devices do at a time.
+    pub fn schedule(&self) -> Arc<Schedule> {
+        Arc::clone(&self.schedule)
+    }
+
+    /// Returns what the device at `entry` sees of memory, as `source`, and has it known by the
+    /// device's name.
+    pub fn master_space(&mut self, entry: &Entry, source: SourceId) -> DmaSpace {
+        let (dma, _) = self.space(entry, source);
+        self.spaces.push((entry.name.clone(), dma.clone()));
+        dma
+    }
+
     /// Returns where the guest's console goes; nowhere, if another console took it.
     pub fn take_console(&mut self) -> Box<dyn ConsoleSink> {
         self.sink.take().unwrap_or_else(|| Box::new(Discard))
     }
 
     /// Makes `uart` the console, which input comes to.
-    pub fn set_console(&mut self, uart: Arc<Uart>) {
+    pub fn set_console(&mut self, uart: Arc<dyn Console>) {
         self.console = Some(uart);
     }
 
@@ -375,7 +421,7 @@ impl<'a> Wiring<'a> {
     pub fn finish(self, entries: &[Entry]) -> Result<Wired, Error> {
         // Both had to exist before the devices that hold them, and learn of those only now.
         self.deferred_work.connect(&self.virtio_iommus);
-        self.schedule.connect(&self.devices.virtio);
+        self.schedule.connect(&self.devices.going_on());
         watch(&self.ram, self.writes);
         let console = self.console.ok_or_else(|| Error::Host {
             what: "make a board without a console",

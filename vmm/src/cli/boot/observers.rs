@@ -6,7 +6,7 @@ use vmm::introspect::probe::Probe;
 use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::sanitizer::{DmaApi, Sanitizer};
 use vmm::timeline::recording::Recording as Events;
-use vmm::{Acceleration, ConsoleSink, IommuSink, Machine};
+use vmm::{Acceleration, Config, ConsoleSink, IommuSink, Machine};
 
 use crate::cli::{UserError, probes, sanitize, text};
 
@@ -17,6 +17,17 @@ pub fn introduce(machine: &Machine, recording: Option<&Events>) {
     }
     if let Some(recording) = recording {
         recording.connect(machine, |entry| entry.name.clone());
+    }
+}
+
+/// Says what a loader has done to the device tree that the kernel is given, if it is not one that
+/// is generated.
+pub fn tell_of_tree(config: &Config, quiet: bool) {
+    if let Some(dtb) = config.dtb.as_deref().filter(|_| !quiet) {
+        text::tell(&format!(
+            "the kernel is given the device tree {} with /chosen and /memory filled in",
+            dtb.display()
+        ));
     }
 }
 

@@ -131,7 +131,7 @@ fn stock(
 
 /// Returns the configuration of a machine for an image.
 fn machine(image: &str, commands: &[&str]) -> Result<Config, UserError> {
-    let mut words = vec![super::settings::DEFAULT_CMDLINE.to_owned()];
+    let mut words = vec![super::settings::default_cmdline(vmm::BoardModel::default())];
     words.extend(
         commands
             .iter()

@@ -80,6 +80,7 @@ impl Policy {
     pub fn machine(&mut self, config: &Config) {
         self.read(&config.kernel);
         self.read.extend(config.initrd.clone());
+        self.read.extend(config.dtb.clone());
         for disk in &config.disks {
             if disk.overlay {
                 // What is written beyond what memory is to take goes there.

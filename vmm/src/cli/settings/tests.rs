@@ -115,7 +115,7 @@ fn flags_override_the_file() {
 fn nothing_said_is_the_default_machine() {
     let config = Settings::default().config();
     let default = Config {
-        cmdline: DEFAULT_CMDLINE.into(),
+        cmdline: default_cmdline(BoardModel::Virt),
         console: ConsoleConfig::None,
         ..Config::default()
     };

@@ -8,10 +8,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 use super::super::budget::{Budget, MIN_COST};
 use super::super::{Buffers, Segment};
-use super::disk::Disk;
 use super::failure::Failure;
 use super::spec::*;
 use super::{Block, count};
+use crate::disk::{Disk, SECTOR};
 
 /// Bytes of a range that are discarded at a time.
 const ZERO_PIECE: u64 = 8 << 20;

@@ -12,6 +12,7 @@ use super::Block;
 use super::begun::{After, Begun, SavedBuffers};
 use super::failure::Failure;
 use super::spec::*;
+use crate::disk::SECTOR;
 
 /// Lets the plan change a part of a request that has just been fetched.
 pub(super) fn change_chain(faults: &DeviceFaults, buffers: &mut Buffers) {

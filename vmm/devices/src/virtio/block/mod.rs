@@ -21,28 +21,22 @@
 //! The device has a volatile write cache (the host's): what was flushed survives.
 
 mod begun;
-pub mod disk;
 mod failure;
 mod faults;
 mod flush;
-pub mod overlay;
 mod request;
 pub mod spec;
-pub mod storage;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
 use virtio_bindings::virtio_blk::*;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 use virtio_queue::QueueT;
 
+use crate::disk::{Counters, Disk, Flight, count};
 pub use begun::Begun;
-pub use disk::{Access, Disk, DiskError};
-use flush::Flight;
 use spec::*;
 use vmm_faults::DeviceFaults;
 
@@ -50,67 +44,6 @@ use super::waits::Waiting;
 use super::{
     Buffers, DeviceState, Progress, QueueService, ServeError, VirtioDevice, WrongState, serve,
 };
-
-/// The activity of one disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskSummary {
-    /// Requests of any kind.
-    pub requests: u64,
-    /// Requests that ended with an error status.
-    pub errors: u64,
-    /// Bytes that the guest read.
-    pub bytes_read: u64,
-    /// Bytes that the guest wrote.
-    pub bytes_written: u64,
-    /// Flushes.
-    pub flushes: u64,
-}
-
-/// The activity of a disk, readable from outside.
-#[derive(Debug, Default)]
-pub struct Counters {
-    requests: AtomicU64,
-    errors: AtomicU64,
-    bytes_read: AtomicU64,
-    bytes_written: AtomicU64,
-    flushes: AtomicU64,
-}
-
-impl Counters {
-    /// Returns the numbers now.
-    pub fn summary(&self) -> DiskSummary {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        DiskSummary {
-            requests: get(&self.requests),
-            errors: get(&self.errors),
-            bytes_read: get(&self.bytes_read),
-            bytes_written: get(&self.bytes_written),
-            flushes: get(&self.flushes),
-        }
-    }
-
-    /// Sets the numbers, from which counting goes on.
-    pub fn restore(&self, summary: DiskSummary) {
-        let DiskSummary {
-            requests,
-            errors,
-            bytes_read,
-            bytes_written,
-            flushes,
-        } = summary;
-        let set = |counter: &AtomicU64, value| counter.store(value, Ordering::Relaxed);
-        set(&self.requests, requests);
-        set(&self.errors, errors);
-        set(&self.bytes_read, bytes_read);
-        set(&self.bytes_written, bytes_written);
-        set(&self.flushes, flushes);
-    }
-}
-
-fn count(counter: &AtomicU64, more: u64) {
-    // Relaxed: the counters are for display, and order no other access.
-    counter.fetch_add(more, Ordering::Relaxed);
-}
 
 /// A block device.
 pub struct Block {

@@ -14,6 +14,7 @@ use super::begun::{Begun, Work, ZeroRange};
 use super::failure::Failure;
 use super::spec::*;
 use super::{Block, count};
+use crate::disk::SECTOR;
 
 impl Block {
     /// Answers the request of queue `index` whose chain begins at `head`. Returns the number of

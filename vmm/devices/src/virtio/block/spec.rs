@@ -2,8 +2,8 @@
 
 use virtio_bindings::virtio_blk::*;
 
-/// Bytes of a sector, always.
-pub const SECTOR: u64 = 512;
+use crate::disk::SECTOR;
+
 /// Bytes of a request's header: type, reserved, sector.
 pub const HEADER_BYTES: usize = 16;
 /// Bytes of one range to discard or zero: sector, number of sectors, flags.

@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::super::testing::{Driver, readable, writable};
 use super::*;
+use crate::disk::{Access, DiskError, DiskSummary};
 
 const SECTORS: usize = 64;
 

@@ -14,7 +14,7 @@ fn blob(config: &Config, initrd: Option<Range>) -> Vec<u8> {
         initrd,
         rng_seed: &[7; SEED_BYTES],
     };
-    Board::new(config).device_tree(&chosen).unwrap()
+    Board::new(config).device_tree(&chosen, None).unwrap()
 }
 
 #[test]
@@ -176,7 +176,9 @@ fn a_kernel_is_told_nothing_of_a_bridge() {
 
 #[test]
 fn the_largest_machine_of_every_board_fits_its_room() {
-    for board in BoardModel::ALL {
+    // What a tree that exists may be like is checked where it is read.
+    let generated = |board: &BoardModel| board.facts().tree.is_none();
+    for board in BoardModel::ALL.into_iter().filter(generated) {
         let facts = board.facts();
         let config = Config {
             board,

@@ -7,7 +7,7 @@ use super::model::Model;
 use super::tree::{self, Identity};
 use crate::board::{Board, Irq};
 use crate::config::{BoardModel, Config};
-use crate::fdt::{self, Chosen};
+use crate::fdt::{self, Chosen, TreeError};
 use crate::layout::Range;
 use crate::parts::{self, Placed};
 use crate::vcpu::{GicMap, Irqchip, Platform, Width};
@@ -61,7 +61,12 @@ impl Model for Virt {
         devices
     }
 
-    fn device_tree(&self, board: &Board, chosen: &Chosen<'_>) -> Result<Vec<u8>, vm_fdt::Error> {
+    fn device_tree(
+        &self,
+        board: &Board,
+        chosen: &Chosen<'_>,
+        _given: Option<&[u8]>,
+    ) -> Result<Vec<u8>, TreeError> {
         let identity = Identity {
             // As QEMU and kvmtool name theirs: ARM Linux has a machine description for it.
             compatible: self.0.and_then(Soc::machine).unwrap_or("linux,dummy-virt"),
@@ -75,6 +80,7 @@ impl Model for Virt {
             let (hz, phandle) = (24_000_000, fdt::PHANDLE_APB_CLOCK);
             fdt::fixed_clock(fdt, ("apb-pclk", "clk24mhz"), hz, phandle)
         })
+        .map_err(TreeError::Generated)
     }
 }
 

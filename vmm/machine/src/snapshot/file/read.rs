@@ -4,9 +4,9 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use vmm_devices::virtio::block::spec::SECTOR;
-use vmm_devices::virtio::block::storage::{BLOCK, Changes};
-use vmm_devices::virtio::block::{Access, Disk, DiskError};
+use vmm_devices::disk::SECTOR;
+use vmm_devices::disk::storage::{BLOCK, Changes};
+use vmm_devices::disk::{Access, Disk, DiskError};
 
 use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, STATE, ZEROS};
 use super::write::hash;

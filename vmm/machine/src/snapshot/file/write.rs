@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
 use sha2::{Digest, Sha256};
-use vmm_devices::virtio::block::spec::SECTOR;
-use vmm_devices::virtio::block::storage::BLOCK;
+use vmm_devices::disk::SECTOR;
+use vmm_devices::disk::storage::BLOCK;
 
 use super::spec::{BLOCKS, DiskHeader, FORM, HEADER, Header, PAGES, RUN, STATE, ZEROS};
 use crate::Snapshot;

@@ -8,7 +8,7 @@
 
 mod cores;
 
-use vmm_devices::uart::Uart;
+use vmm_devices::uart::Console;
 
 use super::Stop;
 pub use cores::{Core, Cores, NoMemory};
@@ -62,7 +62,7 @@ pub struct Halted<'a> {
     /// virtual address yet, it may take the physical one for both: a core that comes to such a
     /// breakpoint stops, by whatever address it executes it.
     pub image: Option<(u64, u64)>,
-    pub(super) uart: &'a Uart,
+    pub(super) uart: &'a dyn Console,
     pub(super) must_end: &'a dyn Fn() -> bool,
 }
 

@@ -255,7 +255,7 @@ impl RunLoop<'_> {
             cores,
             image: None,
             now_ns,
-            uart: &self.context.uart,
+            uart: &*self.context.uart,
             must_end: &must_end,
         };
         let (mut ends, mut back) = (false, None);

@@ -8,12 +8,23 @@
 //! interrupt says so. And a driver that clears the receiver while it starts clears nothing that it
 //! has not seen.
 
+pub(super) mod spec;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::*;
+use super::port::RegisterFile;
+use spec::*;
 
+/// Registers are `1 << REG_SHIFT` bytes apart.
+pub const REG_SHIFT: u32 = 0;
+/// Input clock in hertz: the usual 1.8432 MHz, which divides to every standard rate.
+pub const CLOCK_HZ: u32 = 1_843_200;
+/// Registers of a 16550A.
+const REGISTERS: u64 = 8;
 /// Reads of offset::LSR with an empty receiver, one after the other, that show that a guest polls
 /// for input.
 const POLLS: u8 = 64;
@@ -46,9 +57,29 @@ pub struct Registers {
     pub polls: u8,
 }
 
-impl Registers {
-    /// Returns whether the registers can have these values.
-    pub fn are_valid(&self) -> bool {
+/// Returns the register at `offset`. The window on the bus is a page, most of which is empty.
+fn register(offset: u64) -> Option<u8> {
+    u8::try_from(offset >> REG_SHIFT)
+        .ok()
+        .filter(|register| u64::from(*register) < REGISTERS)
+}
+
+impl RegisterFile for Registers {
+    type Word = u8;
+
+    fn to_bus(_offset: u64, word: u8, data: &mut [u8]) {
+        // Registers are a byte wide: of a wider access only the first byte means anything.
+        data.fill(0);
+        if let Some(first) = data.first_mut() {
+            *first = word;
+        }
+    }
+
+    fn from_bus(_offset: u64, data: &[u8]) -> Option<u8> {
+        data.first().copied()
+    }
+
+    fn are_valid(&self) -> bool {
         let Self {
             ier,
             fcr,
@@ -69,14 +100,14 @@ impl Registers {
         bits == 0 && !off && received.len() <= self.capacity() && *polls <= POLLS
     }
 
-    /// Returns whether the interrupt output is high for what has happened.
-    pub fn interrupts(&self) -> bool {
+    fn interrupts(&self) -> bool {
         self.cause() != iir::NONE
     }
 
-    /// Returns how many bytes the receiver takes from the line when the guest reads `register`;
-    /// none if that register does not show them.
-    pub fn room(&self, register: u8) -> usize {
+    fn room(&self, offset: u64) -> usize {
+        let Some(register) = register(offset) else {
+            return 0;
+        };
         let shows = matches!(register, offset::DATA | offset::IIR_FCR | offset::LSR);
         if shows && self.listens() {
             self.capacity() - self.received.len()
@@ -85,11 +116,32 @@ impl Registers {
         }
     }
 
-    /// Returns whether the interrupt output is high for a byte that is on the line.
-    pub fn interrupts_for_more(&self) -> bool {
+    fn interrupts_for_more(&self) -> bool {
         self.ier & ier::RECEIVED != 0 && self.listens()
     }
 
+    fn receive(&mut self, byte: u8) {
+        // One that finds no room is lost: the new one in FIFO mode, otherwise the one before.
+        if self.received.len() < self.capacity() {
+            self.received.push_back(byte);
+            return;
+        }
+        self.overrun = true;
+        if !self.has_fifos() {
+            self.received = [byte].into();
+        }
+    }
+
+    fn read(&mut self, offset: u64) -> u8 {
+        register(offset).map_or(0, |register| self.read_register(register))
+    }
+
+    fn write(&mut self, offset: u64, word: u8) -> Option<u8> {
+        self.write_register(register(offset)?, word)
+    }
+}
+
+impl Registers {
     /// Returns whether the receiver takes bytes from the line.
     ///
     /// It does not in loop-back. And nobody types before somebody listens: a driver
@@ -101,21 +153,8 @@ impl Registers {
         wants && self.mcr & mcr::LOOP == 0
     }
 
-    /// Receives a byte. One that finds no room is lost: the new one in FIFO mode, otherwise the one
-    /// before.
-    pub fn receive(&mut self, byte: u8) {
-        if self.received.len() < self.capacity() {
-            self.received.push_back(byte);
-            return;
-        }
-        self.overrun = true;
-        if !self.has_fifos() {
-            self.received = [byte].into();
-        }
-    }
-
     /// Reads a register.
-    pub fn read(&mut self, register: u8) -> u8 {
+    fn read_register(&mut self, register: u8) -> u8 {
         // Any access ends a series of polls; only another read of offset::LSR, below, continues it.
         let polls = std::mem::take(&mut self.polls);
         match (register, self.lcr & lcr::DLAB != 0) {
@@ -139,7 +178,7 @@ impl Registers {
     }
 
     /// Writes a register. Returns the byte that is sent, if one is.
-    pub fn write(&mut self, register: u8, value: u8) -> Option<u8> {
+    fn write_register(&mut self, register: u8, value: u8) -> Option<u8> {
         self.polls = 0;
         match (register, self.lcr & lcr::DLAB != 0) {
             (offset::DATA | offset::IER, true) => self.divisor[usize::from(register)] = value,

@@ -1,7 +1,11 @@
 //! What device trees of boards are written from: phandles, cells, and the nodes that boards have in
 //! common.
 
+mod given;
+
 use vm_fdt::{Error, FdtWriter};
+
+pub use given::{MAX_BYTES, TreeError, check, complete};
 
 use crate::layout::{self, Range};
 use crate::vcpu::{Irqchip, Platform, Width};

@@ -1,11 +1,15 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use vm_device::DeviceMmio;
+use vm_device::bus::MmioAddress;
 use vmm_base::testing::LevelLine;
 
 use super::spec::*;
 use super::*;
+use crate::uart::{Capture, ConsoleSink, Flow, MAX_WAITING, Uart};
 
 fn uart() -> (Uart, Capture, Arc<LevelLine>) {
     let (capture, line) = (Capture::default(), Arc::new(LevelLine::default()));
@@ -229,7 +233,8 @@ fn offsets_outside_and_wide_accesses_are_harmless() {
 fn impossible_saved_states_are_refused_and_change_nothing() {
     let (uart, _, _) = listening();
     let good = uart.save();
-    let spoilt: [fn(&mut UartState); 8] = [
+    type State = crate::uart::PortState<Registers>;
+    let spoilt: [fn(&mut State); 8] = [
         |s| s.backlog = vec![0; MAX_WAITING + 1],
         |s| s.registers.ier = 0x10,
         |s| s.registers.fcr = 0x80,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::spec::SECTOR;
+use super::SECTOR;
 use super::storage::Storage;
 
 /// An opened, locked disk.
