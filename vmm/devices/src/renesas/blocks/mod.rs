@@ -56,7 +56,11 @@ impl Kind {
     /// Returns what registers hold at the start; all others hold zero.
     const fn at_start(self) -> &'static [(u64, u32)] {
         match self {
-            Self::Clocks => &[(cpg::PLL0CR, cpg::PLL0CR_AT_START)],
+            Self::Clocks => &[
+                (cpg::PLL0CR, cpg::PLL0CR_AT_START),
+                (cpg::SDCKCR, cpg::SDCKCR_AT_START),
+                (cpg::ADSPCKCR, cpg::ADSPCKCR_AT_START),
+            ],
             Self::Reset => &[(rst::MODEMR, rst::MODE)],
             Self::PowerDomains => &[(sysc::SYSCSR, sysc::READY)],
             Self::Product => &[(0, prr::R8A7791_ES3)],

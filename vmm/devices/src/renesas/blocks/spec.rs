@@ -42,6 +42,15 @@ pub mod cpg {
     /// [`PLL0CR`] as a boot loader leaves it: EXTAL * (74 + 1) * 2 / 2 = 1.5 GHz, which the cores
     /// have (`cpu@0/clock-frequency` of arch/arm/boot/dts/r8a7791.dtsi).
     pub const PLL0CR_AT_START: u32 = 74 << 24;
+    /// Dividers of the SD card controllers' clocks.
+    pub const SDCKCR: u64 = 0x074;
+    /// [`SDCKCR`] at the start: a divider of 8 for either, the least that Linux's table has.
+    /// What it is on the board nothing public says.
+    pub const SDCKCR_AT_START: u32 = 0x44;
+    /// Divider of the signal processor's clock.
+    pub const ADSPCKCR: u64 = 0x25c;
+    /// [`ADSPCKCR`] at the start: likewise, a divider of 3.
+    pub const ADSPCKCR_AT_START: u32 = 1;
 }
 
 /// Reset (drivers/soc/renesas/rcar-rst.c, arch/arm/mach-shmobile/pm-rcar-gen2.c).

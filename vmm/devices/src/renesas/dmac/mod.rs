@@ -21,6 +21,7 @@ use vm_device::bus::{MmioAddress, MmioAddressOffset};
 use vm_memory::{Bytes, GuestAddress};
 use vmm_base::{Clock, Interrupt};
 
+use crate::alarm::Alarm;
 use crate::ram::DmaSpace;
 
 pub use channel::Channel;
@@ -34,6 +35,9 @@ use spec::{DESCRIPTOR_BYTES, Step, chcr, common, or};
 const NS_PER_BYTE: u64 = 4;
 /// The least time that a burst takes, or a descriptor's being read, in nanoseconds.
 const LEAST_NS: u64 = 100;
+/// Bytes of what a burst is read to.
+const BUFFER: usize = 4096;
+const _: () = assert!(BUFFER as u64 == BURST_BYTES);
 /// Most bursts at once: between two calls whoever runs the machine looks at requests to stop.
 const BURSTS: usize = 64;
 
@@ -114,27 +118,6 @@ impl Dmac {
         let mut inner = self.inner();
         inner.state.channels.push(Channel::default());
         inner.ports.push((space, Line::new(line)));
-    }
-
-    /// Returns when the next burst is done, in nanoseconds since power-on.
-    pub fn next_event(&self) -> Option<u64> {
-        self.inner().next_event()
-    }
-
-    /// Does what is due, up to a bound, and returns whether there was anything. To be called
-    /// between slices of work, with no device locked.
-    pub fn run_due(&self) -> bool {
-        let now = self.clock.now_ns();
-        let mut inner = self.inner();
-        let mut any = false;
-        for _ in 0..BURSTS {
-            let Some(index) = inner.first_due(now) else {
-                break;
-            };
-            any = true;
-            inner.advance(index, now);
-        }
-        any
     }
 
     /// Returns the state to be saved.
@@ -335,7 +318,7 @@ fn cost(next: Next) -> u64 {
 /// Moves the units of a burst, and returns whether memory took part. All are read before the first
 /// is written.
 fn carry_out(burst: &Burst, space: &DmaSpace) -> bool {
-    let mut buffer = [0; BURST_BYTES as usize];
+    let mut buffer = [0; BUFFER];
     // Neither is truncated: a burst has `BURST_BYTES` at most.
     #[expect(clippy::cast_possible_truncation, reason = "see above")]
     let (all, unit) = (burst.bytes() as usize, burst.unit as usize);
@@ -365,6 +348,23 @@ fn carry_out(burst: &Burst, space: &DmaSpace) -> bool {
         _ => bytes,
     };
     read && space.write_slice(written, GuestAddress(burst.to)).is_ok()
+}
+
+impl Alarm for Dmac {
+    fn next_alarm(&self) -> Option<u64> {
+        self.inner().next_event()
+    }
+
+    fn tick(&self) {
+        let now = self.clock.now_ns();
+        let mut inner = self.inner();
+        for _ in 0..BURSTS {
+            let Some(index) = inner.first_due(now) else {
+                break;
+            };
+            inner.advance(index, now);
+        }
+    }
 }
 
 impl fmt::Debug for Dmac {

@@ -78,7 +78,8 @@ pub mod chcr {
     pub const RPT_DAR: u32 = 1 << 26;
     /// A descriptor has a number of units.
     pub const RPT_TCR: u32 = 1 << 25;
-    /// The first descriptor is read before the first unit is transferred.
+    /// The first descriptor is read before the first unit is transferred, which it always is here.
+    #[cfg(test)]
     pub const DPB: u32 = 1 << 22;
     /// The stage has ended that was to interrupt; writing zero clears it.
     pub const DSE: u32 = 1 << 19;

@@ -1,4 +1,8 @@
 //! The controller as Linux's driver uses it, and against a model that moves one byte at a time.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses and sizes are small"
+)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,7 +49,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let ram = Arc::new(GuestRam::from_ranges(&[(GuestAddress(BASE), SIZE)]).unwrap());
-        let bytes: Vec<u8> = (0..SIZE).map(|index| (index * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..SIZE).map(|index| ((index * 7) >> 3) as u8).collect();
         ram.write_slice(&bytes, GuestAddress(BASE)).unwrap();
         let clock = Arc::new(VirtualClock::default());
         let error = Arc::new(Level::default());
@@ -69,7 +73,6 @@ impl Rig {
     /// Starts what registers say.
     fn start(&self, index: usize, from: u64, to: u64, units: u32, control: u32) {
         let write = |offset, value| self.dmac.write_channel(index, offset, value);
-        #[expect(clippy::cast_possible_truncation, reason = "the halves")]
         for (low, high, address) in [
             (channel::SAR, channel::FIXSAR, from),
             (channel::DAR, channel::FIXDAR, to),
@@ -83,9 +86,9 @@ impl Rig {
 
     /// Lets time pass until nothing is due.
     fn finish(&self) {
-        while let Some(at) = self.dmac.next_event() {
+        while let Some(at) = self.dmac.next_alarm() {
             self.clock.skip_to(at);
-            self.dmac.run_due();
+            self.dmac.tick();
         }
     }
 
@@ -111,10 +114,15 @@ fn a_copy_takes_its_time_and_interrupts_at_its_end() {
         0x3000 / 4,
         MEMORY_TO_MEMORY,
     );
-    assert!(!rig.dmac.run_due(), "nothing is done at once");
-    let first = rig.dmac.next_event().unwrap();
+    rig.dmac.tick();
+    assert_eq!(
+        rig.dmac.read_channel(3, channel::TCRB),
+        0xc00,
+        "nothing is done at once"
+    );
+    let first = rig.dmac.next_alarm().unwrap();
     rig.clock.skip_to(first);
-    assert!(rig.dmac.run_due());
+    rig.dmac.tick();
     // The first burst ends with the page of the destination.
     assert_eq!(
         rig.dmac.read_channel(3, channel::TCRB),
@@ -173,8 +181,8 @@ fn descriptors_follow_each_other() {
     write(channel::CHCR, endless | chcr::DSIE | chcr::DE);
     for stage in [2, 0, 1, 2] {
         while rig.control(1) & chcr::DSE == 0 {
-            rig.clock.skip_to(rig.dmac.next_event().unwrap());
-            rig.dmac.run_due();
+            rig.clock.skip_to(rig.dmac.next_alarm().unwrap());
+            rig.dmac.tick();
         }
         assert!(rig.lines[1].get());
         let pointer = rig.dmac.read_channel(1, channel::CHCRB) & chcrb::DPTR;
@@ -227,19 +235,19 @@ fn what_nobody_requests_waits() {
     let rig = Rig::new();
     let from_a_peripheral = MEMORY_TO_MEMORY & !(0xf << chcr::RS_SHIFT) | 8 << chcr::RS_SHIFT;
     rig.start(0, BASE, BASE + 0x8000, 4, from_a_peripheral);
-    assert_eq!(rig.dmac.next_event(), None);
+    assert_eq!(rig.dmac.next_alarm(), None);
     // Nor does anything go on while the controller is off; a channel that is stopped goes on where
     // it was.
     rig.start(1, BASE, BASE + 0x8000, 0x1000, MEMORY_TO_MEMORY);
-    rig.clock.skip_to(rig.dmac.next_event().unwrap());
-    rig.dmac.run_due();
+    rig.clock.skip_to(rig.dmac.next_alarm().unwrap());
+    rig.dmac.tick();
     rig.dmac.write(common::OR, 0);
-    assert_eq!(rig.dmac.next_event(), None);
+    assert_eq!(rig.dmac.next_alarm(), None);
     rig.dmac.write(common::OR, u32::from(or::DME));
     let control = rig.control(1);
     rig.dmac
         .write_channel(1, channel::CHCR, control & !chcr::DE);
-    assert_eq!(rig.dmac.next_event(), None);
+    assert_eq!(rig.dmac.next_alarm(), None);
     assert_eq!(rig.dmac.read_channel(1, channel::TCR), 0xc00);
     rig.dmac.write_channel(1, channel::CHCR, control);
     rig.finish();
@@ -250,8 +258,8 @@ fn what_nobody_requests_waits() {
 fn a_saved_controller_goes_on_as_it_would_have() {
     let rig = Rig::new();
     rig.start(7, BASE, BASE + 0x1_0000, 0x2000, MEMORY_TO_MEMORY);
-    rig.clock.skip_to(rig.dmac.next_event().unwrap());
-    rig.dmac.run_due();
+    rig.clock.skip_to(rig.dmac.next_alarm().unwrap());
+    rig.dmac.tick();
     let saved = rig.dmac.save();
     let text = serde_json::to_string(&saved).unwrap();
     let other = Rig::new();
@@ -281,7 +289,7 @@ fn a_saved_controller_goes_on_as_it_would_have() {
     let mut state = saved.clone();
     state.channels[7].due_ns = Some(u64::MAX);
     other.dmac.restore(&state).unwrap();
-    assert!(other.dmac.next_event().unwrap() <= other.clock.now_ns() + 4096 * NS_PER_BYTE);
+    assert!(other.dmac.next_alarm().unwrap() <= other.clock.now_ns() + 4096 * NS_PER_BYTE);
 }
 
 /// A transfer, one byte after the other.
@@ -328,11 +336,10 @@ proptest! {
                 15 => rig.dmac.write(offset & !3, value),
                 _ => rig.dmac.write_channel(index, offset & !3, value),
             }
-            if let Some(at) = rig.dmac.next_event() {
-                prop_assert!(at > rig.clock.now_ns() || rig.dmac.run_due());
+            if let Some(at) = rig.dmac.next_alarm() {
                 rig.clock.skip_to(at);
             }
-            rig.dmac.run_due();
+            rig.dmac.tick();
             let saved = rig.dmac.save();
             prop_assert!(rig.dmac.restore(&saved).is_ok());
             prop_assert_eq!(rig.dmac.save(), saved);
