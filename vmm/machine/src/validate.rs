@@ -77,7 +77,7 @@ impl Config {
             return Err(ConfigError::MemoryLarge {
                 base: ByteSize(base),
                 size: self.memory,
-                board,
+                board: self.board,
             });
         }
         Ok(())

@@ -42,8 +42,8 @@ pub fn use_image(config: &mut Config, name: &str) -> Result<(), UserError> {
     Ok(())
 }
 
-/// Returns an image, obtained if it is not in the cache, with what the board takes from its kernel's
-/// package: its device tree, unless the user names one, and its drivers.
+/// Returns an image, obtained if it is not in the cache, with what the board takes from its
+/// kernel's package: its device tree, unless the user names one, and its drivers.
 fn of_board(config: &mut Config, name: &str) -> Result<Image, UserError> {
     let (cache, mut terminal) = (Cache::open()?, install::terminal());
     let tree = config.board.facts().tree;

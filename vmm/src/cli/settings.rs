@@ -19,8 +19,8 @@ use super::values::{
     one_or_more, word,
 };
 
-/// Returns the start of the kernel command line on `board` unless `cmdline-base` says otherwise: the
-/// console from the first instruction, and a panic that ends the run instead of hanging.
+/// Returns the start of the kernel command line on `board` unless `cmdline-base` says otherwise:
+/// the console from the first instruction, and a panic that ends the run instead of hanging.
 pub fn default_cmdline(board: BoardModel) -> String {
     format!("console={} earlycon panic=-1", board.facts().console)
 }

@@ -212,15 +212,15 @@ pub enum ConfigError {
         min: ByteSize,
     },
     /// RAM would leave the 32-bit physical address space.
-    #[error("{size} of memory at {base:#} ends above {max:#}: {advice}", max = ByteSize(board.ram_max),
-            advice = room(*base, board))]
+    #[error("{size} of memory at {base:#} ends above {max:#}: {advice}", max = ByteSize(board.facts().ram_max),
+            advice = room(*base, &board.facts()))]
     MemoryLarge {
         /// RAM base.
         base: ByteSize,
         /// RAM size.
         size: ByteSize,
         /// The board.
-        board: BoardFacts,
+        board: BoardModel,
     },
     /// Command line too long.
     #[error("the kernel command line has {0} bytes, and ARM Linux takes at most {max}", max = MAX_CMDLINE - 1)]

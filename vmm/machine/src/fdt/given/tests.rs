@@ -1,5 +1,6 @@
 //! Trees of other boards, and files that are none.
 
+use dtoolkit::fdt::Fdt;
 use dtoolkit::model::DeviceTree;
 use proptest::prelude::*;
 
@@ -89,8 +90,8 @@ fn a_tree_without_these_nodes_gets_them() {
     let dtb = complete(&tree.to_dtb(), &chosen(None), RAM, "/nowhere").unwrap();
     let after = DeviceTree::from_fdt(&Fdt::new(&dtb).unwrap());
     let memory = after.find_node("/memory@0").unwrap();
-    let reg = memory.property("reg").unwrap().value();
-    assert_eq!(reg, [0, 0, 0, 0, 0x10, 0, 0, 0]);
+    let reg = memory.property("reg").unwrap();
+    assert_eq!(reg.value(), [0, 0, 0, 0, 0x10, 0, 0, 0]);
     let chosen = after.find_node("/chosen").unwrap();
     assert!(chosen.property("bootargs").is_some());
     assert!(chosen.property("stdout-path").is_none());
