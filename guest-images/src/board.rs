@@ -5,7 +5,7 @@ use crate::apt::Apt;
 use crate::blob::{Blob, hash_texts, write_json};
 use crate::error::IoContext;
 use crate::image::Image;
-use crate::image_spec::ImageSpec;
+use crate::image_spec::{ImageSpec, Origin};
 use crate::initramfs::{self, GuestFile};
 use crate::maker::{Maker, remove_tree};
 use crate::manifest::Manifest;
@@ -25,22 +25,24 @@ const MAX_DEPTH: usize = 4;
 /// The files of a board, for an image's kernel. Like those of an image they never change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardFiles {
-    /// The device tree, as it is in the kernel's package.
+    /// The device tree, as it is in the kernel's package or source.
     pub dtb: PathBuf,
     /// The image's initial file system with the board's drivers.
     pub initramfs: PathBuf,
 }
 
 impl ImageSpec {
-    /// Finds out whether the package of its kernel may have device trees of boards.
+    /// Finds out whether its kernel may come with the device tree `dtb` of a board.
     ///
     /// # Errors
-    /// [`Error::NoBoard`] for a kernel that is compiled here, which comes without a package.
+    /// [`Error::NoBoard`] for one that cannot, before anything is obtained.
     pub fn check_board(&self, dtb: &str) -> Result<(), Error> {
-        if self.needs_build() {
-            return Err(no_board(self.name, dtb));
-        }
-        Ok(())
+        let has = match self.origin {
+            Origin::Built(build) => build.device_trees.contains(&dtb),
+            // No stock kernel is configured for a board that a kernel is compiled for.
+            Origin::Stock { .. } => compiled_with(dtb).next().is_none(),
+        };
+        has.then_some(()).ok_or_else(|| no_board(self.name, dtb))
     }
 }
 
@@ -69,7 +71,7 @@ fn modules(dtb: &str) -> Vec<&'static str> {
 }
 
 impl Cache {
-    /// Returns the device tree `dtb` of the package of an image's kernel, and an initial file
+    /// Returns the device tree `dtb` that comes with an image's kernel, and an initial file
     /// system for that board; the image is obtained if it is not in the cache.
     ///
     /// # Errors
@@ -84,6 +86,13 @@ impl Cache {
         let spec = catalog::find(name)?;
         spec.check_board(dtb)?;
         let image = self.obtain(name, progress)?;
+        // Of a kernel that is compiled here it is a part, and no drivers are missing.
+        if let Some(tree) = image.device_trees.get(dtb) {
+            return Ok(BoardFiles {
+                dtb: tree.clone(),
+                initramfs: image.initramfs,
+            });
+        }
         let mut apt = Apt::new(self.root(), spec.architecture);
         self.board_from(&image, dtb, &mut apt, progress)
     }
@@ -135,10 +144,24 @@ fn remembered(store: &Store, path: &Path) -> Option<BoardFiles> {
     intact.then(|| record.files(store))
 }
 
+/// Returns the names of the images whose kernels are compiled here with that device tree.
+fn compiled_with(dtb: &str) -> impl Iterator<Item = &'static str> {
+    let built = catalog::all().iter().filter(move |spec| match spec.origin {
+        Origin::Built(build) => build.device_trees.contains(&dtb),
+        Origin::Stock { .. } => false,
+    });
+    built.map(|spec| spec.name)
+}
+
 fn no_board(image: &'static str, dtb: &str) -> Error {
+    let known = match compiled_with(dtb).next() {
+        Some(name) => format!("the image {name}"),
+        None => "a stock image such as debian-armmp".to_owned(),
+    };
     Error::NoBoard {
         image,
         dtb: dtb.to_owned(),
+        known,
     }
 }
 
@@ -299,5 +322,14 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains("debian-armmp"), "{error}");
         assert!(!cache.root().exists());
+        let ipmmu = catalog::find("ipmmu").unwrap();
+        ipmmu.check_board("r8a7791-koelsch.dtb").unwrap();
+        let stock = catalog::find("debian-armmp").unwrap();
+        stock.check_board("ecx-2000.dtb").unwrap();
+        let error = stock.check_board("r8a7791-koelsch.dtb").unwrap_err();
+        assert!(
+            error.to_string().contains("name the image ipmmu,"),
+            "{error}"
+        );
     }
 }

@@ -17,14 +17,15 @@ pub enum Error {
     },
     /// An image has not the device tree of a board.
     #[error(
-        "The kernel of the image {image} comes without {dtb}: name a stock image such as debian-armmp, or the file by \
-         --dtb."
+        "The kernel of the image {image} comes without {dtb}: name {known}, or the file by --dtb."
     )]
     NoBoard {
         /// The image.
         image: &'static str,
         /// The file.
         dtb: String,
+        /// Images that have it, in words.
+        known: String,
     },
     /// No root disk of this name is on offer.
     #[error("There is no root disk named {name:?}; the known ones are {}.", .known.join(", "))]

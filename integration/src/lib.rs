@@ -78,14 +78,28 @@ impl Guest {
     /// # Panics
     /// If they cannot be obtained.
     pub fn ecx2000(name: &str) -> Self {
-        let board = BoardModel::Ecx2000.facts();
+        Self::with_tree(BoardModel::Ecx2000, name)
+    }
+
+    /// Creates a guest of R-Car M2-W's board with the kernel, and that kernel's device tree of the
+    /// board, of the image `ipmmu`.
+    ///
+    /// # Panics
+    /// If they cannot be obtained.
+    pub fn koelsch() -> Self {
+        Self::with_tree(BoardModel::Koelsch, "ipmmu")
+    }
+
+    /// Creates a guest of a board that has a device tree of its own.
+    fn with_tree(model: BoardModel, name: &str) -> Self {
+        let board = model.facts();
         let cache = Cache::open().expect("there should be a place for the cache");
         let tree = board.tree.unwrap_or_default();
         let files = match cache.obtain_board(name, tree, &mut Terminal::plain()) {
             Ok(files) => files,
             Err(error) => panic!("the image {name} cannot be obtained: {error}"),
         };
-        let mut guest = Self::image(name).board(BoardModel::Ecx2000);
+        let mut guest = Self::image(name).board(model);
         guest.config.dtb = Some(files.dtb);
         guest.config.initrd = Some(files.initramfs);
         guest.config.cmdline = format!("console={} earlycon panic=-1", board.console);

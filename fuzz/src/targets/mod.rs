@@ -14,6 +14,7 @@ pub mod images;
 mod iommu;
 pub mod ipmmu;
 pub mod kallsyms;
+pub mod koelsch;
 pub mod lab;
 pub mod loader;
 pub mod planted;
@@ -53,6 +54,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("images", images::fuzz),
     ("ipmmu", ipmmu::fuzz),
     ("kallsyms", kallsyms::fuzz),
+    ("koelsch", koelsch::fuzz),
     ("lab", lab::fuzz),
     ("loader", loader::fuzz),
     ("probe", probe::fuzz),

@@ -18,6 +18,7 @@ mod history;
 mod inject;
 mod iommu;
 mod kernels;
+mod koelsch;
 mod recordings;
 mod sanitizer;
 mod snapshots;

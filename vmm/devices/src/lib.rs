@@ -10,6 +10,7 @@ pub mod clkgen;
 pub mod disk;
 pub mod irq;
 pub mod ram;
+pub mod renesas;
 pub mod rtc;
 pub mod sp804;
 pub mod sregs;

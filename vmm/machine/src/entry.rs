@@ -60,6 +60,9 @@ pub struct Entry {
     /// How many outputs of it each interrupt is of, which share its line: its node names it as
     /// often.
     pub outputs: usize,
+    /// The first register of the device that it is a part of, by which Linux names that, if it is
+    /// not the whole of one.
+    pub part_of: Option<u64>,
     /// Where it stands behind an IOMMU.
     pub iommu: Option<Port>,
     /// The clock generators that its probe waits for.
@@ -86,6 +89,7 @@ impl Entry {
             ranges: ranges.to_vec(),
             irqs: irq.into().into_iter().collect(),
             outputs: 1,
+            part_of: None,
             iommu: None,
             clocks: Vec::new(),
             coherent: false,
@@ -121,7 +125,7 @@ impl Entry {
 
     /// Returns the name that Linux gives it (drivers/of/device.c, `of_device_make_bus_id`).
     pub fn linux_name(&self) -> String {
-        format!("{:x}.{}", self.base(), self.node)
+        format!("{:x}.{}", self.part_of.unwrap_or(self.base()), self.node)
     }
 }
 

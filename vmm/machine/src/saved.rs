@@ -9,6 +9,8 @@ use vmm_base::Reason;
 use vmm_devices::ahci::AhciState;
 use vmm_devices::clkgen;
 use vmm_devices::irq::gicv2::{SavedGic, WrongGic};
+use vmm_devices::renesas::blocks::BlockState;
+use vmm_devices::renesas::dmac::{DmacState, WrongDmac};
 use vmm_devices::rtc::RtcState;
 use vmm_devices::sp804::DualTimerState;
 use vmm_devices::sregs::SystemRegistersState;
@@ -22,6 +24,7 @@ use super::bus::BusState;
 use super::iommu::{UnitState, WrongIommu};
 use crate::seeds::noise_seed;
 use crate::vcpu::{KvmError, KvmState, RunCounters, Timing};
+use crate::wiring::Devices;
 
 /// The state of a machine that stands still between two runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,12 @@ pub struct MachineState {
     /// The SATA controller, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahci: Option<AhciState>,
+    /// The blocks that an R-Car SoC is controlled by, in the order of the board.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<BlockState>,
+    /// Its DMA controllers, in the order of the board.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dmacs: Vec<DmacState>,
     /// The clock generators, in the order of the board.
     pub clocks: Vec<clkgen::State>,
     /// The virtio slots, in the order of the board.
@@ -139,6 +148,12 @@ pub enum WrongMachine {
     /// System registers of another shape.
     #[error("the saved state is of another kind of system registers")]
     SystemRegisters,
+    /// A block of an R-Car SoC of another shape.
+    #[error("the saved state is of another kind of SoC")]
+    Block,
+    /// Its DMA controllers.
+    #[error(transparent)]
+    Dmac(#[from] WrongDmac),
     /// A time that is too far away to be waited for.
     #[error("the saved time lies more than a century after power-on")]
     Time,
@@ -189,6 +204,8 @@ impl Machine {
             timer: self.devices.timer.as_ref().map(|timer| timer.save()),
             sregs: self.devices.sregs.as_ref().map(|sregs| sregs.save()),
             ahci: self.devices.ahci.as_ref().map(|ahci| lock(ahci).save()),
+            blocks: self.devices.blocks.iter().map(|b| b.save()).collect(),
+            dmacs: self.devices.dmacs.iter().map(|d| d.save()).collect(),
             clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
             virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
             iommus: self.iommus.save(),
@@ -226,6 +243,8 @@ impl Machine {
             timer,
             sregs,
             ahci,
+            blocks,
+            dmacs,
             clocks,
             virtio,
             iommus,
@@ -240,16 +259,7 @@ impl Machine {
         } = saved;
         let devices = &self.devices;
         // What can be counted is checked before anything is changed.
-        number("clock generators", clocks.len(), devices.clocks.len())?;
-        let (found, expected) = (rtc.iter().count(), devices.rtc.iter().count());
-        number("real-time clocks", found, expected)?;
-        let (found, expected) = (timer.iter().count(), devices.timer.iter().count());
-        number("dual timers", found, expected)?;
-        let (found, expected) = (sregs.iter().count(), devices.sregs.iter().count());
-        number("blocks of system registers", found, expected)?;
-        let (found, expected) = (ahci.iter().count(), devices.ahci.iter().count());
-        number("SATA controllers", found, expected)?;
-        number("virtio devices", virtio.len(), devices.virtio.len())?;
+        check_numbers(devices, saved)?;
         // A state and a machine of two kinds are refused below, with the interrupt controller.
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
             (processor, self.context.vcpus.cluster())
@@ -276,6 +286,7 @@ impl Machine {
         {
             return Err(WrongMachine::Ahci);
         }
+        restore_soc(devices, blocks, dmacs)?;
         for (clock, saved) in devices.clocks.iter().zip(clocks) {
             clock
                 .restore(saved)
@@ -308,6 +319,60 @@ impl Machine {
         self.before = self.context.vcpus.retired();
         Ok(())
     }
+}
+
+/// Checks that `saved` has as many of each device as there are.
+fn check_numbers(devices: &Devices, saved: &MachineState) -> Result<(), WrongMachine> {
+    let one = |there: bool| usize::from(there);
+    for (what, found, expected) in [
+        ("clock generators", saved.clocks.len(), devices.clocks.len()),
+        (
+            "real-time clocks",
+            one(saved.rtc.is_some()),
+            one(devices.rtc.is_some()),
+        ),
+        (
+            "dual timers",
+            one(saved.timer.is_some()),
+            one(devices.timer.is_some()),
+        ),
+        (
+            "blocks of system registers",
+            one(saved.sregs.is_some()),
+            one(devices.sregs.is_some()),
+        ),
+        (
+            "SATA controllers",
+            one(saved.ahci.is_some()),
+            one(devices.ahci.is_some()),
+        ),
+        (
+            "blocks of its SoC",
+            saved.blocks.len(),
+            devices.blocks.len(),
+        ),
+        ("DMA controllers", saved.dmacs.len(), devices.dmacs.len()),
+        ("virtio devices", saved.virtio.len(), devices.virtio.len()),
+    ] {
+        number(what, found, expected)?;
+    }
+    Ok(())
+}
+
+/// Has what an R-Car SoC consists of take over its state.
+fn restore_soc(
+    devices: &Devices,
+    blocks: &[BlockState],
+    dmacs: &[DmacState],
+) -> Result<(), WrongMachine> {
+    for (block, saved) in devices.blocks.iter().zip(blocks) {
+        let taken = block.restore(saved).then_some(());
+        taken.ok_or(WrongMachine::Block)?;
+    }
+    for (dmac, saved) in devices.dmacs.iter().zip(dmacs) {
+        dmac.restore(saved)?;
+    }
+    Ok(())
 }
 
 impl Machine {

@@ -11,7 +11,7 @@ use vmm_base::Interrupt;
 use super::gate::MAX_WAITING;
 use super::saved::{PortState, UartState, WrongUart};
 use super::sink::{ConsoleSink, Flow};
-use super::{ns16550a, pl011};
+use super::{ns16550a, pl011, scif};
 
 /// Bytes of live input that wait for the guest to read them; further ones wait at the gate.
 const MAX_BACKLOG: usize = 64 << 10;
@@ -338,3 +338,4 @@ macro_rules! console {
 
 console!(ns16550a::Registers, UartState::Ns16550a);
 console!(pl011::Registers, UartState::Pl011);
+console!(scif::Registers, UartState::Scif);

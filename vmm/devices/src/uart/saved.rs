@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ns16550a, pl011};
+use super::{ns16550a, pl011, scif};
 
 /// The state of a UART, of whichever part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub enum UartState {
     Ns16550a(PortState<ns16550a::Registers>),
     /// A PL011.
     Pl011(PortState<pl011::Registers>),
+    /// A SCIF.
+    Scif(PortState<scif::Registers>),
 }
 
 /// A UART: its registers, and what is on its way to the guest.

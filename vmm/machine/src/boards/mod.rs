@@ -1,6 +1,7 @@
 //! The boards that a machine can be: a new one gets its line here.
 
 mod ecx2000;
+mod koelsch;
 mod model;
 mod tree;
 mod virt;
@@ -19,6 +20,7 @@ fn model(board: BoardModel) -> &'static dyn Model {
         BoardModel::VirtMvebu => &virt::Virt(Some(virt::Soc::Mvebu)),
         BoardModel::VirtHighbank => &virt::Virt(Some(virt::Soc::Highbank)),
         BoardModel::Ecx2000 => &ecx2000::Ecx2000,
+        BoardModel::Koelsch => &koelsch::Koelsch,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accel, Config};
+use super::{Accel, Config, IommuModel, MAX_CPUS};
 
 /// A board: what devices there are, and where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum BoardModel {
     VirtHighbank,
     /// Calxeda's ECX-2000 server node, which a kernel is told of by its own device tree.
     Ecx2000,
+    /// Renesas' board of R-Car M2-W, which a kernel is told of by its own device tree.
+    Koelsch,
 }
 
 /// The facts of a board that a configuration must know.
@@ -48,15 +50,22 @@ pub struct BoardFacts {
     /// The name of the file with its device tree in a kernel's package, if a kernel is given that
     /// and not one which is generated.
     pub tree: Option<&'static str>,
+    /// The name of an image whose kernel that comes with, for messages.
+    pub image: &'static str,
+    /// Number of IPMMUs that this device tree has masters for.
+    pub ipmmus: usize,
+    /// Number of cores that it has at most.
+    pub cpus: u8,
 }
 
 impl BoardModel {
     /// All boards, in the order in which they are listed.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Virt,
         Self::VirtMvebu,
         Self::VirtHighbank,
         Self::Ecx2000,
+        Self::Koelsch,
     ];
 
     /// Returns what a configuration must know of it.
@@ -66,6 +75,7 @@ impl BoardModel {
             Self::VirtMvebu => ("virt-mvebu", "virt with Marvell's coherency fabric"),
             Self::VirtHighbank => ("virt-highbank", "virt with Calxeda's system registers"),
             Self::Ecx2000 => ("ecx2000", "Calxeda's ECX-2000, by its own device tree"),
+            Self::Koelsch => ("koelsch", "R-Car M2-W's board, by its own device tree"),
         };
         match self {
             Self::Virt | Self::VirtMvebu | Self::VirtHighbank => BoardFacts {
@@ -85,6 +95,9 @@ impl BoardModel {
                 console: "ttyS0",
                 disk: "vda",
                 tree: None,
+                image: "debian-armmp",
+                ipmmus: 0,
+                cpus: MAX_CPUS,
             },
             Self::Ecx2000 => BoardFacts {
                 name,
@@ -98,6 +111,27 @@ impl BoardModel {
                 console: "ttyAMA0",
                 disk: "sda",
                 tree: Some("ecx-2000.dtb"),
+                image: "debian-armmp",
+                ipmmus: 0,
+                cpus: 4,
+            },
+            Self::Koelsch => BoardFacts {
+                name,
+                about,
+                ram_min: 0x4000_0000,
+                // What the board has below 4 GiB. Devices lie above, from 0xe6000000 on.
+                ram_max: 0x8000_0000,
+                // In the range from 1 GiB on in which Linux's IPMMU driver maps DMA: an IOVA that
+                // reaches the bus untranslated finds somebody's memory there.
+                ram_with_iommu: 0x4000_0000,
+                virtio_slots: 0,
+                sata_ports: 0,
+                console: "ttySC0",
+                disk: "",
+                tree: Some("r8a7791-koelsch.dtb"),
+                image: "ipmmu",
+                ipmmus: 1,
+                cpus: 2,
             },
         }
     }
@@ -127,14 +161,16 @@ impl BoardFacts {
 pub enum BoardMismatch {
     /// It takes a device tree, and there is none.
     #[error(
-        "the board {board} has a device tree of its own: say --dtb FILE with the {file} of the kernel's package, or \
-         --image with a stock kernel, whose package has it"
+        "the board {board} has a device tree of its own: say --dtb FILE with the {file} that comes with the kernel, or \
+         --image with a kernel that it comes with, such as {image}"
     )]
     NoTree {
         /// The board.
         board: &'static str,
         /// The usual name of the file.
         file: &'static str,
+        /// An image that has it.
+        image: &'static str,
     },
     /// It generates its device tree, and there is another.
     #[error("the device tree of the board {0} is generated: leave out --dtb, or name a board that takes one: {taking}",
@@ -168,6 +204,13 @@ impl BoardModel {
 }
 
 impl Config {
+    /// Returns whether there are IOMMUs that `board`, which has a device tree of its own, has not.
+    fn exceeds(&self, board: &BoardFacts) -> bool {
+        let iommus = self.iommu_list();
+        let others = iommus.iter().any(|(_, model)| *model != IommuModel::Ipmmu);
+        iommus.len() > board.ipmmus || others
+    }
+
     /// Checks that the board has what is asked of it.
     pub(crate) fn validate_board(&self) -> Result<(), BoardMismatch> {
         let board = self.board.facts();
@@ -182,6 +225,7 @@ impl Config {
                 return Err(BoardMismatch::NoTree {
                     board: board.name,
                     file,
+                    image: board.image,
                 });
             }
             Some(path) if *path == PathBuf::new() => return Err(BoardMismatch::TreeUnnamed),
@@ -189,9 +233,18 @@ impl Config {
         }
         let sata = |option: fn(&super::DiskConfig) -> bool| self.disks.iter().any(option);
         let virt = "use the board virt";
+        let iommus = match board.ipmmus {
+            0 => virt,
+            _ => "say --iommu ipmmu once, or leave it out",
+        };
         // A device tree that exists names what there is, and nothing can be added to it.
         let asked = [
-            (!self.iommu_list().is_empty(), "IOMMU", virt),
+            (self.exceeds(&board), "such IOMMU", iommus),
+            (
+                self.cpus > board.cpus,
+                "place for so many cores",
+                "leave out --cpus, or use the board virt",
+            ),
             (
                 self.rng_iommu.is_some(),
                 "entropy device",
@@ -258,11 +311,37 @@ mod tests {
     }
 
     #[test]
+    fn koelsch_has_one_ipmmu_and_two_cores() {
+        let config = |iommus: &[&str], cpus| Config {
+            kernel: "k".into(),
+            board: BoardModel::Koelsch,
+            dtb: Some("d".into()),
+            iommus: iommus.iter().map(|text| text.parse().unwrap()).collect(),
+            cpus,
+            ..Config::default()
+        };
+        config(&[], 1).validate().unwrap();
+        config(&["ipmmu"], 2).validate().unwrap();
+        for iommus in [&["ipmmu", "ipmmu"][..], &["virtio"], &["ipmmu-gen3"]] {
+            let sentence = config(iommus, 1).validate().unwrap_err().to_string();
+            assert!(
+                sentence.contains("no such IOMMU: say --iommu ipmmu once"),
+                "{sentence}"
+            );
+        }
+        let sentence = config(&[], 3).validate().unwrap_err().to_string();
+        assert!(
+            sentence.contains("no place for so many cores"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
     fn a_board_with_a_tree_of_its_own_takes_that_and_nothing_more() {
         assert!(refused(|c| c.dtb = None).contains("--dtb FILE with the ecx-2000.dtb"));
         assert!(refused(|c| c.dtb = Some(PathBuf::new())).contains("needs a file name"));
         assert!(refused(|c| c.board = BoardModel::Virt).contains("takes one: ecx2000"));
-        assert!(refused(|c| c.iommus = vec!["ipmmu".parse().unwrap()]).contains("no IOMMU: "));
+        assert!(refused(|c| c.iommus = vec!["ipmmu".parse().unwrap()]).contains("no such IOMMU: "));
         assert!(refused(|c| c.access_platform = true).contains("no virtio device"));
         assert!(
             refused(|c| (c.accel, c.time) = (Accel::Kvm, crate::TimeMode::Host)).contains("KVM")

@@ -1,7 +1,7 @@
 //! Device trees that exist, into which a boot loader writes what it alone knows: `/chosen`, and
 //! where RAM is.
 
-use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::fdt::FdtNode;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 use dtoolkit::{Node, Property};
 use vmm_base::ByteSize;
@@ -31,6 +31,9 @@ pub enum TreeError {
     /// Its nodes lie too deep in each other.
     #[error("its nodes lie more than {MAX_DEPTH} deep in each other, and Linux takes no more")]
     Deep,
+    /// It has not what the board has.
+    #[error("it has no node {0}: give the board's own device tree")]
+    NoNode(&'static str),
     /// Its addresses have a number of cells that makes no sense.
     #[error("its root has {name} = {value}: addresses and sizes of RAM have one or two cells")]
     Cells {
@@ -53,7 +56,7 @@ fn read(dtb: &[u8]) -> Result<DeviceTree, TreeError> {
     if dtb.len() as u64 > MAX_BYTES {
         return Err(TreeError::Large);
     }
-    let fdt = Fdt::new(dtb).map_err(|error| TreeError::Malformed(error.to_string()))?;
+    let fdt = super::parse(dtb)?;
     // Before the tree is made, which recurses.
     if is_deep(&fdt.root(), MAX_DEPTH) {
         return Err(TreeError::Deep);

@@ -2,10 +2,12 @@
 //! common.
 
 mod given;
+mod parse;
 
 use vm_fdt::{Error, FdtWriter};
 
 pub use given::{MAX_BYTES, TreeError, check, complete};
+pub use parse::parse;
 
 use crate::layout::{self, Range};
 use crate::vcpu::{Irqchip, Platform, Width};

@@ -1,11 +1,11 @@
-//! The console: a 16550A, or a PL011.
+//! The console: a 16550A, a PL011, or a SCIF.
 
 use std::sync::Arc;
 
 use viommu::SourceId;
 use vm_device::DeviceMmio;
 use vm_fdt::FdtWriter;
-use vmm_devices::uart::{self, Console, RegisterFile, SerialPort, ns16550a, pl011};
+use vmm_devices::uart::{self, Console, RegisterFile, SerialPort, ns16550a, pl011, scif};
 
 use super::{Part, Placed};
 use crate::entry::{Entry, Irq, Role};
@@ -22,6 +22,11 @@ pub(crate) fn ns16550a(window: Range, irq: Irq) -> Placed {
 /// Returns a PL011 at `window` that is the console.
 pub(crate) fn pl011(window: Range, irq: Irq) -> Placed {
     Placed::new(entry(window, irq), Pl011)
+}
+
+/// Returns a SCIF at `window` that is the console.
+pub(crate) fn scif(window: Range, irq: Irq) -> Placed {
+    Placed::new(entry(window, irq), Scif)
 }
 
 fn entry(window: Range, irq: Irq) -> Entry {
@@ -80,5 +85,19 @@ impl Part for Pl011 {
 
     fn make(&self, entry: &Entry, _source: SourceId, wiring: &mut Wiring<'_>) -> Result<(), Error> {
         make::<pl011::Registers>(entry, wiring)
+    }
+}
+
+#[derive(Debug)]
+struct Scif;
+
+impl Part for Scif {
+    /// Boards that have one do not generate their device tree.
+    fn describe(&self, _entry: &Entry, _node: &mut FdtWriter) -> Result<(), vm_fdt::Error> {
+        Ok(())
+    }
+
+    fn make(&self, entry: &Entry, _source: SourceId, wiring: &mut Wiring<'_>) -> Result<(), Error> {
+        make::<scif::Registers>(entry, wiring)
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod console;
 pub(crate) mod gic;
 pub(crate) mod iommu;
+pub(crate) mod renesas;
 pub(crate) mod rtc;
 pub(crate) mod soc;
 pub(crate) mod timer;

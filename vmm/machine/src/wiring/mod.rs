@@ -17,6 +17,8 @@ use vmm_devices::alarm::Alarm;
 use vmm_devices::clkgen::ClockGenerator;
 use vmm_devices::disk::{Counters, Disk};
 use vmm_devices::ram::DmaSpace;
+use vmm_devices::renesas::blocks::Block;
+use vmm_devices::renesas::dmac::Dmac;
 use vmm_devices::rtc::Rtc;
 use vmm_devices::sp804::DualTimer;
 use vmm_devices::sregs::SystemRegisters;
@@ -64,6 +66,10 @@ pub(crate) struct Devices {
     pub sregs: Option<Arc<SystemRegisters>>,
     /// The SATA controller, if there is one.
     pub ahci: Option<Arc<Mutex<Ahci>>>,
+    /// The blocks that an R-Car SoC is controlled by, in the order of the board.
+    pub blocks: Vec<Arc<Block>>,
+    /// Its DMA controllers, in the order of the board.
+    pub dmacs: Vec<Arc<Dmac>>,
     /// In the order of the board.
     pub clocks: Vec<Arc<ClockGenerator>>,
     /// In the order of the board.
@@ -75,7 +81,9 @@ impl Devices {
     pub fn alarms(&self) -> Vec<Arc<dyn Alarm>> {
         let rtc = self.rtc.clone().map(|rtc| rtc as Arc<dyn Alarm>);
         let timer = self.timer.clone().map(|timer| timer as Arc<dyn Alarm>);
-        rtc.into_iter().chain(timer).collect()
+        let dmacs = self.dmacs.iter().cloned();
+        let dmacs = dmacs.map(|dmac| dmac as Arc<dyn Alarm>);
+        rtc.into_iter().chain(timer).chain(dmacs).collect()
     }
 
     /// Returns those that go on later with what exceeds their turn, in the order of the board.

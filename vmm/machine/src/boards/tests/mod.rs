@@ -16,11 +16,17 @@ fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
     for (index, disk) in disks.iter_mut().take(MAX_CLOCKS).enumerate() {
         disk.clocks = vec![format!("c{index}")];
     }
+    // A device tree that exists has masters for IPMMUs only.
+    let iommus = match (board.facts().tree, model) {
+        (None, _) => MAX_IOMMUS,
+        (Some(_), IommuModel::Ipmmu) => board.facts().ipmmus,
+        (Some(_), _) => 0,
+    };
     let config = Config {
         board,
         disks,
-        iommus: vec![IommuConfig::new(model); MAX_IOMMUS],
-        cpus: 4,
+        iommus: vec![IommuConfig::new(model); iommus],
+        cpus: board.facts().cpus,
         ..Config::default()
     };
     Board::on(platform, &config)

@@ -1,5 +1,6 @@
 //! Trees of other boards, and files that are none.
 
+use dtoolkit::fdt::Fdt;
 use dtoolkit::model::DeviceTree;
 use proptest::prelude::*;
 
