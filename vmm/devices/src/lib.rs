@@ -5,6 +5,7 @@
 //! put on the bus by the machine.
 
 pub mod clkgen;
+pub mod dma_tester;
 pub mod irq;
 pub mod ram;
 pub mod rtc;

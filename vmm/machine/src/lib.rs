@@ -47,14 +47,14 @@ mod wiring;
 pub use arm32::code_memory;
 pub use builder::MachineBuilder;
 pub use config::{
-    Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig,
-    IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
-    MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, Port, PortConfig, ReservedMemory,
-    TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig, VhostUserFacts,
-    VhostUserKind, VirtioIommuFeature, VirtioIommuOptions, host_date,
+    Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, DmaTesterConfig,
+    IommuConfig, IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS,
+    MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, Port, PortConfig,
+    ReservedMemory, TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig,
+    VhostUserFacts, VhostUserKind, VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
-pub use exit::{DeviceAccesses, Exits, Summary};
+pub use exit::{DeviceAccesses, Exits, StepSummary, Summary};
 pub use guest_kernel::{GuestKernel, KernelChoice, KernelError};
 pub use history::{HISTORY_LIMIT, NoHistory};
 pub use iommu::{
@@ -172,6 +172,7 @@ impl Machine {
             gate: InputGate::new(Arc::clone(&waker)),
             uart: wired.console,
             rtc: wired.devices.rtc.clone(),
+            dma_tester: wired.devices.dma_tester.clone(),
             faults: wired.faults,
             control: wired.control,
             waker,
@@ -470,6 +471,7 @@ impl Machine {
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
             overlays: self.overlays(),
             iommus: self.iommus.summaries(),
+            dma_script: self.devices.dma_tester.as_deref().map(StepSummary::all),
         }
     }
 }

@@ -7,6 +7,7 @@ use arm32::{Cluster, ClusterState};
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
 use vmm_devices::clkgen;
+use vmm_devices::dma_tester::DmaTesterState;
 use vmm_devices::irq::gicv2::{SavedGic, WrongGic};
 use vmm_devices::rtc::RtcState;
 use vmm_devices::sregs::SystemRegistersState;
@@ -36,6 +37,9 @@ pub struct MachineState {
     /// The system registers, if there are such.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sregs: Option<SystemRegistersState>,
+    /// The DMA tester, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dma_tester: Option<DmaTesterState>,
     /// The clock generators, in the order of the board.
     pub clocks: Vec<clkgen::State>,
     /// The virtio slots, in the order of the board.
@@ -125,6 +129,9 @@ pub enum WrongMachine {
     /// System registers of another shape.
     #[error("the saved state is of another kind of system registers")]
     SystemRegisters,
+    /// A state that a DMA tester with this script does not come to.
+    #[error("the saved state is of another kind of DMA tester, or of another script")]
+    DmaTester,
     /// A time that is too far away to be waited for.
     #[error("the saved time lies more than a century after power-on")]
     Time,
@@ -173,6 +180,7 @@ impl Machine {
             input: self.context.gate.save(),
             rtc: self.devices.rtc.as_ref().map(|rtc| rtc.save()),
             sregs: self.devices.sregs.as_ref().map(|sregs| sregs.save()),
+            dma_tester: self.devices.dma_tester.as_ref().map(|t| t.save()),
             clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
             virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
             iommus: self.iommus.save(),
@@ -208,6 +216,7 @@ impl Machine {
             input,
             rtc,
             sregs,
+            dma_tester,
             clocks,
             virtio,
             iommus,
@@ -227,6 +236,8 @@ impl Machine {
         number("real-time clocks", found, expected)?;
         let (found, expected) = (sregs.iter().count(), devices.sregs.iter().count());
         number("blocks of system registers", found, expected)?;
+        let (found, expected) = (dma_tester.iter().count(), devices.dma_tester.iter().count());
+        number("DMA testers", found, expected)?;
         number("virtio devices", virtio.len(), devices.virtio.len())?;
         // A state and a machine of two kinds are refused below, with the interrupt controller.
         if let (Processor::Emulated { cores, .. }, Some(cluster)) =
@@ -243,6 +254,11 @@ impl Machine {
             && !device.restore(sregs)
         {
             return Err(WrongMachine::SystemRegisters);
+        }
+        if let (Some(device), Some(saved)) = (&devices.dma_tester, dma_tester)
+            && !device.restore(saved)
+        {
+            return Err(WrongMachine::DmaTester);
         }
         for (clock, saved) in devices.clocks.iter().zip(clocks) {
             clock

@@ -101,12 +101,12 @@ impl Schedule {
     }
 
     /// Returns what a device may do now.
-    pub(super) fn budget(&self) -> Budget {
+    pub fn budget(&self) -> Budget {
         Budget::of(self.allowance().at(self.clock.now_ns()))
     }
 
     /// Counts what a device has used of its budget.
-    pub(super) fn charge(&self, budget: &Budget) {
+    pub fn charge(&self, budget: &Budget) {
         self.allowance().take(budget.spent());
         self.work.add(budget.spent());
     }
@@ -132,7 +132,7 @@ impl Schedule {
     }
 
     /// Returns what the clock shows.
-    pub(super) fn now(&self) -> u64 {
+    pub fn now(&self) -> u64 {
         self.clock.now_ns()
     }
 

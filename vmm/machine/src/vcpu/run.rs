@@ -112,7 +112,7 @@ impl RunLoop<'_> {
             if let Some(faults) = &self.context.faults {
                 faults.run_due();
             }
-            if self.context.schedule.run_due() {
+            if self.context.schedule.run_due() || self.context.test_dma() {
                 // A device has had its turn: requests and limits are looked at before the next has
                 // its own.
                 continue;
@@ -313,7 +313,9 @@ impl RunLoop<'_> {
         let alarm = faults.and_then(|faults| faults.injection.next_alarm());
         let rtc = self.context.rtc.as_ref().and_then(|rtc| rtc.next_alarm());
         let work = self.context.schedule.next();
-        let events = [alarm, rtc, work, self.context.gate.next_scheduled()];
+        let tester = self.context.dma_tester.as_ref();
+        let tester = tester.and_then(|tester| tester.next());
+        let events = [alarm, rtc, work, tester, self.context.gate.next_scheduled()];
         events.into_iter().flatten().min()
     }
 

@@ -21,6 +21,7 @@ fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
         disks,
         iommus: vec![IommuConfig::new(model); MAX_IOMMUS],
         cpus: 4,
+        dma_tester: Some(Default::default()),
         ..Config::default()
     };
     Board::on(platform, &config)
@@ -105,6 +106,7 @@ fn the_table_names_everything() {
         "SPI 1, level",
         "ipmmu7 | SPI 47, level |  |",
         "rng | SPI 31, level | ipmmu0, uTLB 15 |",
+        "dma-tester | SPI 3, level | ipmmu0, uTLB 16 |",
     ] {
         assert!(table.contains(word), "{word}");
     }
