@@ -105,6 +105,7 @@ impl Files {
         self.inputs("initial file system", &settings.initrd);
         self.inputs("root disk", &settings.rootfs_disk);
         self.inputs("vmlinux", &settings.vmlinux);
+        self.inputs("DMA script", &settings.dma_script);
         self.inputs("disk", settings.disk.iter().map(|Disk(disk)| &disk.path));
         self.outputs_of(settings);
     }
@@ -273,7 +274,7 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 31] = [
+    const READ: [&str; 33] = [
         "boot --config",
         "boot --faults",
         "boot --kernel",
@@ -301,6 +302,8 @@ mod tests {
         "snapshot save --disk",
         "snapshot save --rootfs-disk",
         "snapshot save --vmlinux",
+        "boot --dma-script",
+        "snapshot save --dma-script",
         "snapshot restore file",
         "snapshot restore --disk",
         "snapshot restore --faults",

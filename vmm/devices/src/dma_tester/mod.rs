@@ -27,9 +27,7 @@ use crate::words;
 pub use operation::{Active, Met, Operation, OperationKind, Pattern, Progress};
 pub use registers::Registers;
 pub use saved::DmaTesterState;
-use script::{
-    Fired, Happened, Known, MAX_TIME_NS, ScriptState, Step, StepAddress, StepResult, Trigger,
-};
+use script::{Fired, Happened, Known, MAX_FILLED, Step, StepAddress, StepResult, Trigger};
 use spec::*;
 
 struct Inner {
@@ -52,6 +50,20 @@ struct Watch {
     step: usize,
     waits: u32,
     fired: Option<Fired>,
+    /// Addresses that were filled since it waits, the last [`MAX_FILLED`] of them.
+    filled: Vec<u64>,
+}
+
+impl Watch {
+    fn remember(&mut self, address: u64) {
+        if self.filled.contains(&address) {
+            return;
+        }
+        if self.filled.len() == MAX_FILLED {
+            self.filled.remove(0);
+        }
+        self.filled.push(address);
+    }
 }
 
 /// The device.
@@ -135,8 +147,25 @@ impl DmaTester {
             return;
         }
         let mut watch = self.watch();
-        let step = self.script.get(watch.step);
-        if watch.waits == 0 || !step.is_some_and(|step| step.waits_for(happened)) {
+        let Some(step) = self.script.get(watch.step) else {
+            return;
+        };
+        if let Some(address) = happened.address.filter(|_| step.remembers(happened)) {
+            watch.remember(address);
+        }
+        if !step.waits_for(happened) {
+            return;
+        }
+        if watch.waits == 0 {
+            // The invalidation that a virtio-iommu makes of an unmapping comes before the rest of
+            // it, which alone says what was unmapped.
+            if let Some(fired) = watch
+                .fired
+                .as_mut()
+                .filter(|_| happened.what == Trigger::Unmap)
+            {
+                fired.address = happened.address;
+            }
             return;
         }
         watch.waits -= 1;
@@ -160,6 +189,7 @@ impl DmaTester {
             step: index,
             waits: nth.filter(|_| fired.is_none()).unwrap_or_default(),
             fired,
+            filled: Vec::new(),
         };
     }
 
@@ -267,14 +297,22 @@ impl DmaTester {
                 previous.and_then(|previous| previous.address)
             }
         };
-        let unmapping =
-            step.on == Some(Trigger::Unmap) && step.address == StepAddress::Known(Known::Previous);
-        if unmapping && address.is_some_and(|at| self.is_mapped(step.requester, at)) {
-            // It was another page's. The next unmapping may be of this one.
-            let mut watch = self.watch();
-            (watch.waits, watch.fired) = (1, None);
-            return;
-        }
+        let address = match (step.on, step.address) {
+            (Some(Trigger::Unmap), StepAddress::Known(known)) => {
+                let address = match known {
+                    Known::Previous => address.filter(|at| !self.is_mapped(step.requester, *at)),
+                    Known::Event => address.or_else(|| self.unmapped(step.requester)),
+                };
+                if address.is_none() {
+                    // It was another page's. The next unmapping may be of this one.
+                    let mut watch = self.watch();
+                    (watch.waits, watch.fired) = (1, None);
+                    return;
+                }
+                address
+            }
+            _ => address,
+        };
         let result = StepResult {
             begun_ns: now_ns,
             address,
@@ -290,6 +328,14 @@ impl DmaTester {
                 self.watch_for(index + 1, None);
             }
         }
+    }
+
+    /// Returns an address that was filled and that the requester has no mapping of any more.
+    fn unmapped(&self, requester: u32) -> Option<u64> {
+        // Copied: the IOMMU is not to be asked with the watch locked, which its observers lock.
+        let filled = self.watch().filled.clone();
+        let mut filled = filled.into_iter();
+        filled.find(|address| !self.is_mapped(requester, *address))
     }
 
     /// Returns whether the requester has a mapping there, without anybody being told.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation::{Active, Met};
 use super::registers::Registers;
-use super::script::{MAX_TIME_NS, ScriptState};
+use super::script::{MAX_FILLED, MAX_TIME_NS, ScriptState};
 use super::spec::*;
 use super::{DmaTester, Watch};
 
@@ -45,6 +45,7 @@ impl DmaTester {
                 under_way: inner.under_way.clone(),
                 waits: watch.waits,
                 fired: watch.fired,
+                filled: watch.filled.clone(),
             },
         }
     }
@@ -84,7 +85,8 @@ impl DmaTester {
             // A step that is under way is an operation that is.
             && (script.under_way.is_none() || (active.is_some() && step.is_some()))
             && script.waits <= events.map_or(0, |step| step.nth)
-            && (script.fired.is_none() || events.is_some());
+            && (script.fired.is_none() || events.is_some())
+            && script.filled.len() <= MAX_FILLED;
         if !fits {
             return false;
         }
@@ -101,6 +103,7 @@ impl DmaTester {
             step: index,
             waits: script.waits,
             fired: script.fired,
+            filled: script.filled.clone(),
         };
         self.settle(&mut inner);
         true

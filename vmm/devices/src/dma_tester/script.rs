@@ -10,6 +10,8 @@ use super::spec::{REASON_IOMMU, REASON_NONE};
 
 /// The most steps of a script.
 pub const MAX_STEPS: usize = 256;
+/// The most addresses that are remembered, to be found unmapped.
+pub const MAX_FILLED: usize = 64;
 /// The longest time of a script, in nanoseconds: that of [`Time`].
 pub const MAX_TIME_NS: u64 = 3_600_000_000_000;
 
@@ -23,8 +25,9 @@ pub enum Trigger {
     Flush,
     /// The driver of a virtio-iommu maps a range.
     Map,
-    /// A range is unmapped. Where only an IOMMU's page tables tell, an invalidation after which the
-    /// address of the step before is no longer mapped.
+    /// A range is unmapped. Where only an IOMMU's page tables tell: an invalidation after which the
+    /// requester's tables no longer map the address of the step before or, if the step takes the
+    /// address of the event, one of those that were filled while it waited.
     Unmap,
     /// An access of another bus master is refused.
     Fault,
@@ -199,8 +202,14 @@ impl Step {
                 "has nth or device, which are about an event: say which one with on".into(),
             );
         }
-        if self.device.is_some() && !matches!(self.on, Some(Trigger::Fill | Trigger::Fault)) {
-            return say("names a device, and only fill and fault are about one".into());
+        let of_device = Some(Trigger::Fill) == self.on
+            || Some(Trigger::Fault) == self.on
+            || (Some(Trigger::Unmap) == self.on && event);
+        if self.device.is_some() && !of_device {
+            return say("names a device, and only fill, fault and unmap with address = \"event\" are about one".into());
+        }
+        if self.on == Some(Trigger::Unmap) && self.nth != 1 {
+            return say("has nth, which unmap does not: leave it out".into());
         }
         if event && matches!(self.on, None | Some(Trigger::Flush)) {
             return say(
@@ -253,14 +262,26 @@ impl Step {
 
     /// Returns whether the event is one that it waits for.
     pub(super) fn waits_for(&self, happened: &Happened<'_>) -> bool {
-        let previous = self.address == StepAddress::Known(Known::Previous);
-        let what = match (self.on, happened.what) {
+        match (self.on, happened.what) {
             // Only then it can be found out whether an invalidation was for an unmapping.
-            (Some(Trigger::Unmap), Trigger::Flush) => previous,
-            (on, what) => on == Some(what),
-        };
+            (Some(Trigger::Unmap), Trigger::Flush) => !matches!(self.address, StepAddress::At(_)),
+            // The driver's request does not say whose mapping it was.
+            (Some(Trigger::Unmap), Trigger::Unmap) => self.device.is_none(),
+            (on, what) => on == Some(what) && self.concerns(happened),
+        }
+    }
+
+    /// Returns whether it remembers the address of the event, which may be unmapped later.
+    pub(super) fn remembers(&self, happened: &Happened<'_>) -> bool {
+        self.on == Some(Trigger::Unmap)
+            && self.address == StepAddress::Known(Known::Event)
+            && happened.what == Trigger::Fill
+            && self.concerns(happened)
+    }
+
+    fn concerns(&self, happened: &Happened<'_>) -> bool {
         let device = self.device.as_deref();
-        what && device.is_none_or(|device| happened.device == Some(device))
+        device.is_none_or(|device| happened.device == Some(device))
     }
 }
 
@@ -316,6 +337,9 @@ pub struct ScriptState {
     pub waits: u32,
     /// What has happened, if it has not begun since.
     pub fired: Option<Fired>,
+    /// Addresses that were filled while it waits for one of them to be unmapped, the last ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filled: Vec<u64>,
 }
 
 /// An event that a step begins after.

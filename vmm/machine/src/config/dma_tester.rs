@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use vmm_base::TextError;
-use vmm_devices::dma_tester::script::{Known, MAX_STEPS, Step, StepAddress, Trigger};
+use vmm_devices::dma_tester::script::{MAX_STEPS, Step, StepAddress, Trigger};
 use vmm_devices::dma_tester::spec::MAX_REQUESTERS;
 use vmm_files::toml_file;
 
@@ -133,15 +133,15 @@ impl Config {
                     "waits for an event at an IOMMU, and the machine has none: add one with --iommu",
                 );
             }
-            let previous = step.address == StepAddress::Known(Known::Previous);
+            let known = matches!(step.address, StepAddress::Known(_));
             match step.on {
                 Some(Trigger::Map) if !is_virtio => {
                     return say("waits for map, which only a virtio-iommu is told of: use fill");
                 }
-                Some(Trigger::Unmap) if !is_virtio && !previous => {
+                Some(Trigger::Unmap) if !is_virtio && !known => {
                     return say(
-                        "waits for unmap, which this IOMMU's page tables tell of one address only: use address = \
-                         \"previous\", or flush",
+                        "waits for unmap, of which this IOMMU's page tables tell only where an address is known: use \
+                         address = \"event\" or \"previous\"",
                     );
                 }
                 _ => {}
@@ -214,7 +214,7 @@ mod tests {
             (
                 "ipmmu",
                 step("device = \"rng\"\non = \"flush\""),
-                "only fill and fault",
+                "only fill, fault and unmap",
             ),
             ("ipmmu", step("expect = \"data\""), "only op = \"compare\""),
             (
@@ -224,7 +224,7 @@ mod tests {
             ),
             ("ipmmu", step("requester = 1"), "uses requester 1"),
             ("ipmmu", step("on = \"map\""), "only a virtio-iommu"),
-            ("ipmmu", step("on = \"unmap\""), "of one address only"),
+            ("ipmmu", step("on = \"unmap\""), "where an address is known"),
             ("none", step("on = \"fill\""), "the machine has none"),
             (
                 "ipmmu",
