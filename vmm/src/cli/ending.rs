@@ -76,7 +76,10 @@ impl Ending<'_> {
         if let Some(findings) = &findings {
             verdict = sanitize::judge(verdict, findings);
         }
-        verdict = dma_script::judge(verdict, &self.machine.summary());
+        // A run that is saved goes on, and its script with it.
+        if save.is_none() {
+            verdict = dma_script::judge(verdict, &self.machine.summary());
+        }
         let lost = self.later.as_ref().and_then(Deferred::failure);
         // The summary, written next, has the exit code that follows from the loss.
         let lost = lost.map(UserError::new).or_else(|| stdout::check().err());
