@@ -85,22 +85,35 @@ impl Operation {
     /// Fills `bytes` with what the pattern has from byte `place` of a burst on.
     fn pattern(&self, place: u64, buffer: &[u8; BUFFER_SIZE], bytes: &mut [u8]) {
         for (place, byte) in (place..).zip(bytes) {
-            #[expect(clippy::cast_possible_truncation, reason = "the sequence wraps")]
             let word = match (self.kind, self.pattern) {
                 // A write takes the buffer, whatever the pattern is.
                 (OperationKind::Write, _) | (_, Pattern::Buffer) => {
-                    *byte = buffer[(place % BUFFER_SIZE as u64) as usize];
+                    *byte = buffer[buffer_index(place)];
                     continue;
                 }
                 (_, Pattern::Word) => self.data,
                 (_, Pattern::Sequence) => {
-                    let word = self.data.wrapping_add((place / 4) as u32);
+                    // The lower half: the sequence wraps.
+                    let [a, b, c, d, ..] = (place / 4).to_le_bytes();
+                    let word = self.data.wrapping_add(u32::from_le_bytes([a, b, c, d]));
                     word.wrapping_mul(SEQUENCE_FACTOR)
                 }
             };
-            *byte = word.to_le_bytes()[(place % 4) as usize];
+            let [a, b, c, d] = word.to_le_bytes();
+            *byte = match place % 4 {
+                0 => a,
+                1 => b,
+                2 => c,
+                _ => d,
+            };
         }
     }
+}
+
+/// Returns where in the buffer byte `place` of a burst is, which goes round in it.
+fn buffer_index(place: u64) -> usize {
+    // It is below the size.
+    usize::try_from(place % BUFFER_SIZE as u64).unwrap_or_default()
 }
 
 /// How far an operation has come.
@@ -174,7 +187,7 @@ impl Active {
         } = self;
         while !budget.is_spent() {
             let left = operation.length - progress.offset;
-            let len = left.min(PIECE as u32);
+            let len = left.min(PIECE);
             budget.spend(len.into());
             let refused = piece(operation, *progress, len, (met, buffer), space);
             if refused && !operation.go_on {
@@ -223,7 +236,7 @@ fn piece(
     let at = operation.at(progress.accesses, progress.offset);
     let place = u64::from(progress.accesses) * u64::from(operation.length);
     let place = place.wrapping_add(progress.offset.into());
-    let mut bytes = [0; PIECE];
+    let mut bytes = [0; PIECE as usize];
     let bytes = &mut bytes[..len as usize];
     let writes = matches!(operation.kind, OperationKind::Write | OperationKind::Fill);
     if writes {
@@ -257,22 +270,20 @@ fn read(
     crc.update(bytes);
     met.checksum = crc.finalize();
     if operation.kind == OperationKind::Compare {
-        let mut expected = [0; PIECE];
+        let mut expected = [0; PIECE as usize];
         let expected = &mut expected[..bytes.len()];
         operation.pattern(place, buffer, expected);
-        let both = (at..).zip(bytes.iter().zip(&*expected));
-        for (address, _) in both.filter(|(_, (found, expected))| found != expected) {
+        let both = bytes.iter().zip(&*expected).enumerate();
+        for (offset, _) in both.filter(|(_, (found, expected))| found != expected) {
             if met.mismatches == 0 {
-                met.mismatch = address;
+                met.mismatch = at.wrapping_add(offset as u64);
             }
             met.mismatches = met.mismatches.saturating_add(1);
         }
         return;
     }
     for (place, byte) in (place..).zip(bytes) {
-        #[expect(clippy::cast_possible_truncation, reason = "it is below the size")]
-        let index = (place % BUFFER_SIZE as u64) as usize;
-        buffer[index] = *byte;
+        buffer[buffer_index(place)] = *byte;
     }
 }
 

@@ -136,6 +136,6 @@ pub const INTERRUPT_MISMATCH: u32 = 1 << 2;
 
 /// Bytes that one piece of work moves at most: it is done under one pin, for which an invalidation
 /// has to wait.
-pub const PIECE: usize = 4096;
+pub const PIECE: u32 = 4096;
 /// The most requesters that a device has.
 pub const MAX_REQUESTERS: usize = 8;

@@ -260,7 +260,7 @@ fn the_largest_operation_is_done_in_turns() {
         let next = fixture.tester.next().unwrap();
         assert_eq!(next, turn * PAUSE_NS);
         // Every access is refused at the hole, after 9 pieces.
-        let pieces = TURN_BYTES / PIECE as u64;
+        let pieces = TURN_BYTES / u64::from(PIECE);
         let accesses = u64::from(fixture.tester.read(ACCESSES));
         assert!(accesses <= turn * pieces / 8, "{accesses}");
         fixture.clock.skip_to(next);
