@@ -109,6 +109,21 @@ pub enum FaultReason {
     Blocked,
 }
 
+impl FaultReason {
+    /// Every reason.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Translation,
+        Self::AccessFlag,
+        Self::Permission,
+        Self::Format,
+        Self::AddressSize,
+        Self::Secure,
+        Self::WalkAbort,
+        Self::MultipleHits,
+        Self::Blocked,
+    ];
+}
+
 impl fmt::Display for FaultReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -74,7 +74,7 @@ mod window;
 
 pub use attachment::Attachment;
 pub use counters::Counters;
-pub use dma::{DmaSpace, Pinned, PinnedSpace};
+pub use dma::{DmaSpace, Pinned, PinnedSpace, Refused};
 pub use event::{Event, Observer, Scope};
 pub use fault::{Access, DomainId, EndpointId, Fault, FaultReason, Requester, SourceId};
 pub use grace::GracePeriod;

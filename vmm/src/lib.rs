@@ -28,11 +28,12 @@ pub use vmm_lab as lab;
 pub use vmm_machine as machine;
 pub use vmm_machine::vcpu;
 pub use vmm_machine::{
-    Accel, BoardModel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, Error, Exit,
-    GuestKernel, IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink, IommuSummary,
-    KernelChoice, KernelError, KernelFormat, Limits, Machine, MachineBuilder, PortConfig, Reason,
-    ReservedMemory, StopHandle, Summary, TextError, TimeMode, UtlbSummary, VhostUserConfig,
-    VhostUserKind, VirtioEvent, VirtioIommuOptions, VirtioIommuSummary, noise_seed,
+    Accel, BoardModel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, DmaTesterConfig,
+    Error, Exit, GuestKernel, IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink,
+    IommuSummary, KernelChoice, KernelError, KernelFormat, Limits, Machine, MachineBuilder,
+    PortConfig, Reason, ReservedMemory, StopHandle, Summary, TextError, TimeMode, UtlbSummary,
+    VhostUserConfig, VhostUserKind, VirtioEvent, VirtioIommuOptions, VirtioIommuSummary,
+    noise_seed,
 };
 pub use vmm_machine::{
     Acceleration, ConsoleInput, ConsoleSink, Discard, Flow, Halted, InputRecord, Resume,

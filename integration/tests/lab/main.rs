@@ -6,6 +6,7 @@ mod notifiers;
 mod own_mapping;
 mod probes;
 mod stock;
+mod unmapped;
 mod verdicts;
 mod virtio;
 

@@ -5,6 +5,7 @@ mod compare;
 mod connection;
 mod look;
 mod port;
+mod refused;
 mod slices;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub(crate) use connection::View;
 use connection::{Connection, Seen};
 use port::Way;
 pub(crate) use port::{Port, Refusal, reach};
+pub use refused::Refused;
 use slices::Slices;
 
 /// The memory that one bus master sees: the only connection from a device to guest memory.

@@ -321,6 +321,9 @@ impl<M> Port<M> {
     }
 }
 
+/// How the reason begins where an access led to no memory.
+pub(super) const NO_MEMORY: &str = "no memory at guest physical address";
+
 impl Refusal {
     /// Returns the refusal of every access to a blocked space.
     pub const fn blocked() -> Self {
@@ -332,7 +335,7 @@ impl Refusal {
         match self {
             Self::Fault(_, Miss { reason, .. }) => format!("{reason} on a {access}"),
             Self::Bus(address) => {
-                format!("no memory at guest physical address {address:#x} for a {access}")
+                format!("{NO_MEMORY} {address:#x} for a {access}")
             }
         }
     }

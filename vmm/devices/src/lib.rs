@@ -8,6 +8,7 @@ pub mod ahci;
 pub mod alarm;
 pub mod clkgen;
 pub mod disk;
+pub mod dma_tester;
 pub mod irq;
 pub mod ram;
 pub mod renesas;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use vmm_machine::Reason;
 use vmm_machine::board::Board;
+use vmm_machine::{Reason, StepSummary};
 
 use super::guest::Disk;
 use super::hits::{Leftover, device};
@@ -29,6 +29,8 @@ pub(super) struct Evidence<'r> {
     pub timeline: Timeline,
     pub console: String,
     pub reason: Reason,
+    /// What the DMA tester's script met, step by step.
+    pub dma_script: Vec<StepSummary>,
     pub board: &'r Board,
 }
 

@@ -80,6 +80,7 @@ fn health(signs: &Signs, iommu: IommuModel) -> Health {
     let worst = seen.map(|sign| match sign.as_str() {
         "oops" => Health::Crashed,
         "hang" => Health::Broken,
+        "dma-as-expected" => Health::Healthy,
         "utlb-disabled" | "utlb-lost" | "context-disabled" | "table-replaced" | "mapping-freed"
         | "mapping-failed" | "context-refused" | "attach-failed" | "detach-failed" => {
             Health::Detached
@@ -126,6 +127,15 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> io::Result<Judgement> {
     // The disks are read by the host: what the guest says of its writes is not taken for granted.
     data(evidence, &mut signs)?;
     messages(evidence, &mut signs);
+    if !evidence.dma_script.is_empty() {
+        let holds = evidence.dma_script.iter().all(|step| step.holds);
+        let sign = if holds {
+            "dma-as-expected"
+        } else {
+            "dma-unexpected"
+        };
+        signs.insert(sign.into());
+    }
     let sanitized = evidence.sanitized;
     signs.extend(sanitized.iter().flat_map(|found| found.signs()));
     let looked_for = sanitized.map(Sanitized::looked_for).unwrap_or_default();

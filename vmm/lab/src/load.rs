@@ -12,7 +12,7 @@ use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger
 pub use super::error::LabError;
 
 /// The scenarios that are shipped.
-const SHIPPED: [(&str, &str); 12] = [
+const SHIPPED: [(&str, &str); 13] = [
     ("deferral", include_str!("scenarios/deferral.toml")),
     ("repeated", include_str!("scenarios/repeated.toml")),
     ("failing", include_str!("scenarios/failing.toml")),
@@ -25,6 +25,7 @@ const SHIPPED: [(&str, &str); 12] = [
     ("highbank", include_str!("scenarios/highbank.toml")),
     ("dmabounce", include_str!("scenarios/dmabounce.toml")),
     ("own-mapping", include_str!("scenarios/own-mapping.toml")),
+    ("unmapped", include_str!("scenarios/unmapped.toml")),
 ];
 /// The scenarios of arm64 kernels, which only KVM executes.
 const SHIPPED_ARM64: [(&str, &str); 2] = [
@@ -163,6 +164,14 @@ pub fn expand(
         let trigger = scenario.trigger.get(&row.trigger);
         let trigger =
             trigger.ok_or_else(|| fail(format!("there is no trigger {:?}", row.trigger).into()))?;
+        if topology.dma_tester.is_empty() && !trigger.dma_script.is_empty() {
+            let (topology, trigger) = (&row.topology, &row.trigger);
+            let why = format!(
+                "the trigger {trigger} has a dma-script, and the topology {topology} no DMA tester: add \
+                 dma-tester = [\"NAME:N\"] to it"
+            );
+            return Err(fail(why.into()));
+        }
         for (behaviour_name, expect) in &row.expect {
             let behaviour = behaviours.get(behaviour_name);
             let behaviour = behaviour

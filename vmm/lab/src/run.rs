@@ -9,8 +9,8 @@ use vmm_devices::uart::{Capture, ConsoleSink};
 use vmm_files::scratch::ScratchFile;
 use vmm_machine::board::Board;
 use vmm_machine::{
-    Accel, BothSinks, Config, DiskConfig, Error, GuestKernel, IommuConfig, IommuSink, KernelFormat,
-    Limits, Machine, TimeMode, accel,
+    Accel, BothSinks, Config, DiskConfig, DmaTesterConfig, Error, GuestKernel, IommuConfig,
+    IommuSink, KernelFormat, Limits, Machine, TimeMode, accel,
 };
 
 use super::behaviour::is_of_teardown;
@@ -167,6 +167,7 @@ pub fn run_on(
         timeline: recording.timeline(),
         console: String::from_utf8_lossy(&console.bytes()).into_owned(),
         reason: exit.reason,
+        dma_script: machine.summary().dma_script.unwrap_or_default(),
         board: machine.board(),
     };
     evidence.decidable()?;
@@ -343,6 +344,7 @@ fn config<'p>(
         coherent: device.coherent,
         ..DiskConfig::new(path)
     };
+    let tester = !case.topology.dma_tester.is_empty();
     // A crash ends the run, so that it is seen where it happens, and not by what it leads to.
     let mut cmdline = format!(
         "console=ttyS0 earlycon panic=-1 oops=panic fw_devlink={} {}",
@@ -369,6 +371,10 @@ fn config<'p>(
             Accel::Emulated => TimeMode::Virtual,
             Accel::Auto | Accel::Kvm => TimeMode::Host,
         },
+        dma_tester: tester.then(|| DmaTesterConfig {
+            iommu: case.topology.dma_tester.clone(),
+            script: case.trigger.dma_script.clone(),
+        }),
         iommus: vec![IommuConfig::new(case.topology.iommu); usize::from(case.topology.instances)],
         ..Config::default()
     }

@@ -44,7 +44,7 @@ const fn guest(name: &'static str, meaning: &'static str) -> Sign {
 }
 
 /// Signs of the machine as a whole.
-pub const MACHINE: [Sign; 11] = [
+pub const MACHINE: [Sign; 13] = [
     host("utlb-disabled", "a uTLB that translated was disabled"),
     host(
         "utlb-lost",
@@ -56,6 +56,14 @@ pub const MACHINE: [Sign; 11] = [
         "a context got another page table than it had",
     ),
     host("mapping-freed", "the kernel freed a mapping of IOVAs"),
+    host(
+        "dma-as-expected",
+        "every step of the DMA tester's script met what it expects",
+    ),
+    host(
+        "dma-unexpected",
+        "a step of the DMA tester's script met something else, or never began",
+    ),
     guest(
         "mapping-failed",
         "\"Failed to create ...-byte IOMMU mapping\"",

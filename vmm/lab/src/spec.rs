@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use vmm_devices::dma_tester::script::Step;
 use vmm_machine::{BoardModel, ByteSize, IommuModel, PortConfig};
 
 /// A scenario file.
@@ -78,6 +79,9 @@ pub struct Topology {
     pub instances: u8,
     /// The devices, in the order of the device tree.
     pub device: Vec<DeviceSpec>,
+    /// The ports of the DMA tester's requesters, if there is a DMA tester.
+    #[serde(default)]
+    pub dma_tester: Vec<PortConfig>,
 }
 
 const fn ipmmu() -> IommuModel {
@@ -120,6 +124,9 @@ pub struct Trigger {
     /// otherwise the trigger did not happen, and nothing can be said about this kernel.
     #[serde(default)]
     pub teardowns: u32,
+    /// What the DMA tester does meanwhile, as in a file of `--dma-script`.
+    #[serde(default)]
+    pub dma_script: Vec<Step>,
     /// Shell commands that the guest runs, in order; see `guest.sh` for what they can use.
     pub steps: Vec<String>,
 }

@@ -92,10 +92,11 @@ impl Board {
                 .iter()
                 .map(|irq| format!("SPI {}, level", irq.spi));
             let irqs = irqs.collect::<Vec<_>>().join("; ");
-            let behind = entry.iommu.map_or(String::new(), |port| {
+            let behind = entry.ports().map(|port| {
                 let name = self.iommu_name(port.iommu).unwrap_or_default();
                 format!("{name}, {} {}", self.port_word(port.iommu), port.utlb)
             });
+            let behind = behind.collect::<Vec<_>>().join("; ");
             for range in &entry.ranges {
                 let _ = writeln!(table, "| {range} | {} | {irqs} | {behind} |", entry.name);
             }

@@ -65,6 +65,8 @@ pub struct Entry {
     pub part_of: Option<u64>,
     /// Where it stands behind an IOMMU.
     pub iommu: Option<Port>,
+    /// Where else it stands behind IOMMUs, if it has several ports.
+    pub other_ports: Vec<Port>,
     /// The clock generators that its probe waits for.
     pub clocks: Vec<usize>,
     /// Whether its node says that it is coherent with the cores' caches.
@@ -91,9 +93,17 @@ impl Entry {
             outputs: 1,
             part_of: None,
             iommu: None,
+            other_ports: Vec::new(),
             clocks: Vec::new(),
             coherent: false,
         }
+    }
+
+    /// Returns all places where it stands behind IOMMUs.
+    pub fn ports(&self) -> impl Iterator<Item = Port> {
+        self.iommu
+            .into_iter()
+            .chain(self.other_ports.iter().copied())
     }
 
     /// Returns the index in the configuration of the disk that it is.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
 use vmm_devices::disk::{DiskSummary, overlay::OverlaySummary};
+use vmm_devices::dma_tester::script::{Expect, Step, StepResult};
+use vmm_devices::dma_tester::{DmaTester, OperationKind};
 
 use super::config::TimeMode;
 use super::iommu::IommuSummary;
@@ -69,4 +71,44 @@ pub struct Summary {
     pub overlays: Vec<Option<OverlaySummary>>,
     /// One entry an IOMMU, in the order of the configuration; before those of Gen3 the main one.
     pub iommus: Vec<IommuSummary>,
+    /// The steps of the DMA tester's script, if there is a DMA tester.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dma_script: Option<Vec<StepSummary>>,
+}
+
+/// A step of the DMA tester's script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepSummary {
+    /// What it did.
+    pub op: OperationKind,
+    /// What was expected of it.
+    pub expect: Expect,
+    /// What happened: "ok", "data", "differs", "fault", "bus-error"; "no-address" if its event had
+    /// none, and "not-begun" if it never began.
+    pub outcome: String,
+    /// Whether that is what was expected.
+    pub holds: bool,
+    /// The rest, if it began and came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<StepResult>,
+}
+
+impl StepSummary {
+    /// Returns all steps of the script of `tester`.
+    pub(crate) fn all(tester: &DmaTester) -> Vec<Self> {
+        let results = tester.results().into_iter().map(Some);
+        let results = results.chain(std::iter::repeat(None));
+        let steps = tester.script().iter().zip(results);
+        let summary = |(step, result): (&Step, Option<StepResult>)| Self {
+            op: step.op,
+            expect: step.expect,
+            outcome: match &result {
+                Some(result) => result.outcome(step.op).to_owned(),
+                None => "not-begun".to_owned(),
+            },
+            holds: result.as_ref().is_some_and(|result| result.holds(step)),
+            result,
+        };
+        steps.map(summary).collect()
+    }
 }

@@ -49,13 +49,14 @@ pub use arm32::code_memory;
 pub use builder::MachineBuilder;
 pub use config::{
     Accel, BoardFacts, BoardMismatch, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig,
-    IommuConfig, IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS,
-    MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, Port, PortConfig,
-    ReservedMemory, TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig,
-    VhostUserFacts, VhostUserKind, VirtioIommuFeature, VirtioIommuOptions, host_date,
+    DmaTesterConfig, IommuConfig, IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS,
+    MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES,
+    MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode, VHOST_QUEUE_SIZES,
+    VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig, VhostUserFacts, VhostUserKind, VirtioIommuFeature,
+    VirtioIommuOptions, host_date,
 };
 pub use error::Error;
-pub use exit::{DeviceAccesses, Exits, Summary};
+pub use exit::{DeviceAccesses, Exits, StepSummary, Summary};
 pub use guest_kernel::{GuestKernel, KernelChoice, KernelError};
 pub use history::{HISTORY_LIMIT, NoHistory};
 pub use iommu::{
@@ -170,6 +171,7 @@ impl Machine {
             gate: InputGate::new(Arc::clone(&waker)),
             uart: wired.console,
             alarms: wired.devices.alarms(),
+            dma_tester: wired.devices.dma_tester.clone(),
             faults: wired.faults,
             control: wired.control,
             waker,
@@ -440,6 +442,7 @@ impl Machine {
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
             overlays: self.overlays(),
             iommus: self.iommus.summaries(),
+            dma_script: self.devices.dma_tester.as_deref().map(StepSummary::all),
         }
     }
 }

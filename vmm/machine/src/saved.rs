@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
 use vmm_devices::ahci::AhciState;
 use vmm_devices::clkgen;
+use vmm_devices::dma_tester::DmaTesterState;
 use vmm_devices::irq::gicv2::{SavedGic, WrongGic};
 use vmm_devices::renesas::blocks::BlockState;
 use vmm_devices::renesas::dmac::{DmacState, WrongDmac};
@@ -53,6 +54,9 @@ pub struct MachineState {
     /// Its DMA controllers, in the order of the board.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dmacs: Vec<DmacState>,
+    /// The DMA tester, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dma_tester: Option<DmaTesterState>,
     /// The clock generators, in the order of the board.
     pub clocks: Vec<clkgen::State>,
     /// The virtio slots, in the order of the board.
@@ -154,6 +158,9 @@ pub enum WrongMachine {
     /// Its DMA controllers.
     #[error(transparent)]
     Dmac(#[from] WrongDmac),
+    /// A state that a DMA tester with this script does not come to.
+    #[error("the saved state is of another kind of DMA tester, or of another script")]
+    DmaTester,
     /// A time that is too far away to be waited for.
     #[error("the saved time lies more than a century after power-on")]
     Time,
@@ -206,6 +213,7 @@ impl Machine {
             ahci: self.devices.ahci.as_ref().map(|ahci| lock(ahci).save()),
             blocks: self.devices.blocks.iter().map(|b| b.save()).collect(),
             dmacs: self.devices.dmacs.iter().map(|d| d.save()).collect(),
+            dma_tester: self.devices.dma_tester.as_ref().map(|t| t.save()),
             clocks: self.devices.clocks.iter().map(|c| c.save()).collect(),
             virtio: self.devices.virtio.iter().map(|s| lock(s).save()).collect(),
             iommus: self.iommus.save(),
@@ -245,6 +253,7 @@ impl Machine {
             ahci,
             blocks,
             dmacs,
+            dma_tester,
             clocks,
             virtio,
             iommus,
@@ -287,6 +296,11 @@ impl Machine {
             return Err(WrongMachine::Ahci);
         }
         restore_soc(devices, blocks, dmacs)?;
+        if let (Some(device), Some(saved)) = (&devices.dma_tester, dma_tester)
+            && !device.restore(saved)
+        {
+            return Err(WrongMachine::DmaTester);
+        }
         for (clock, saved) in devices.clocks.iter().zip(clocks) {
             clock
                 .restore(saved)
@@ -352,6 +366,11 @@ fn check_numbers(devices: &Devices, saved: &MachineState) -> Result<(), WrongMac
             devices.blocks.len(),
         ),
         ("DMA controllers", saved.dmacs.len(), devices.dmacs.len()),
+        (
+            "DMA testers",
+            one(saved.dma_tester.is_some()),
+            one(devices.dma_tester.is_some()),
+        ),
         ("virtio devices", saved.virtio.len(), devices.virtio.len()),
     ] {
         number(what, found, expected)?;

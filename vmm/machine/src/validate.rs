@@ -45,6 +45,7 @@ impl Config {
         self.validate_accel()?;
         self.validate_clocks()?;
         self.validate_iommus()?;
+        self.validate_dma_tester()?;
         // The names that a user gives may be those of other devices.
         let mut names = BTreeSet::new();
         // Last of all: a board is laid out of a configuration that is valid otherwise.

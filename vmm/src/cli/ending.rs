@@ -15,7 +15,7 @@ use super::probes::{self, Timeline};
 use super::report::{self, Verdict};
 use super::settings::Settings;
 use super::signals::Cause;
-use super::{CommandExit, UserError, faults, patience, sanitize, stdout, text};
+use super::{CommandExit, UserError, dma_script, faults, patience, sanitize, stdout, text};
 
 /// What a run leaves.
 pub struct Ending<'r> {
@@ -76,6 +76,10 @@ impl Ending<'_> {
         if let Some(findings) = &findings {
             verdict = sanitize::judge(verdict, findings);
         }
+        // A run that is saved goes on, and its script with it.
+        if save.is_none() {
+            verdict = dma_script::judge(verdict, &self.machine.summary());
+        }
         let lost = self.later.as_ref().and_then(Deferred::failure);
         // The summary, written next, has the exit code that follows from the loss.
         let lost = lost.map(UserError::new).or_else(|| stdout::check().err());
@@ -124,6 +128,7 @@ impl Ending<'_> {
             text::complain(&report::line(verdict, &summary));
             let found = findings.map(sanitize::summary);
             found.iter().for_each(|found| text::complain(found));
+            dma_script::tell(&summary);
         }
         // Also where little is said: it means that kinds were not looked for.
         let unwatched = self.dma_api.as_ref().and_then(DmaApi::problem);

@@ -106,6 +106,7 @@ impl Files {
         self.inputs("device tree", &settings.dtb);
         self.inputs("root disk", &settings.rootfs_disk);
         self.inputs("vmlinux", &settings.vmlinux);
+        self.inputs("DMA script", &settings.dma_script);
         self.inputs("disk", settings.disk.iter().map(|Disk(disk)| &disk.path));
         self.outputs_of(settings);
     }
@@ -304,6 +305,8 @@ mod tests {
         "snapshot save --disk",
         "snapshot save --rootfs-disk",
         "snapshot save --vmlinux",
+        "boot --dma-script",
+        "snapshot save --dma-script",
         "snapshot restore file",
         "snapshot restore --disk",
         "snapshot restore --faults",

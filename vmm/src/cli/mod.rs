@@ -6,6 +6,7 @@ mod commands;
 mod console;
 mod deferred;
 mod demo;
+mod dma_script;
 mod ending;
 mod exit;
 mod faults;

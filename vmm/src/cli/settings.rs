@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use vmm::devices::dma_tester::script::Step;
 use vmm::sanitizer::Options;
 use vmm::{
-    Accel, BoardModel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode,
-    VhostUserKind,
+    Accel, BoardModel, ByteSize, Config, ConsoleConfig, DmaTesterConfig, IommuModel, KernelFormat,
+    TimeMode, VhostUserKind,
 };
 use vmm_files::toml_file;
 
@@ -15,8 +16,8 @@ use super::console::Destination;
 use super::gdb::GdbAddress;
 use super::guest;
 use super::values::{
-    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace, VhostUser,
-    one_or_more, word,
+    Address, Cpus, Disk, DmaTester, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace,
+    VhostUser, one_or_more, word,
 };
 
 /// Returns the start of the kernel command line on `board` unless `cmdline-base` says otherwise:
@@ -32,7 +33,8 @@ pub struct Settings {
     /// The guest image to boot, obtained first if need be (see `vmm images list`)
     #[arg(long, value_name = "NAME", help_heading = "Guest")]
     pub image: Option<String>,
-    /// The kernel to boot: a zImage or a raw Image; with --image, instead of the image's own
+    /// The kernel to boot: a zImage, a raw Image or a vmlinux, also compressed or in a uImage or
+    /// FIT image; with --image, instead of the image's own
     #[arg(long, value_name = "FILE", help_heading = "Guest")]
     pub kernel: Option<PathBuf>,
     /// The initial RAM file system; with --image, instead of the image's own
@@ -115,6 +117,19 @@ pub struct Settings {
     #[arg(long, value_name = "MODEL[,name=NAME]", help_heading = "Machine", help = iommu_help())]
     #[serde(alias = "iommus", deserialize_with = "one_or_more")]
     pub iommu: Vec<Iommu>,
+    /// A bus master that accesses any memory at any time, as its registers or --dma-script say;
+    /// with `iommu=NAME:N` for each requester that it has; see docs/dma-tester.md
+    #[arg(long, value_name = "iommu=NAME:N,...", num_args = 0..=1, default_missing_value = "true",
+          require_equals = true, help_heading = "Machine")]
+    pub dma_tester: Option<DmaTester>,
+    /// What the DMA tester does without a driver of the guest's, and what is expected of it: steps
+    /// in TOML. If one does not meet what it expects the exit code is 1
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    pub dma_script: Option<PathBuf>,
+    /// What that file says.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub dma_steps: Vec<Step>,
     /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM [default: false; true behind an IOMMU,
     /// always]
     #[arg(long, value_name = "BOOL", help_heading = "Machine")]
@@ -211,12 +226,17 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Returns these settings, and where they say nothing those of the file, if any.
+    /// Returns these settings, and where they say nothing those of the file, if any, with the
+    /// script that they name.
     pub fn with_file(self, file: Option<&Path>) -> Result<Self, UserError> {
-        match file {
-            Some(path) => Ok(self.or(Self::read(path)?)),
-            None => Ok(self),
+        let mut settings = match file {
+            Some(path) => self.or(Self::read(path)?),
+            None => self,
+        };
+        if let Some(path) = &settings.dma_script {
+            settings.dma_steps = DmaTesterConfig::read_script(path)?;
         }
+        Ok(settings)
     }
 
     /// Returns the key of a file without a name, which as a path would be the directory of the
@@ -226,6 +246,7 @@ impl Settings {
             ("kernel", &self.kernel),
             ("initrd", &self.initrd),
             ("dtb", &self.dtb),
+            ("dma-script", &self.dma_script),
             ("vmlinux", &self.vmlinux),
             ("rootfs-disk", &self.rootfs_disk),
             ("json", &self.json),
@@ -250,6 +271,7 @@ impl Settings {
             dtb,
             rootfs_disk,
             vmlinux,
+            dma_script,
             json,
             timeline,
             disk,
@@ -258,10 +280,17 @@ impl Settings {
             ..
         } = self;
         // `join` leaves an absolute path as it is.
-        for path in [kernel, initrd, dtb, rootfs_disk, vmlinux, json, timeline]
-            .into_iter()
-            .flatten()
-        {
+        let files = [
+            kernel,
+            initrd,
+            dtb,
+            rootfs_disk,
+            vmlinux,
+            dma_script,
+            json,
+            timeline,
+        ];
+        for path in files.into_iter().flatten() {
             *path = directory.join(&*path);
         }
         for Disk(disk) in disk {
@@ -309,6 +338,10 @@ impl Settings {
             vhost_user: list(self.vhost_user, other.vhost_user),
             rng: self.rng.or(other.rng),
             iommu: list(self.iommu, other.iommu),
+            dma_tester: self.dma_tester.or(other.dma_tester),
+            dma_script: self.dma_script.or(other.dma_script),
+            // Read when both are known.
+            dma_steps: Vec::new(),
             access_platform: self.access_platform.or(other.access_platform),
             accel: self.accel.or(other.accel),
             time: self.time.or(other.time),
@@ -366,9 +399,24 @@ impl Settings {
             seed: self.seed.unwrap_or(default.seed),
             epoch: self.epoch.map(|Epoch(seconds)| seconds),
             access_platform: self.access_platform.unwrap_or(default.access_platform),
+            dma_tester: self.tester(),
             // The machine's builder is given a sink instead, which also watches the console.
             console: ConsoleConfig::None,
         }
+    }
+
+    /// Returns the DMA tester, which there also is where it has a script.
+    fn tester(&self) -> Option<DmaTesterConfig> {
+        let tester = self
+            .dma_tester
+            .as_ref()
+            .map(|DmaTester(tester)| tester.clone());
+        let tester =
+            tester.or_else(|| self.dma_script.as_ref().map(|_| DmaTesterConfig::default()));
+        tester.map(|tester| DmaTesterConfig {
+            script: self.dma_steps.clone(),
+            ..tester
+        })
     }
 
     /// Returns base, words and commands, in this order.

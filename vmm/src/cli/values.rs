@@ -9,7 +9,9 @@ use guest_images::root_disk::{self, RootSpec};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use vmm::{ByteSize, DiskConfig, IommuConfig, PortConfig, TextError, VhostUserConfig};
+use vmm::{
+    ByteSize, DiskConfig, DmaTesterConfig, IommuConfig, PortConfig, TextError, VhostUserConfig,
+};
 use vmm_machine::MAX_CPUS;
 
 /// Reads a list, or its only element alone.
@@ -225,6 +227,44 @@ impl<'de> Deserialize<'de> for RngSetting {
                 "rng is true, false or a table with iommu, not {other}"
             ))),
         }
+    }
+}
+
+/// A DMA tester as `true`, as `iommu=NAME:N,...` or as a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DmaTester(pub DmaTesterConfig);
+
+impl FromStr for DmaTester {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        text.parse().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DmaTester {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            #[serde(deserialize_with = "one_or_more")]
+            iommu: Vec<PortConfig>,
+        }
+        let form = "dma-tester is true, \"iommu=NAME:N\" or a table with iommu";
+        let told: Result<_, TextError> = match toml::Value::deserialize(deserializer)? {
+            toml::Value::Boolean(true) => Ok(DmaTesterConfig::default()),
+            toml::Value::String(text) => text.parse(),
+            toml::Value::Table(table) => match table.try_into() {
+                // The script is in a file of its own, so that it is read with its lines.
+                Ok(Table { iommu }) => Ok(DmaTesterConfig {
+                    iommu,
+                    script: Vec::new(),
+                }),
+                Err(error) => Err(error.message().into()),
+            },
+            other => Err(format!("{form}, not {other}").into()),
+        };
+        told.map(Self).map_err(de::Error::custom)
     }
 }
 

@@ -28,6 +28,8 @@ impl TestDirectory {
         fs::write(place.at("plan.toml"), PLAN).unwrap();
         fs::write(place.at("module.ko"), [3; 64]).unwrap();
         fs::write(place.at("vmlinux"), [4; 64]).unwrap();
+        let script = "[[step]]\nop = \"read\"\naddress = 0\n";
+        fs::write(place.at("script.toml"), script).unwrap();
         fs::create_dir(place.at("inner")).unwrap();
         let recorded = place.run(&["boot", "--record", "recording"], &MACHINE);
         assert_eq!(recorded.code, Some(0), "{recorded:?}");
@@ -86,7 +88,7 @@ struct Case {
     outputs: &'static [&'static str],
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     Case {
         words: &[
             "boot",
@@ -97,6 +99,12 @@ const CASES: [Case; 9] = [
         ],
         machine: false,
         inputs: &["initrd"],
+        outputs: &["--json", "--console", "--record", "--timeline"],
+    },
+    Case {
+        words: &["boot", "--dma-script", "script.toml"],
+        machine: true,
+        inputs: &["script.toml", "kernel", "initrd", "disk"],
         outputs: &["--json", "--console", "--record", "--timeline"],
     },
     Case {

@@ -117,6 +117,8 @@ fn as_inputs_they_are_refused() {
         "boot --kernel off --kernel-format image --probe f --vmlinux pipe",
         "snapshot save snap --at 1 --kernel off --kernel-format image --probe f --vmlinux pipe",
         "snapshot restore snapshot --probe f --vmlinux pipe",
+        "boot --kernel off --kernel-format image --dma-script pipe",
+        "snapshot save snap --at 1 --kernel off --kernel-format image --dma-script pipe",
         "snapshot save snap --at 1 --config pipe",
         "snapshot save snap --at 1 --kernel pipe",
         "snapshot save snap --at 1 --kernel off --kernel-format image --initrd pipe",

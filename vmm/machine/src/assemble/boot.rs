@@ -17,11 +17,14 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::fdt::{self, Chosen, SEED_BYTES};
 use crate::layout::Range;
-use crate::loader::image::{self, Image};
-use crate::loader::{LoadError, cmdline, place};
+use crate::loader::{self, KernelFile, LoadError, cmdline, place};
 use crate::seeds::{Stream, derive};
 use crate::vcpu::BootState;
 use vmm_devices::ram::GuestRam;
+
+/// The longest kernel file that is read, if RAM is not larger: the largest vmlinux of Debian's has
+/// 300 MB.
+const MAX_FILE: u64 = 1 << 30;
 
 /// Allocates RAM of zeros; in a file of its own if it is to be `shared` with other processes.
 pub(super) fn allocate(ram: Range, shared: bool) -> Result<Arc<GuestRam>, Error> {
@@ -107,20 +110,21 @@ pub fn check_tree(path: &Path) -> Result<(), Error> {
 }
 
 /// Reads the kernel and understands what it is.
-pub(super) fn read_kernel(config: &Config) -> Result<(Vec<u8>, Image), Error> {
-    let kernel = read(&config.kernel, "kernel", config.ram().size)?;
-    let image = image::parse(&kernel, config.kernel_format).map_err(|source| Error::Load {
+pub(super) fn read_kernel(config: &Config) -> Result<KernelFile, Error> {
+    let ram = config.ram().size;
+    // A vmlinux has debugging information, which is no part of what is loaded.
+    let kernel = read(&config.kernel, "kernel", ram.max(MAX_FILE))?;
+    loader::open(kernel, config.kernel_format, ram).map_err(|source| Error::Load {
         path: config.kernel.clone(),
         source,
-    })?;
-    Ok((kernel, image))
+    })
 }
 
 /// Loads kernel, initrd and device tree.
 pub(super) fn load(
     config: &Config,
     board: &Board,
-    (kernel, image): (Vec<u8>, Image),
+    kernel: KernelFile,
     ram: &GuestRam,
 ) -> Result<BootState, Error> {
     let fail = |source| Error::Load {
@@ -133,6 +137,13 @@ pub(super) fn load(
         .as_ref()
         .map(|path| read(path, "initrd", board.ram.size))
         .transpose()?;
+    let KernelFile {
+        bytes: kernel,
+        image,
+        initrd: own,
+    } = kernel;
+    // The one that the user names, and otherwise the kernel's own.
+    let initrd = initrd.or(own);
     let placed = place::place(
         board.ram,
         &image,

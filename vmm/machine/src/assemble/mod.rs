@@ -42,7 +42,7 @@ pub fn check(config: &Config, width: Width) -> Result<(), Error> {
 /// # Errors
 /// The file cannot be read, or is no kernel that boots here.
 pub fn kernel_width(config: &Config) -> Result<Width, Error> {
-    boot::read_kernel(config).map(|(_, image)| image.kind.width())
+    boot::read_kernel(config).map(|kernel| kernel.image.kind.width())
 }
 
 /// Opens, loads and wires everything. A machine that is recorded, whose real-time clock shows
@@ -58,14 +58,14 @@ pub(super) fn assemble(
         return Err(Error::VhostUserState("recorded"));
     }
     // Before anything is made: the kernel's width decides what can run it.
-    let (kernel, image) = boot::read_kernel(config)?;
-    let (acceleration, mut vm) = accel::choose(config, image.kind.width())?;
+    let kernel = boot::read_kernel(config)?;
+    let (acceleration, mut vm) = accel::choose(config, kernel.image.kind.width())?;
     let platform = vm.as_ref().map_or(Platform::EMULATED, kvm::Vm::platform);
     // The kind and the place of the interrupt controller are those of whoever runs the cores.
     let board = Board::on(platform, config);
     let disks = open_disks(config)?;
     let ram = boot::allocate(board.ram, !config.vhost_user.is_empty())?;
-    let boot = boot::load(config, &board, (kernel, image), &ram)?;
+    let boot = boot::load(config, &board, kernel, &ram)?;
     // Before the devices are wired: KVM connects interrupt lines only to a controller that is set
     // up (Linux, virt/kvm/eventfd.c, `kvm_irqfd_assign`).
     if let Some(vm) = &mut vm {

@@ -75,13 +75,18 @@ fn device(fdt: &mut FdtWriter, board: &Board, entry: &Entry, part: &dyn Part) ->
     let node = fdt.begin_node(&entry.node_name())?;
     part.describe(entry, fdt)?;
     let described = |port: &Port| board.iommu_model(port.iommu).facts().described;
-    if let Some(port) = entry.iommu.filter(described) {
+    let ports: Vec<Port> = entry.ports().filter(described).collect();
+    if !ports.is_empty() {
         // No `dma-coherent` here unless a user wants to see what becomes of it: Linux's allocator
         // of coherent memory behind an ARM32 IOMMU mistakes one page pointer for an array then, and
         // maps garbage from the second page on (arch/arm/mm/dma-mapping.c, __iommu_alloc_simple).
-        let cells = [fdt::phandle_iommu(port.iommu), port.utlb];
-        let named = 1 + board.iommu_model(port.iommu).facts().cells as usize;
-        fdt.property_array_u32("iommus", &cells[..named.min(cells.len())])?;
+        let specifier = |port: &Port| {
+            let cells = [fdt::phandle_iommu(port.iommu), port.utlb];
+            let named = 1 + board.iommu_model(port.iommu).facts().cells as usize;
+            cells.into_iter().take(named)
+        };
+        let cells: Vec<u32> = ports.iter().flat_map(specifier).collect();
+        fdt.property_array_u32("iommus", &cells)?;
     }
     if entry.coherent {
         fdt.property_null("dma-coherent")?;

@@ -255,6 +255,7 @@ impl Config {
                 "place for a vhost-user device",
                 virt,
             ),
+            (self.dma_tester.is_some(), "DMA tester", virt),
             (
                 self.access_platform,
                 "virtio device",

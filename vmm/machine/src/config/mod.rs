@@ -4,6 +4,7 @@ mod accel;
 mod board;
 mod clock;
 mod disk;
+mod dma_tester;
 mod iommu;
 mod ports;
 mod vhost_user;
@@ -21,6 +22,7 @@ pub use accel::Accel;
 pub use board::{BoardFacts, BoardMismatch, BoardModel};
 pub use clock::{MAX_CLOCK_NAME, MAX_CLOCKS};
 pub use disk::DiskConfig;
+pub use dma_tester::DmaTesterConfig;
 pub use iommu::{
     IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
 };
@@ -114,6 +116,9 @@ pub struct Config {
     /// Whether virtio devices offer VIRTIO_F_ACCESS_PLATFORM, which makes a guest use its DMA API
     /// for them. Devices behind an IOMMU always do.
     pub access_platform: bool,
+    /// The DMA tester, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dma_tester: Option<DmaTesterConfig>,
     /// Where the console goes. The machine does not open it: its caller hands it a sink.
     pub console: ConsoleConfig,
 }
@@ -141,6 +146,7 @@ impl Default for Config {
             seed: 0,
             epoch: None,
             access_platform: false,
+            dma_tester: None,
             console: ConsoleConfig::default(),
         }
     }
@@ -275,6 +281,9 @@ pub enum ConfigError {
     #[error("the queues of the vhost-user device {socket} cannot have {1} entries: use a power of two from {least} to \
          {most}", socket = .0.display(), least = VHOST_QUEUE_SIZES.0, most = VHOST_QUEUE_SIZES.1)]
     VhostUserQueueSize(PathBuf, u16),
+    /// There is no such DMA tester.
+    #[error("the DMA tester cannot be so: {0}")]
+    DmaTester(TextError),
     /// Too many clock generators.
     #[error("a machine takes at most {MAX_CLOCKS} clock generators, not {0}")]
     TooManyClocks(usize),

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use viommu::virtio::VirtioIommuConfig;
 
 use super::iommu::{MAX_IOMMU_NAME, MAX_IOMMUS};
-use super::{Config, ConfigError, IommuConfig, IommuModel, PortConfig, VirtioIommuOptions};
+use super::{
+    Config, ConfigError, DmaTesterConfig, IommuConfig, IommuModel, PortConfig, VirtioIommuOptions,
+};
 
 /// The place of a device behind an IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +50,8 @@ impl Config {
     }
 
     /// Returns where each device that accesses memory stands: the disks in their order, the devices
-    /// in other processes in theirs, then the entropy device, if there is one.
+    /// in other processes in theirs, then the entropy device, if there is one, and each requester
+    /// of the DMA tester.
     ///
     /// A device that says nothing is behind the first IOMMU that has a micro-TLB which no other
     /// device has, on the lowest such; those that name one have it first.
@@ -127,7 +130,10 @@ impl Config {
         let rng = self
             .rng
             .then(|| ("rng".to_owned(), self.rng_iommu.as_ref()));
-        disks.chain(others).chain(rng).collect()
+        let tester = self.dma_tester.iter();
+        let tester = tester.flat_map(DmaTesterConfig::wishes);
+        let tester = tester.map(|wish| (DmaTesterConfig::NAME.to_owned(), wish));
+        disks.chain(others).chain(rng).chain(tester).collect()
     }
 
     pub(crate) fn validate_iommus(&self) -> Result<(), ConfigError> {

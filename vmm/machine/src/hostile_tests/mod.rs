@@ -4,6 +4,7 @@
 //! How soon they act is measured by `cargo run --release -p vmm --example stop_latency`, on a host
 //! that does nothing else. What bounds it is asserted here, in bytes of work between two looks.
 
+mod dma_tester;
 pub(super) mod guests;
 mod iommu;
 

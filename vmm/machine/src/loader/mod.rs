@@ -1,8 +1,10 @@
 //! Loading a kernel and its companions by ARM Linux's boot protocol.
 //!
-//! [`image::parse`] understands a file, [`place::place`] finds room, the machine copies.
+//! [`open`] takes a kernel out of its file, [`image::parse`] understands it, [`place::place`] finds
+//! room, the machine copies.
 //! `linux-loader` has no loader for 32-bit ARM images; what it serves here is the command line.
 
+mod formats;
 pub mod image;
 mod offset;
 pub mod place;
@@ -11,6 +13,7 @@ use linux_loader::cmdline::Cmdline;
 use vmm_base::ByteSize;
 
 use super::config::MAX_CMDLINE;
+pub use formats::{KernelFile, open};
 
 /// The reason for which a kernel cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +26,20 @@ pub enum LoadError {
         "it is an arm64 kernel, and the emulated processor has 32 bits: take KVM of a 64-bit ARM host (--accel kvm){0}"
     )]
     Aarch64(String),
+    /// What the kernel is wrapped in is damaged.
+    #[error("it is {what} that cannot be used: {why}: copy or build it again")]
+    Damaged {
+        /// What the file is.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It unpacks to more than fits.
+    #[error("it unpacks to more than {0}, which is all the memory there is: use more memory")]
+    UnpacksTooLarge(ByteSize),
+    /// It is wrapped in itself, or nearly.
+    #[error("it is compressed again and again: decompress it first")]
+    Nested,
     /// The file is nothing known.
     #[error(
         "it is not a zImage, and its start does not look like a raw Image (say --kernel-format image if it is one)"

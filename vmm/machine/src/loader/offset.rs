@@ -35,6 +35,15 @@ pub fn of(image: &[u8]) -> u64 {
     if count >= FEW { offset } else { TEXT_OFFSET }
 }
 
+/// Returns the same for an image that is linked at `address`, in virtual or in physical memory;
+/// nothing if that is no place for a kernel.
+pub fn of_address(address: u64) -> Option<u64> {
+    // All of the starts of a linear mapping, and those of RAM, are multiples of 256 MiB.
+    let offset = address & 0x0fff_ffff;
+    let sound = offset.is_multiple_of(4096) && (TEXT_OFFSET..MAX_OFFSET.into()).contains(&offset);
+    sound.then_some(offset)
+}
+
 /// Returns whether `image` is a kernel that is to run where it is stored (Linux,
 /// CONFIG_XIP_KERNEL): its lists say that its data lies less far behind the start of the linear
 /// mapping than it does behind the start of the file, as its code lies elsewhere.

@@ -5,6 +5,7 @@
 pub(crate) mod ahci;
 pub(crate) mod clock;
 pub(crate) mod console;
+pub(crate) mod dma_tester;
 pub(crate) mod gic;
 pub(crate) mod iommu;
 pub(crate) mod renesas;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vmm_devices::alarm::Alarm;
+use vmm_devices::dma_tester::DmaTester;
 use vmm_devices::uart::{Console, InputGate};
 use vmm_devices::virtio::deferred_work::DeferredWork;
 use vmm_devices::virtio::schedule::Schedule;
@@ -26,6 +27,8 @@ pub struct RunContext {
     pub uart: Arc<dyn Console>,
     /// Devices that do something at a time of the guest.
     pub alarms: Vec<Arc<dyn Alarm>>,
+    /// The DMA tester, if there is one, which works at times of the guest.
+    pub dma_tester: Option<Arc<DmaTester>>,
     /// What devices with faults do later.
     pub(crate) faults: Option<Targets>,
     /// Requests to end.
@@ -44,4 +47,13 @@ pub struct RunContext {
     pub pace: Pace,
     /// What there is to do with the machine's history, if it has one.
     pub passage: Passage,
+}
+
+impl RunContext {
+    /// Has the DMA tester do what is due, and returns whether anything was.
+    pub(super) fn test_dma(&self) -> bool {
+        self.dma_tester
+            .as_ref()
+            .is_some_and(|tester| tester.run_due())
+    }
 }

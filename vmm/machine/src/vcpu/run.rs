@@ -112,7 +112,7 @@ impl RunLoop<'_> {
             if let Some(faults) = &self.context.faults {
                 faults.run_due();
             }
-            if self.context.schedule.run_due() {
+            if self.context.schedule.run_due() || self.context.test_dma() {
                 // A device has had its turn: requests and limits are looked at before the next has
                 // its own.
                 continue;
@@ -312,7 +312,15 @@ impl RunLoop<'_> {
         let alarms = self.context.alarms.iter();
         let device = alarms.filter_map(|alarm| alarm.next_alarm()).min();
         let work = self.context.schedule.next();
-        let events = [alarm, device, work, self.context.gate.next_scheduled()];
+        let tester = self.context.dma_tester.as_ref();
+        let tester = tester.and_then(|tester| tester.next());
+        let events = [
+            alarm,
+            device,
+            work,
+            tester,
+            self.context.gate.next_scheduled(),
+        ];
         events.into_iter().flatten().min()
     }
 

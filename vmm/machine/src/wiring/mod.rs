@@ -16,6 +16,7 @@ use vmm_devices::ahci::Ahci;
 use vmm_devices::alarm::Alarm;
 use vmm_devices::clkgen::ClockGenerator;
 use vmm_devices::disk::{Counters, Disk};
+use vmm_devices::dma_tester::DmaTester;
 use vmm_devices::ram::DmaSpace;
 use vmm_devices::renesas::blocks::Block;
 use vmm_devices::renesas::dmac::Dmac;
@@ -35,7 +36,8 @@ use crate::controller::Controller;
 use crate::entry::{Entry, names};
 use crate::error::Error;
 use crate::iommu::models::IommuContext;
-use crate::iommu::{IommuSink, Iommus};
+use crate::iommu::{BothSinks, IommuSink, Iommus};
+use crate::parts::dma_tester::ScriptEvents;
 use crate::targets::{Target, Targets};
 use crate::vcpu::Timing;
 
@@ -70,6 +72,8 @@ pub(crate) struct Devices {
     pub blocks: Vec<Arc<Block>>,
     /// Its DMA controllers, in the order of the board.
     pub dmacs: Vec<Arc<Dmac>>,
+    /// The DMA tester, if there is one.
+    pub dma_tester: Option<Arc<DmaTester>>,
     /// In the order of the board.
     pub clocks: Vec<Arc<ClockGenerator>>,
     /// In the order of the board.
@@ -125,6 +129,8 @@ pub(crate) struct Wiring<'a> {
     bus: SystemBus,
     /// Until a console takes it.
     sink: Option<Box<dyn ConsoleSink>>,
+    /// Tells a DMA tester of what its script waits for.
+    events: Option<Arc<ScriptEvents>>,
     /// Who is told of accesses of devices that stand behind no IOMMU.
     direct: Option<Arc<dyn IommuSink>>,
     console: Option<Arc<dyn Console>>,
@@ -185,7 +191,11 @@ impl<'a> Wiring<'a> {
         let control = Arc::new(Control::new(Arc::clone(waker)));
         let deferred_work = Arc::new(DeferredWork::new(Arc::clone(waker)));
         let schedule = Arc::new(Schedule::new(timing.clock(), Arc::clone(&control)));
-        let masters = |port: Port| names(entries.iter().filter(|e| e.iommu == Some(port)));
+        let behind = |entry: &&Entry, port| entry.ports().any(|own| own == port);
+        let masters = |port: Port| names(entries.iter().filter(|e| behind(e, port)));
+        let events = ScriptEvents::of(config);
+        let told = events.clone().map(|events| events as Arc<dyn IommuSink>);
+        let told = BothSinks::of(told, sink.cloned());
         // Before all other devices, whose view of memory an IOMMU gives them.
         let iommus = Iommus::new(
             entries,
@@ -197,7 +207,7 @@ impl<'a> Wiring<'a> {
                 ram: &ram,
                 line: &|entry| lines.of_iommu(entry),
                 clock: &timing.clock(),
-                sink,
+                sink: told.as_ref(),
                 deferred_work: &deferred_work,
                 faults: &|entry| match injection {
                     Some(injection) => {
@@ -221,6 +231,7 @@ impl<'a> Wiring<'a> {
             epoch,
             ram,
             sink: Some(console),
+            events,
             direct: sink.filter(|sink| sink.wants_direct()).cloned(),
             console: None,
             devices: Devices::default(),
@@ -253,6 +264,16 @@ impl<'a> Wiring<'a> {
         Arc::clone(&self.control)
     }
 
+    /// Returns when devices work, and how much.
+    pub fn schedule(&self) -> Arc<Schedule> {
+        Arc::clone(&self.schedule)
+    }
+
+    /// Returns what tells a DMA tester of what its script waits for, if that waits for anything.
+    pub fn script_events(&self) -> Option<Arc<ScriptEvents>> {
+        self.events.clone()
+    }
+
     /// Returns who brings interrupts to the cores.
     pub const fn controller(&self) -> &Controller {
         &self.controller
@@ -283,11 +304,6 @@ impl<'a> Wiring<'a> {
     /// When KVM refuses.
     pub fn device_line(&self, entry: &Entry) -> Result<Arc<dyn Interrupt>, Error> {
         self.lines.of_device(entry)
-    }
-
-    /// Returns who decides how much devices do at a time.
-    pub fn schedule(&self) -> Arc<Schedule> {
-        Arc::clone(&self.schedule)
     }
 
     /// Returns what the device at `entry` sees of memory, as `source`, and has it known by the
@@ -344,8 +360,18 @@ impl<'a> Wiring<'a> {
     /// Returns what the device at `entry` sees of memory, as `source`, and whether through an
     /// IOMMU.
     pub fn space(&self, entry: &Entry, source: SourceId) -> (DmaSpace, bool) {
+        self.space_at(entry, entry.iommu, source)
+    }
+
+    /// Returns the same for one port of a device that has several.
+    pub fn space_at(
+        &self,
+        entry: &Entry,
+        port: Option<Port>,
+        source: SourceId,
+    ) -> (DmaSpace, bool) {
         // A port of a valid configuration exists.
-        let space = entry.iommu.and_then(|port| self.iommus.space(port));
+        let space = port.and_then(|port| self.iommus.space(port));
         let translated = space.is_some();
         let dma = space.unwrap_or_else(|| self.untranslated(entry));
         // Several bus masters may share a port: this tells them apart in events and faults.

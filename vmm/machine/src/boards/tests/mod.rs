@@ -27,6 +27,7 @@ fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
         disks,
         iommus: vec![IommuConfig::new(model); iommus],
         cpus: board.facts().cpus,
+        dma_tester: board.facts().tree.is_none().then(Default::default),
         ..Config::default()
     };
     Board::on(platform, &config)
@@ -110,6 +111,7 @@ fn the_table_names_everything() {
         "SPI 1, level",
         "ipmmu7 | SPI 47, level |  |",
         "rng | SPI 31, level | ipmmu0, uTLB 15 |",
+        "dma-tester | SPI 3, level | ipmmu0, uTLB 16 |",
     ] {
         assert!(table.contains(word), "{word}");
     }

@@ -29,6 +29,8 @@ pub const CLKGEN_STRIDE: u64 = 0x1000;
 pub const SREGS: Range = Range::new(0x0903_0000, 0x1000);
 /// Coherency fabric of Marvell's SoCs: its node has a window, and nothing is there.
 pub const COHERENCY_FABRIC: Range = Range::new(0x0904_0000, 0x1000);
+/// DMA tester.
+pub const DMA_TESTER: Range = Range::new(0x0905_0000, 0x1000);
 /// The IOMMUs of the configuration. Addresses, interrupts and the connection of masters to
 /// micro-TLBs are this machine's own: those of an R-Car SoC lie where RAM is here, and no mainline
 /// device tree connects a master.
@@ -51,5 +53,7 @@ pub const VIRTIO_STRIDE: u64 = 0x1000;
 pub const UART_SPI: u32 = 1;
 /// Shared peripheral interrupt of the real-time clock.
 pub const RTC_SPI: u32 = 2;
+/// Shared peripheral interrupt of the DMA tester.
+pub const DMA_TESTER_SPI: u32 = 3;
 /// Shared peripheral interrupt of the first virtio-mmio slot; slot `n` has this plus `n`.
 pub const VIRTIO_SPI: u32 = 16;

@@ -52,6 +52,8 @@ impl Model for Virt {
         devices.extend(parts::iommu::all(config, &layout::IOMMUS));
         let disks_are = self.0.and_then(Soc::disks_are);
         devices.extend(parts::virtio::in_slots(config, slots(), disks_are));
+        let irq = spi(layout::DMA_TESTER_SPI);
+        devices.extend(parts::dma_tester::tester(config, layout::DMA_TESTER, irq));
         // What this machine's devices do is coherent with the host's caches; arm64 kernels have no
         // trouble to be told so.
         if platform.width == Width::Bits64 {

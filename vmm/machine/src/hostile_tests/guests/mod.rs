@@ -10,6 +10,7 @@
 
 mod cores;
 pub mod devices;
+pub mod dma_tester;
 pub mod iommus;
 
 use std::io::Write;
@@ -108,6 +109,7 @@ pub const WORST: &[Guest] = &[
         ..Guest::busy("virtio-iommu: maps and unmaps", 1 << 20, iommus::requests)
     },
     Guest::new("IPMMU: flushes", iommus::flushes),
+    Guest::busy("DMA tester: bursts", 32 << 20, dma_tester::bursts),
     Guest::new("clock generators", devices::clocks),
     Guest::on_cores("interrupt controller", 1, cores::GIC),
     Guest::on_cores("software interrupts", 2, cores::SGI),
