@@ -17,6 +17,7 @@ mod history;
 mod inject;
 mod iommu;
 mod kernels;
+mod network;
 mod recordings;
 mod sanitizer;
 mod snapshots;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vmm_base::Reason;
 use vmm_devices::virtio::block::{DiskSummary, overlay::OverlaySummary};
+use vmm_devices::virtio::net::NetSummary;
 
 use super::config::TimeMode;
 use super::iommu::IommuSummary;
@@ -67,6 +68,9 @@ pub struct Summary {
     /// What the overlays of disks take, in the order of the configuration; `None` for a disk
     /// without one.
     pub overlays: Vec<Option<OverlaySummary>>,
+    /// One entry a network interface, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<NetSummary>,
     /// One entry an IOMMU, in the order of the configuration; before those of Gen3 the main one.
     pub iommus: Vec<IommuSummary>,
 }

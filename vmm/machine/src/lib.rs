@@ -49,9 +49,10 @@ pub use builder::MachineBuilder;
 pub use config::{
     Accel, BoardFacts, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig, IommuConfig,
     IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS, MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES,
-    MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, Port, PortConfig, ReservedMemory,
-    TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig, VhostUserFacts,
-    VhostUserKind, VirtioIommuFeature, VirtioIommuOptions, host_date,
+    MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES, MIN_MEMORY, MacAddress, NetConfig, NetKind, Port,
+    PortConfig, ReservedMemory, TimeMode, VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS,
+    VhostUserConfig, VhostUserFacts, VhostUserKind, VirtioIommuFeature, VirtioIommuOptions,
+    host_date,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, Summary};
@@ -72,6 +73,7 @@ pub use vmm_base::{ByteSize, Exit, Limits, Reason, TextError};
 pub use vmm_devices::ram::{CodeMarks, GuestRam};
 pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
 pub use vmm_devices::virtio::block::DiskSummary;
+pub use vmm_devices::virtio::net::NetSummary;
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -397,6 +399,16 @@ impl Machine {
         disks.map(|(_, slot)| summary(slot)).collect()
     }
 
+    /// Returns what the network interfaces did.
+    fn nets(&self) -> Vec<NetSummary> {
+        let slots = self.devices.virtio.iter();
+        let summary = |slot: &Arc<Mutex<VirtioMmio>>| {
+            let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+            slot.device().net_summary()
+        };
+        slots.filter_map(summary).collect()
+    }
+
     /// Returns the guest's clock.
     pub fn clock(&self) -> Arc<dyn vmm_base::Clock> {
         self.context.timing.clock()
@@ -469,6 +481,7 @@ impl Machine {
             },
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
             overlays: self.overlays(),
+            nets: self.nets(),
             iommus: self.iommus.summaries(),
         }
     }

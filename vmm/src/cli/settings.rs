@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use vmm::sanitizer::Options;
 use vmm::{
-    Accel, BoardModel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, TimeMode,
-    VhostUserKind,
+    Accel, BoardModel, ByteSize, Config, ConsoleConfig, IommuModel, KernelFormat, NetKind,
+    TimeMode, VhostUserKind,
 };
 use vmm_files::toml_file;
 
@@ -15,7 +15,7 @@ use super::console::Destination;
 use super::gdb::GdbAddress;
 use super::guest;
 use super::values::{
-    Address, Cpus, Disk, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace, VhostUser,
+    Address, Cpus, Disk, Epoch, Idle, Iommu, Net, RngSetting, Rootfs, Seconds, Trace, VhostUser,
     one_or_more, word,
 };
 
@@ -101,6 +101,9 @@ pub struct Settings {
     #[arg(long, value_name = "SOCKET,type=TYPE", help_heading = "Machine", help = vhost_user_help())]
     #[serde(deserialize_with = "one_or_more")]
     pub vhost_user: Vec<VhostUser>,
+    #[arg(long, value_name = "TYPE[,folder=DIR]", help_heading = "Machine", help = net_help())]
+    #[serde(alias = "nets", deserialize_with = "one_or_more")]
+    pub net: Vec<Net>,
     /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a
     /// disk, behind which IOMMU [default: true]
     #[arg(long, value_name = "BOOL|iommu=NAME:N", help_heading = "Machine")]
@@ -227,12 +230,15 @@ impl Settings {
         let disk = self.disk.iter().any(|Disk(disk)| empty(&disk.path));
         let mut others = self.vhost_user.iter();
         let socket = others.any(|VhostUser(device)| empty(&device.socket));
+        let mut nets = self.net.iter();
+        let folder = nets.any(|Net(net)| net.folder.as_deref().is_some_and(empty));
         files
             .into_iter()
             .find(|(_, path)| path.as_deref().is_some_and(empty))
             .map(|(key, _)| key)
             .or_else(|| disk.then_some("disk"))
             .or_else(|| socket.then_some("vhost-user"))
+            .or_else(|| folder.then_some("folder"))
     }
 
     fn resolve(&mut self, directory: &Path) {
@@ -245,6 +251,7 @@ impl Settings {
             timeline,
             disk,
             vhost_user,
+            net,
             console,
             ..
         } = self;
@@ -260,6 +267,9 @@ impl Settings {
         }
         for VhostUser(device) in vhost_user {
             device.socket = directory.join(&device.socket);
+        }
+        for Net(net) in net {
+            net.folder = net.folder.take().map(|folder| directory.join(folder));
         }
         if let Some(Destination::File(path)) = console {
             *path = directory.join(&*path);
@@ -296,6 +306,7 @@ impl Settings {
             cpus: self.cpus.or(other.cpus),
             disk: list(self.disk, other.disk),
             vhost_user: list(self.vhost_user, other.vhost_user),
+            net: list(self.net, other.net),
             rng: self.rng.or(other.rng),
             iommu: list(self.iommu, other.iommu),
             access_platform: self.access_platform.or(other.access_platform),
@@ -338,6 +349,7 @@ impl Settings {
                 .iter()
                 .map(|VhostUser(device)| device.clone())
                 .collect(),
+            nets: self.net.iter().map(|Net(net)| net.clone()).collect(),
             rng: self.rng.as_ref().is_none_or(|rng| rng.present),
             rng_iommu: self.rng.as_ref().and_then(|rng| rng.iommu.clone()),
             iommus: self
@@ -369,7 +381,11 @@ impl Settings {
             ""
         };
         let root = self.rootfs.map(|_| guest::root_word()).unwrap_or_default();
-        let mut parts = vec![base.to_owned(), words.to_owned(), root, shell.to_owned()];
+        let net = match self.net.is_empty() {
+            true => "",
+            false => guest_images::NET_WORD,
+        };
+        let mut parts: Vec<String> = [base, words, &root, net, shell].map(Into::into).into();
         parts.extend(
             self.run
                 .iter()
@@ -400,6 +416,18 @@ fn vhost_user_help() -> String {
          is one of {}; `,queues=N` gives it N queues, `,queue-size=N` N entries in each, and `,iommu=NAME:N` or \
          `,iommu=none` is as for a disk; see docs/vhost-user.md",
         VhostUserKind::names()
+    )
+}
+
+/// Returns what `--help` says of `--net`.
+fn net_help() -> String {
+    format!(
+        "A virtio network interface, whose cable leads to: {} (a host that answers ping, DHCP, DNS, echo, and with \
+         `,folder=DIR` serves the files of a folder by HTTP and TFTP, the same in every run; the other is the host's \
+         network, through sockets of this process, in host time only, where `,hostfwd=tcp::PORT-:PORT` has a port of \
+         the host lead to one of the guest); `,mac=ADDRESS` gives it \
+         an address, and `,iommu=NAME:N` or `,iommu=none` is as for a disk; see docs/network.md",
+        NetKind::names()
     )
 }
 

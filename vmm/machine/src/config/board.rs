@@ -77,8 +77,8 @@ impl BoardModel {
 }
 
 impl BoardFacts {
-    /// Returns the most disks and vhost-user devices that it takes: its virtio-mmio slots without
-    /// the one of the entropy device.
+    /// Returns the most disks, network interfaces and vhost-user devices that it takes: its
+    /// virtio-mmio slots without the one of the entropy device.
     pub const fn max_disks(&self) -> usize {
         self.virtio_slots.saturating_sub(1)
     }

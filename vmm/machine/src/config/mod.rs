@@ -5,6 +5,7 @@ mod board;
 mod clock;
 mod disk;
 mod iommu;
+mod net;
 mod ports;
 mod vhost_user;
 mod virtio_iommu;
@@ -24,6 +25,7 @@ pub use disk::DiskConfig;
 pub use iommu::{
     IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
 };
+pub use net::{MacAddress, NetConfig, NetKind};
 pub use ports::Port;
 pub use vhost_user::{
     MAX_VHOST_QUEUES, VHOST_QUEUE_SIZES, VhostUserConfig, VhostUserFacts, VhostUserKind,
@@ -92,6 +94,9 @@ pub struct Config {
     /// Devices that are other processes, behind the disks in the order of device nodes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vhost_user: Vec<VhostUserConfig>,
+    /// Network interfaces, behind those in the order of device nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<NetConfig>,
     /// Whether there is a virtio entropy device (seeded: it repeats).
     pub rng: bool,
     /// Where the entropy device stands; see [`Config::ports`] for the default.
@@ -128,6 +133,7 @@ impl Default for Config {
             cpus: 1,
             disks: Vec::new(),
             vhost_user: Vec::new(),
+            nets: Vec::new(),
             rng: true,
             rng_iommu: None,
             iommus: Vec::new(),
@@ -224,7 +230,9 @@ pub enum ConfigError {
     #[error("virtual time is the emulated processor's alone: with --accel kvm say --time host")]
     KvmVirtualTime,
     /// Too many disks.
-    #[error("a machine takes at most {most} disks and vhost-user devices, not {found}")]
+    #[error(
+        "a machine takes at most {most} disks, network interfaces and vhost-user devices, not {found}"
+    )]
     TooManyDisks {
         /// How many there are.
         found: usize,
@@ -242,6 +250,14 @@ pub enum ConfigError {
          overlay",
             path = .0.display())]
     DiskOverlayReadOnly(PathBuf),
+    /// A network interface that cannot be.
+    #[error("the network interface net{index} cannot be: {why}")]
+    Net {
+        /// Which.
+        index: usize,
+        /// Why, with what to do.
+        why: &'static str,
+    },
     /// Another process with a clock that it does not know.
     #[error(
         "a vhost-user device is another process, for which virtual time has no meaning: say --time host"

@@ -48,7 +48,8 @@ impl Config {
     }
 
     /// Returns where each device that accesses memory stands: the disks in their order, the devices
-    /// in other processes in theirs, then the entropy device, if there is one.
+    /// in other processes in theirs, the network interfaces, then the entropy device, if there is
+    /// one.
     ///
     /// A device that says nothing is behind the first IOMMU that has a micro-TLB which no other
     /// device has, on the lowest such; those that name one have it first.
@@ -124,10 +125,12 @@ impl Config {
         let disks = disks.map(|(index, disk)| (format!("disk{index}"), disk.iommu.as_ref()));
         let others = self.vhost_user.iter().enumerate();
         let others = others.map(|(index, other)| (format!("vhost{index}"), other.iommu.as_ref()));
+        let nets = self.nets.iter().enumerate();
+        let nets = nets.map(|(index, net)| (format!("net{index}"), net.iommu.as_ref()));
         let rng = self
             .rng
             .then(|| ("rng".to_owned(), self.rng_iommu.as_ref()));
-        disks.chain(others).chain(rng).collect()
+        disks.chain(others).chain(nets).chain(rng).collect()
     }
 
     pub(crate) fn validate_iommus(&self) -> Result<(), ConfigError> {
