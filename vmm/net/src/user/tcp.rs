@@ -22,6 +22,9 @@ use crate::spec::{GUEST_IP, PEER_IP};
 const BUFFER: usize = 128 << 10;
 /// The time after which a guest that acknowledges nothing is taken to be gone.
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// The same of a guest that a connection is made to: whoever made it may have gone, and when the
+/// guest listens at last it must not be served first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first of the ports from which connections lead to the guest (RFC 6335, 6).
 const FIRST_PORT: u16 = 49_152;
 
@@ -98,6 +101,7 @@ impl Flow {
         stream.set_nonblocking(true).ok()?;
         let local = FIRST_PORT + count % (u16::MAX - FIRST_PORT);
         let mut socket = socket();
+        socket.set_timeout(Some(CONNECT_TIMEOUT));
         let guest = Host {
             mac: [0; 6],
             ip: GUEST_IP,
@@ -172,6 +176,9 @@ impl Flow {
             State::Closed | State::TimeWait | State::Listen
         ) {
             return Outcome::Over;
+        }
+        if socket.state() != State::SynSent {
+            socket.set_timeout(Some(TIMEOUT));
         }
         if self.send_to_host(socket).is_err() || self.send_to_guest(socket).is_err() {
             socket.abort();
