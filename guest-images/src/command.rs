@@ -13,6 +13,9 @@ pub const MAX_COMMAND_LINE: usize = 1023;
 /// Word that gives an interactive shell on the console before the guest powers off.
 pub const SHELL_WORD: &str = "viommu.shell";
 
+/// Word that has the guest ask for an address on each of its Ethernet interfaces, by DHCP.
+pub const NET_WORD: &str = "viommu.net";
+
 /// The start of each word that names a command.
 pub const RUN_WORD: &str = "viommu.run=";
 

@@ -68,7 +68,7 @@ mod unpacked;
 pub use blob::hash_file;
 pub use board::BoardFiles;
 pub use cache::Cache;
-pub use command::{MAX_COMMAND_LINE, RUN_WORD, SHELL_WORD, encode_command};
+pub use command::{MAX_COMMAND_LINE, NET_WORD, RUN_WORD, SHELL_WORD, encode_command};
 pub use cross::CrossRust;
 pub use error::Error;
 pub use image::Image;

@@ -228,6 +228,17 @@ impl Guest {
         self.host_time()
     }
 
+    /// Has a network interface, as `--net` says it, with an address.
+    ///
+    /// # Panics
+    /// If the notation is wrong.
+    #[must_use]
+    pub fn net(mut self, net: &str) -> Self {
+        let net = net.parse().expect("a network interface");
+        self.config.nets.push(net);
+        self.cmdline(guest_images::NET_WORD)
+    }
+
     /// Takes the kernel as the package has it, compressed, even where there is a bare one.
     #[must_use]
     pub fn zimage(mut self, name: &str) -> Self {

@@ -31,9 +31,9 @@ pub use vmm_machine::{
     Accel, BoardModel, ByteSize, Config, ConfigError, ConsoleConfig, DiskConfig, DmaTesterConfig,
     Error, Exit, GuestKernel, IommuConfig, IommuEvent, IommuInfo, IommuModel, IommuSink,
     IommuSummary, KernelChoice, KernelError, KernelFormat, Limits, Machine, MachineBuilder,
-    PortConfig, Reason, ReservedMemory, StopHandle, Summary, TextError, TimeMode, UtlbSummary,
-    VhostUserConfig, VhostUserKind, VirtioEvent, VirtioIommuOptions, VirtioIommuSummary,
-    noise_seed,
+    NetConfig, NetKind, PortConfig, Reason, ReservedMemory, StopHandle, Summary, TextError,
+    TimeMode, UtlbSummary, VhostUserConfig, VhostUserKind, VirtioEvent, VirtioIommuOptions,
+    VirtioIommuSummary, noise_seed,
 };
 pub use vmm_machine::{
     Acceleration, ConsoleInput, ConsoleSink, Discard, Flow, Halted, InputRecord, Resume,

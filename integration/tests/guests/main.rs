@@ -19,6 +19,7 @@ mod inject;
 mod iommu;
 mod kernels;
 mod koelsch;
+mod network;
 mod recordings;
 mod sanitizer;
 mod snapshots;

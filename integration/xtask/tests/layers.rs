@@ -20,13 +20,14 @@ const MAY_KNOW: &[(&str, &str)] = &[
     ("guest-images", ""),
     ("arm32", "arm32-fpu arm32-isa vmm-base"),
     ("vmm-faults", "viommu vmm-base vmm-files"),
+    ("vmm-net", "vmm-base vmm-files"),
     (
         "vmm-devices",
-        "viommu viommu-vhost-user vmm-base vmm-faults",
+        "viommu viommu-vhost-user vmm-base vmm-faults vmm-net",
     ),
     (
         "vmm-machine",
-        "arm32 guest-images viommu vmm-base vmm-devices vmm-faults vmm-files",
+        "arm32 guest-images viommu vmm-base vmm-devices vmm-faults vmm-files vmm-net",
     ),
     ("vmm-introspect", "vmm-base vmm-machine"),
     (

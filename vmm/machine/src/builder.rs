@@ -69,7 +69,7 @@ impl<'a> MachineBuilder<'a> {
             injection: self.injection,
             waker: &waker,
         };
-        let mut config = self.config.clone();
+        let mut config = self.config.with_folders()?;
         if self.recorded.is_some() {
             // Otherwise `auto` may take KVM, whose cores run in no slices that could be recorded.
             config.accel = Accel::Emulated;

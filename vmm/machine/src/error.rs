@@ -1,7 +1,10 @@
 //! Why a machine cannot be made: each a sentence for the user.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
+
+use vmm_net::FolderError;
 
 use super::config::ConfigError;
 use super::history::NoHistory;
@@ -94,6 +97,33 @@ pub enum Error {
          --vhost-user"
     )]
     VhostUserState(&'static str),
+    /// A folder cannot be served.
+    #[error("cannot serve the folder {path}: {source}", path = path.display())]
+    Folder {
+        /// Its name.
+        path: PathBuf,
+        /// Why.
+        source: FolderError,
+    },
+    /// A port of the host cannot be had.
+    #[error(
+        "cannot listen at {host} for the guest: {source}; name another port, or one above 1023"
+    )]
+    Listen {
+        /// Where.
+        host: SocketAddrV4,
+        /// Why.
+        source: io::Error,
+    },
+    /// A machine with a network of the host's is to be recorded.
+    #[error(
+        "what comes from the host's network is not recorded: leave out --net user, or use --net peer"
+    )]
+    NetRecorded,
+    /// A folder holds other files than it did.
+    #[error("the folder {path} has other files than those of the run that is to go on or be repeated: put them back",
+            path = .0.display())]
+    FolderChanged(PathBuf),
     /// The kernel or its companions do not fit.
     #[error("cannot boot {path}: {source}", path = path.display())]
     Load {

@@ -7,6 +7,7 @@ use vmm_base::Reason;
 use vmm_devices::disk::{DiskSummary, overlay::OverlaySummary};
 use vmm_devices::dma_tester::script::{Expect, Step, StepResult};
 use vmm_devices::dma_tester::{DmaTester, OperationKind};
+use vmm_devices::virtio::net::NetSummary;
 
 use super::config::TimeMode;
 use super::iommu::IommuSummary;
@@ -69,6 +70,9 @@ pub struct Summary {
     /// What the overlays of disks take, in the order of the configuration; `None` for a disk
     /// without one.
     pub overlays: Vec<Option<OverlaySummary>>,
+    /// One entry a network interface, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<NetSummary>,
     /// One entry an IOMMU, in the order of the configuration; before those of Gen3 the main one.
     pub iommus: Vec<IommuSummary>,
     /// The steps of the DMA tester's script, if there is a DMA tester.

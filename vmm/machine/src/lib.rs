@@ -51,9 +51,9 @@ pub use config::{
     Accel, BoardFacts, BoardMismatch, BoardModel, Config, ConfigError, ConsoleConfig, DiskConfig,
     DmaTesterConfig, IommuConfig, IommuModel, KernelFormat, MAX_CLOCK_NAME, MAX_CLOCKS,
     MAX_CMDLINE, MAX_CPUS, MAX_DISK_QUEUES, MAX_IOMMU_NAME, MAX_IOMMUS, MAX_VHOST_QUEUES,
-    MIN_MEMORY, Port, PortConfig, ReservedMemory, TimeMode, VHOST_QUEUE_SIZES,
-    VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig, VhostUserFacts, VhostUserKind, VirtioIommuFeature,
-    VirtioIommuOptions, host_date,
+    MIN_MEMORY, MacAddress, NetConfig, NetKind, Port, PortConfig, ReservedMemory, TimeMode,
+    VHOST_QUEUE_SIZES, VIRTIO_IOMMU_ENDPOINTS, VhostUserConfig, VhostUserFacts, VhostUserKind,
+    VirtioIommuFeature, VirtioIommuOptions, host_date,
 };
 pub use error::Error;
 pub use exit::{DeviceAccesses, Exits, StepSummary, Summary};
@@ -74,9 +74,10 @@ pub use vmm_base::{ByteSize, Exit, Limits, Reason, TextError};
 pub use vmm_devices::disk::DiskSummary;
 pub use vmm_devices::ram::{CodeMarks, GuestRam};
 pub use vmm_devices::uart::{ConsoleInput, ConsoleSink, Discard, Flow, InputRecord};
+pub use vmm_devices::virtio::net::NetSummary;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use assemble::Pieces;
@@ -369,6 +370,16 @@ impl Machine {
         spaces.find_map(|(name, space)| (name == device).then(|| space.clone()))
     }
 
+    /// Returns what the network interfaces did.
+    fn nets(&self) -> Vec<NetSummary> {
+        let slots = self.devices.virtio.iter();
+        // Poisoned only by a panic that its own thread has reported.
+        let slots = slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner));
+        slots
+            .filter_map(|slot| slot.device().net_summary())
+            .collect()
+    }
+
     /// Returns the guest's clock.
     pub fn clock(&self) -> Arc<dyn vmm_base::Clock> {
         self.context.timing.clock()
@@ -441,6 +452,7 @@ impl Machine {
             },
             disks: self.disks.iter().map(|disk| disk.summary()).collect(),
             overlays: self.overlays(),
+            nets: self.nets(),
             iommus: self.iommus.summaries(),
             dma_script: self.devices.dma_tester.as_deref().map(StepSummary::all),
         }

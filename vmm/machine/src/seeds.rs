@@ -26,7 +26,20 @@ pub fn noise_seed(config: &Config) -> u64 {
     derive(config.seed, Stream::Rng)
 }
 
-/// Returns what the address of the network interface at place `index` follows from.
+/// Returns what the address of network interface `index` follows from: none of
+/// [`mac_seed`]'s.
+pub(crate) fn net_mac_seed(config: &Config, index: usize) -> u64 {
+    mac_seed(config, config.vhost_user.len().saturating_add(index))
+}
+
+/// Returns an Ethernet address of the range for local use (IEEE 802, the second bit), of one
+/// interface.
+pub(crate) fn local_mac(seed: u64) -> [u8; 6] {
+    let [a, b, c, d, e, ..] = seed.to_le_bytes();
+    [0x02, a, b, c, d, e]
+}
+
+/// Returns what the address of the vhost-user interface at place `index` follows from.
 pub(crate) fn mac_seed(config: &Config, index: usize) -> u64 {
     derive(config.seed, Stream::Mac).wrapping_add(index as u64)
 }

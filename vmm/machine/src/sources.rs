@@ -10,6 +10,8 @@ use guest_images::{Cache, catalog, hash_file};
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
+use super::error::Error;
+use super::parts::virtio::net;
 use super::sections::ReadError;
 
 /// A file that a machine was made from.
@@ -224,6 +226,24 @@ impl Config {
         let mut config = self.clone();
         for (_, path) in config.files_mut() {
             *path = std::path::absolute(&*path)?;
+        }
+        for folder in config.nets.iter_mut().filter_map(|net| net.folder.as_mut()) {
+            *folder = std::path::absolute(&*folder)?;
+        }
+        Ok(config)
+    }
+
+    /// Returns the same machine, with what the folders hold that are served in it: with others it
+    /// cannot be made.
+    ///
+    /// # Errors
+    /// A folder cannot be served.
+    pub(super) fn with_folders(&self) -> Result<Self, Error> {
+        let mut config = self.clone();
+        for net in &mut config.nets {
+            if let (Some(folder), None) = (&net.folder, &net.folder_sha256) {
+                net.folder_sha256 = Some(net::read(folder)?.sha256());
+            }
         }
         Ok(config)
     }

@@ -42,6 +42,7 @@ impl Config {
         }
         self.validate_disks()?;
         self.validate_vhost_user()?;
+        self.validate_nets()?;
         self.validate_accel()?;
         self.validate_clocks()?;
         self.validate_iommus()?;
@@ -86,7 +87,7 @@ impl Config {
 
     fn validate_disks(&self) -> Result<(), ConfigError> {
         let most = self.board.facts().max_disks();
-        let found = self.disks.len() + self.vhost_user.len();
+        let found = self.disks.len() + self.vhost_user.len() + self.nets.len();
         if found > most {
             return Err(ConfigError::TooManyDisks { found, most });
         }

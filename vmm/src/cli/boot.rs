@@ -273,7 +273,11 @@ impl Boot {
     /// # Errors
     /// A device of it is in another process.
     pub fn can_be(&self, saved: &'static str) -> Result<(), UserError> {
-        match self.origin.config().vhost_user.is_empty() {
+        let config = self.origin.config();
+        if saved == "recorded" && config.has_user_network() {
+            return Err(UserError::new(Error::NetRecorded.to_string()));
+        }
+        match config.vhost_user.is_empty() {
             true => Ok(()),
             false => Err(UserError::new(Error::VhostUserState(saved).to_string())),
         }

@@ -102,9 +102,10 @@ pub fn check_root_disk(settings: &mut Settings) -> Result<(), UserError> {
     }
     let config = settings.config();
     let most = config.board.facts().max_disks();
-    if config.disks.len() + config.vhost_user.len() >= most {
+    if config.disks.len() + config.vhost_user.len() + config.nets.len() >= most {
         return Err(UserError::new(format!(
-            "the machine takes {most} disks and vhost-user devices, of which --rootfs is one: leave out one"
+            "the machine takes {most} disks, network interfaces and vhost-user devices, of which --rootfs is one: \
+             leave out one"
         )));
     }
     Ok(())

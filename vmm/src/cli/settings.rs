@@ -1,5 +1,7 @@
 //! What a user can say about a run: the same keys as flags and in a `machine.toml`.
 
+mod cmdline;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -7,24 +9,19 @@ use vmm::devices::dma_tester::script::Step;
 use vmm::sanitizer::Options;
 use vmm::{
     Accel, BoardModel, ByteSize, Config, ConsoleConfig, DmaTesterConfig, IommuModel, KernelFormat,
-    TimeMode, VhostUserKind,
+    NetKind, TimeMode, VhostUserKind,
 };
 use vmm_files::toml_file;
+
+pub use cmdline::default_cmdline;
 
 use super::UserError;
 use super::console::Destination;
 use super::gdb::GdbAddress;
-use super::guest;
 use super::values::{
-    Address, Cpus, Disk, DmaTester, Epoch, Idle, Iommu, RngSetting, Rootfs, Seconds, Trace,
+    Address, Cpus, Disk, DmaTester, Epoch, Idle, Iommu, Net, RngSetting, Rootfs, Seconds, Trace,
     VhostUser, one_or_more, word,
 };
-
-/// Returns the start of the kernel command line on `board` unless `cmdline-base` says otherwise:
-/// the console from the first instruction, and a panic that ends the run instead of hanging.
-pub fn default_cmdline(board: BoardModel) -> String {
-    format!("console={} earlycon panic=-1", board.facts().console)
-}
 
 /// Everything that flags and a `machine.toml` can say. What is not said is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
@@ -110,6 +107,9 @@ pub struct Settings {
     #[arg(long, value_name = "SOCKET,type=TYPE", help_heading = "Machine", help = vhost_user_help())]
     #[serde(deserialize_with = "one_or_more")]
     pub vhost_user: Vec<VhostUser>,
+    #[arg(long, value_name = "TYPE[,folder=DIR]", help_heading = "Machine", help = net_help())]
+    #[serde(alias = "nets", deserialize_with = "one_or_more")]
+    pub net: Vec<Net>,
     /// Whether there is a virtio entropy device, whose bytes follow from the seed, or, as for a
     /// disk, behind which IOMMU [default: true]
     #[arg(long, value_name = "BOOL|iommu=NAME:N", help_heading = "Machine")]
@@ -256,12 +256,15 @@ impl Settings {
         let disk = self.disk.iter().any(|Disk(disk)| empty(&disk.path));
         let mut others = self.vhost_user.iter();
         let socket = others.any(|VhostUser(device)| empty(&device.socket));
+        let mut nets = self.net.iter();
+        let folder = nets.any(|Net(net)| net.folder.as_deref().is_some_and(empty));
         files
             .into_iter()
             .find(|(_, path)| path.as_deref().is_some_and(empty))
             .map(|(key, _)| key)
             .or_else(|| disk.then_some("disk"))
             .or_else(|| socket.then_some("vhost-user"))
+            .or_else(|| folder.then_some("folder"))
     }
 
     fn resolve(&mut self, directory: &Path) {
@@ -276,6 +279,7 @@ impl Settings {
             timeline,
             disk,
             vhost_user,
+            net,
             console,
             ..
         } = self;
@@ -298,6 +302,9 @@ impl Settings {
         }
         for VhostUser(device) in vhost_user {
             device.socket = directory.join(&device.socket);
+        }
+        for Net(net) in net {
+            net.folder = net.folder.take().map(|folder| directory.join(folder));
         }
         if let Some(Destination::File(path)) = console {
             *path = directory.join(&*path);
@@ -336,6 +343,7 @@ impl Settings {
             cpus: self.cpus.or(other.cpus),
             disk: list(self.disk, other.disk),
             vhost_user: list(self.vhost_user, other.vhost_user),
+            net: list(self.net, other.net),
             rng: self.rng.or(other.rng),
             iommu: list(self.iommu, other.iommu),
             dma_tester: self.dma_tester.or(other.dma_tester),
@@ -383,6 +391,7 @@ impl Settings {
                 .iter()
                 .map(|VhostUser(device)| device.clone())
                 .collect(),
+            nets: self.net.iter().map(|Net(net)| net.clone()).collect(),
             rng: self.rng.as_ref().is_none_or(|rng| rng.present),
             rng_iommu: self.rng.as_ref().and_then(|rng| rng.iommu.clone()),
             iommus: self
@@ -418,29 +427,6 @@ impl Settings {
             ..tester
         })
     }
-
-    /// Returns base, words and commands, in this order.
-    fn whole_cmdline(&self) -> String {
-        let board = self.board.unwrap_or_default();
-        let base = self.cmdline_base.clone();
-        let base = base.unwrap_or_else(|| default_cmdline(board));
-        let words = self.cmdline.as_deref().unwrap_or_default();
-        let shell = if self.shell == Some(true) {
-            guest_images::SHELL_WORD
-        } else {
-            ""
-        };
-        let root = self.rootfs.map(|_| guest::root_word(board));
-        let root = root.unwrap_or_default();
-        let mut parts = vec![base, words.to_owned(), root, shell.to_owned()];
-        parts.extend(
-            self.run
-                .iter()
-                .map(|command| guest_images::encode_command(command)),
-        );
-        parts.retain(|part| !part.is_empty());
-        parts.join(" ")
-    }
 }
 
 fn list<T>(ours: Vec<T>, theirs: Vec<T>) -> Vec<T> {
@@ -463,6 +449,18 @@ fn vhost_user_help() -> String {
          is one of {}; `,queues=N` gives it N queues, `,queue-size=N` N entries in each, and `,iommu=NAME:N` or \
          `,iommu=none` is as for a disk; see docs/vhost-user.md",
         VhostUserKind::names()
+    )
+}
+
+/// Returns what `--help` says of `--net`.
+fn net_help() -> String {
+    format!(
+        "A virtio network interface, whose cable leads to: {} (a host that answers ping, DHCP, DNS, echo, and with \
+         `,folder=DIR` serves the files of a folder by HTTP and TFTP, the same in every run; the other is the host's \
+         network, through sockets of this process, in host time only, where `,hostfwd=tcp::PORT-:PORT` has a port of \
+         the host lead to one of the guest); `,mac=ADDRESS` gives it \
+         an address, and `,iommu=NAME:N` or `,iommu=none` is as for a disk; see docs/network.md",
+        NetKind::names()
     )
 }
 

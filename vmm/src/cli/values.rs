@@ -10,7 +10,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserial
 use serde::de::{self, DeserializeOwned, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use vmm::{
-    ByteSize, DiskConfig, DmaTesterConfig, IommuConfig, PortConfig, TextError, VhostUserConfig,
+    ByteSize, DiskConfig, DmaTesterConfig, IommuConfig, NetConfig, PortConfig, TextError,
+    VhostUserConfig,
 };
 use vmm_machine::MAX_CPUS;
 
@@ -278,6 +279,12 @@ text_or_table! {
     /// A device in another process as `SOCKET,type=TYPE[,iommu=NAME:N][,queues=N]` or as a table.
     VhostUser(VhostUserConfig),
     "a vhost-user device is \"SOCKET,type=TYPE\" or a table with socket, type, queues, queue-size and iommu"
+}
+
+text_or_table! {
+    /// A network interface as `TYPE[,folder=DIR][,iommu=NAME:N]` or as a table.
+    Net(NetConfig),
+    "a network interface is \"TYPE[,folder=DIR]\" or a table with type, folder, folder-sha256, hostfwd, mac and iommu"
 }
 
 /// A number of cores that may be too large for a machine, but is one.

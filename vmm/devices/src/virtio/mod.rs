@@ -5,9 +5,11 @@ pub mod block;
 pub mod budget;
 mod buffers;
 pub mod deferred_work;
+mod faults;
 pub mod iommu;
 pub mod kick;
 pub mod mmio;
+pub mod net;
 pub mod rng;
 mod saved;
 pub mod schedule;
@@ -114,6 +116,12 @@ pub trait VirtioDevice: Send {
         false
     }
 
+    /// Returns which queues are to be served although their driver has not asked for it, and when.
+    /// Called after each turn of a queue.
+    fn due(&self) -> Option<Due> {
+        None
+    }
+
     /// Resets queue `index` alone, as the driver asks.
     fn reset_queue(&mut self, index: usize) {
         let _ = index;
@@ -130,6 +138,11 @@ pub trait VirtioDevice: Send {
 
     /// Returns the device if it is another process.
     fn as_vhost_user(&mut self) -> Option<&mut vhost_user::VhostUser> {
+        None
+    }
+
+    /// Returns what the device did, if it is a network interface.
+    fn net_summary(&self) -> Option<net::NetSummary> {
         None
     }
 
@@ -155,6 +168,15 @@ pub struct QueueService<'a> {
     pub mem: &'a DmaSpace,
     /// How much may be done.
     pub budget: &'a mut Budget,
+}
+
+/// Queues that a device has something to do for by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// In how many nanoseconds; `None` is as soon as can be.
+    pub after_ns: Option<u64>,
+    /// A bit for each queue.
+    pub queues: u64,
 }
 
 /// The result of serving a queue.

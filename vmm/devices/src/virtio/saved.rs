@@ -8,8 +8,10 @@ use virtio_queue::{Queue, QueueState, QueueT};
 use super::VirtioMmio;
 use super::block::Begun;
 use super::mmio::Registers;
+use super::net::NetState;
 use super::schedule::Deferred;
 use crate::disk::DiskSummary;
+use vmm_net::WrongPeer;
 
 /// A slot: what the driver has told it, its queues and its device. What a disk holds is not part of
 /// it.
@@ -36,6 +38,8 @@ pub enum DeviceState {
         /// The request that it has begun, for each queue.
         begun: Vec<Option<Begun>>,
     },
+    /// A network interface, with what its cable leads to.
+    Net(Box<NetState>),
     /// The entropy device: its generator.
     Rng(Xoshiro256PlusPlus),
     /// A device in another process, which has its state.
@@ -81,6 +85,12 @@ pub enum WrongState {
     /// It has a request that cannot have been begun.
     #[error("the saved state of a disk has begun a request that it cannot have begun")]
     Begun,
+    /// It has a frame that no network has.
+    #[error("the saved state of a network interface has a frame of a size that no frame has")]
+    Frame,
+    /// It is of another network.
+    #[error(transparent)]
+    Peer(#[from] WrongPeer),
     /// It is of another virtio-iommu.
     #[error(transparent)]
     Iommu(#[from] RestoreError),

@@ -55,6 +55,14 @@ impl Waiting {
         }
     }
 
+    /// Has queue `index` served by the thread that serves the queues, if one does, though its
+    /// driver has not notified of it.
+    pub fn notify(&self, index: usize) {
+        if let Some(kick) = self.kicks.as_ref().and_then(|kicks| kicks.get(index)) {
+            kick.send();
+        }
+    }
+
     /// Counts queue `index` as waiting until the result is dropped, on whatever thread.
     pub fn begin(&self, index: usize) -> Wait {
         // Before the work is handed to anybody: it may be over, and the count taken back, at once.

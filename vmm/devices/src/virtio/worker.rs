@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use event_manager::{EventManager, EventOps, EventSet, EventSubscriber, Events, SubscriberOps};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+use vmm_sys_util::timerfd::TimerFd;
 
 use super::VirtioMmio;
 use super::budget::Halts;
@@ -28,8 +29,13 @@ const LULL: Duration = Duration::from_millis(1);
 struct Served {
     device: Arc<Mutex<VirtioMmio>>,
     kicks: Vec<Kick>,
+    /// Runs while the device has something to do by itself at a later time.
+    timer: Mutex<TimerFd>,
     deferred_work: Arc<DeferredWork>,
 }
+
+/// The number of the timer among a device's events; those of queues are less.
+const TIMER: u32 = u32::MAX;
 
 impl Served {
     /// Serves queue `index` if it was notified.
@@ -40,9 +46,11 @@ impl Served {
         };
         let mut device = self.device.lock().unwrap_or_else(|e| e.into_inner());
         let more = device.process_queue(index);
+        let alarm = device.alarm_after_ns();
         // Deferred work locks devices itself.
         drop(device);
         self.deferred_work.run();
+        self.set_timer(alarm);
         if more {
             std::thread::sleep(LULL);
         }
@@ -51,9 +59,33 @@ impl Served {
     }
 }
 
+impl Served {
+    fn set_timer(&self, after_ns: Option<u64>) {
+        let mut timer = self.timer.lock().unwrap_or_else(|e| e.into_inner());
+        let set = match after_ns {
+            // A timer of no time at all would be none.
+            Some(after) => timer.reset(Duration::from_nanos(after.max(1)), None),
+            None => timer.clear(),
+        };
+        if let Err(error) = set {
+            tracing::error!("a timer of a device cannot be set: {error}");
+        }
+    }
+
+    fn ring(&self) {
+        // It was reached, or it would have no event: this does not wait.
+        let _ = self.timer.lock().unwrap_or_else(|e| e.into_inner()).wait();
+        let mut device = self.device.lock().unwrap_or_else(|e| e.into_inner());
+        device.kick_alarm();
+    }
+}
+
 impl EventSubscriber for Served {
     fn process(&self, events: Events, _ops: &mut EventOps) {
-        self.serve(events.data() as usize);
+        match events.data() {
+            TIMER => self.ring(),
+            index => self.serve(index as usize),
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a device has few queues")]
@@ -64,6 +96,10 @@ impl EventSubscriber for Served {
             if let Err(error) = ops.add(event) {
                 tracing::error!("a queue cannot be served: {error}");
             }
+        }
+        let timer = self.timer.lock().unwrap_or_else(|e| e.into_inner());
+        if let Err(error) = ops.add(Events::with_data(&*timer, TIMER, EventSet::IN)) {
+            tracing::error!("a timer of a device cannot be served: {error}");
         }
     }
 }
@@ -153,6 +189,7 @@ impl Worker {
             let device = Arc::new(Served {
                 device: device.clone(),
                 kicks,
+                timer: Mutex::new(TimerFd::new().map_err(io::Error::from)?),
                 deferred_work: Arc::clone(deferred_work),
             });
             manager.add_subscriber(Arc::clone(&device) as Subscriber);

@@ -16,6 +16,7 @@ use super::board::Board;
 use super::config::{Config, DiskConfig, TimeMode};
 use super::error::Error;
 use super::saved::TimeState;
+use crate::parts::virtio::net;
 use crate::vcpu::{Platform, Timing, Width, kvm};
 use crate::wiring::HostConnections;
 
@@ -34,6 +35,11 @@ pub fn check(config: &Config, width: Width) -> Result<(), Error> {
     accel::choose(config, width)?;
     open_disks(config)?;
     check_sockets(config)?;
+    config.with_folders()?;
+    for net in &config.nets {
+        // They are given back at once, too.
+        net::listening(net)?;
+    }
     boot::check(config)
 }
 
@@ -56,6 +62,9 @@ pub(super) fn assemble(
     config.validate()?;
     if recorded.is_some() && !config.vhost_user.is_empty() {
         return Err(Error::VhostUserState("recorded"));
+    }
+    if recorded.is_some() && config.has_user_network() {
+        return Err(Error::NetRecorded);
     }
     // Before anything is made: the kernel's width decides what can run it.
     let kernel = boot::read_kernel(config)?;

@@ -149,8 +149,8 @@ impl BoardModel {
 }
 
 impl BoardFacts {
-    /// Returns the most disks and vhost-user devices that it takes: its virtio-mmio slots without
-    /// the one of the entropy device, and the ports of its SATA controller.
+    /// Returns the most disks, network interfaces and vhost-user devices that it takes: its
+    /// virtio-mmio slots without the one of the entropy device, and the ports of its SATA controller.
     pub const fn max_disks(&self) -> usize {
         self.virtio_slots.saturating_sub(1) + self.sata_ports
     }
@@ -256,6 +256,8 @@ impl Config {
                 virt,
             ),
             (self.dma_tester.is_some(), "DMA tester", virt),
+            (!self.nets.is_empty(), "network interface", virt),
+            (!self.nets.is_empty(), "network interface", virt),
             (
                 self.access_platform,
                 "virtio device",

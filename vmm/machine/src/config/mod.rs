@@ -6,6 +6,7 @@ mod clock;
 mod disk;
 mod dma_tester;
 mod iommu;
+mod net;
 mod ports;
 mod vhost_user;
 mod virtio_iommu;
@@ -26,6 +27,7 @@ pub use dma_tester::DmaTesterConfig;
 pub use iommu::{
     IommuConfig, IommuModel, MAX_IOMMU_NAME, MAX_IOMMUS, PortConfig, VIRTIO_IOMMU_ENDPOINTS,
 };
+pub use net::{MacAddress, NetConfig, NetKind};
 pub use ports::Port;
 pub use vhost_user::{
     MAX_VHOST_QUEUES, VHOST_QUEUE_SIZES, VhostUserConfig, VhostUserFacts, VhostUserKind,
@@ -98,6 +100,9 @@ pub struct Config {
     /// Devices that are other processes, behind the disks in the order of device nodes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vhost_user: Vec<VhostUserConfig>,
+    /// Network interfaces, behind those in the order of device nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nets: Vec<NetConfig>,
     /// Whether there is a virtio entropy device (seeded: it repeats).
     pub rng: bool,
     /// Where the entropy device stands; see [`Config::ports`] for the default.
@@ -138,6 +143,7 @@ impl Default for Config {
             cpus: 1,
             disks: Vec::new(),
             vhost_user: Vec::new(),
+            nets: Vec::new(),
             rng: true,
             rng_iommu: None,
             iommus: Vec::new(),
@@ -256,6 +262,14 @@ pub enum ConfigError {
          overlay",
             path = .0.display())]
     DiskOverlayReadOnly(PathBuf),
+    /// A network interface that cannot be.
+    #[error("the network interface net{index} cannot be: {why}")]
+    Net {
+        /// Which.
+        index: usize,
+        /// Why, with what to do.
+        why: &'static str,
+    },
     /// Another process with a clock that it does not know.
     #[error(
         "a vhost-user device is another process, for which virtual time has no meaning: say --time host"
@@ -403,7 +417,7 @@ fn room(base: ByteSize, board: &BoardFacts) -> String {
 fn disks_words(most: usize) -> String {
     match most {
         1 => "1 disk on this board".into(),
-        most => format!("{most} disks and vhost-user devices"),
+        most => format!("{most} disks, network interfaces and vhost-user devices"),
     }
 }
 

@@ -50,8 +50,8 @@ impl Config {
     }
 
     /// Returns where each device that accesses memory stands: the disks in their order, the devices
-    /// in other processes in theirs, then the entropy device, if there is one, and each requester
-    /// of the DMA tester.
+    /// in other processes in theirs, the network interfaces, then the entropy device, if there is
+    /// one, and each requester of the DMA tester.
     ///
     /// A device that says nothing is behind the first IOMMU that has a micro-TLB which no other
     /// device has, on the lowest such; those that name one have it first.
@@ -127,13 +127,16 @@ impl Config {
         let disks = disks.map(|(index, disk)| (format!("disk{index}"), disk.iommu.as_ref()));
         let others = self.vhost_user.iter().enumerate();
         let others = others.map(|(index, other)| (format!("vhost{index}"), other.iommu.as_ref()));
+        let nets = self.nets.iter().enumerate();
+        let nets = nets.map(|(index, net)| (format!("net{index}"), net.iommu.as_ref()));
         let rng = self
             .rng
             .then(|| ("rng".to_owned(), self.rng_iommu.as_ref()));
         let tester = self.dma_tester.iter();
         let tester = tester.flat_map(DmaTesterConfig::wishes);
         let tester = tester.map(|wish| (DmaTesterConfig::NAME.to_owned(), wish));
-        disks.chain(others).chain(rng).chain(tester).collect()
+        let disks = disks.chain(others).chain(nets);
+        disks.chain(rng).chain(tester).collect()
     }
 
     pub(crate) fn validate_iommus(&self) -> Result<(), ConfigError> {

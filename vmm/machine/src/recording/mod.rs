@@ -157,7 +157,7 @@ impl<W: Write + 'static> Recorder<W> {
         }
         // Read once: where the configuration says `now`, the replay must see the same date.
         let epoch = config.epoch_now();
-        let config = config.absolute().map_err(begin)?;
+        let config = config.absolute().map_err(begin)?.with_folders()?;
         let header = RecordingHeader {
             producer: PRODUCER.into(),
             epoch,

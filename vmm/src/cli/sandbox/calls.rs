@@ -24,12 +24,12 @@ pub(super) enum Error {
 }
 
 /// Which sockets there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sockets {
-    /// Those that are open already.
-    Open,
-    /// New ones to processes on this host, too.
-    Unix,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sockets {
+    /// New ones to processes on this host, besides those that are open already.
+    pub unix: bool,
+    /// New ones to anywhere by IPv4.
+    pub inet: bool,
 }
 
 /// Restricts all threads of this process. False if the kernel, or this kind of processor, has no
@@ -85,9 +85,7 @@ fn allowed(target: TargetArch, sockets: Sockets) -> Result<BpfProgram, Error> {
         .map(|call| (call, Vec::new()))
         .collect();
     rules.extend(conditional()?);
-    if sockets == Sockets::Unix {
-        rules.extend(unix_sockets()?);
-    }
+    rules.extend(new_sockets(sockets)?);
     // Trap, not kill: SIGSYS lets the process say which call it was.
     let filter = SeccompFilter::new(rules, SeccompAction::Trap, SeccompAction::Allow, target)?;
     Ok(filter.try_into()?)
@@ -131,15 +129,30 @@ fn conditional() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
     ])
 }
 
-/// Returns the calls that connect to Unix sockets. Where these lead is in memory, which a filter
-/// cannot see.
-fn unix_sockets() -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
-    let unix = u64::from(libc::AF_UNIX.unsigned_abs());
-    Ok(vec![
-        (libc::SYS_socket, argument(0, SeccompCmpOp::Eq, unix)?),
-        (libc::SYS_socketpair, argument(0, SeccompCmpOp::Eq, unix)?),
-        (libc::SYS_connect, Vec::new()),
-    ])
+/// Returns the calls that make sockets and connect them. Where these lead is in memory, which a
+/// filter cannot see.
+fn new_sockets(sockets: Sockets) -> Result<Vec<(i64, Vec<SeccompRule>)>, Error> {
+    let Sockets { unix, inet } = sockets;
+    let family = |wanted: bool, family: i32| {
+        let family = wanted.then_some(u64::from(family.unsigned_abs()));
+        let rules = family.map(|family| argument(0, SeccompCmpOp::Eq, family));
+        rules.transpose().map(Option::unwrap_or_default)
+    };
+    let of_unix = family(unix, libc::AF_UNIX)?;
+    let of_inet = family(inet, libc::AF_INET)?;
+    let mut calls = Vec::new();
+    if unix || inet {
+        calls.push((libc::SYS_socket, [of_unix.clone(), of_inet].concat()));
+        calls.push((libc::SYS_connect, Vec::new()));
+    }
+    if unix {
+        calls.push((libc::SYS_socketpair, of_unix));
+    }
+    if inet {
+        // Each socket for datagrams has a port of its own.
+        calls.push((libc::SYS_bind, Vec::new()));
+    }
+    Ok(calls)
 }
 
 /// Returns a rule about one argument, of which the lower 32 bits count.
@@ -355,7 +368,8 @@ mod tests {
     #[test]
     fn the_lists_are_filters_for_both_kinds_of_host() {
         for target in [TargetArch::x86_64, TargetArch::aarch64] {
-            for sockets in [Sockets::Open, Sockets::Unix] {
+            for (unix, inet) in [(false, false), (true, false), (false, true), (true, true)] {
+                let sockets = Sockets { unix, inet };
                 assert!(!allowed(target, sockets).unwrap().is_empty());
             }
             assert!(!without_clone3(target).unwrap().is_empty());

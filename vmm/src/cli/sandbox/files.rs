@@ -81,13 +81,18 @@ impl Policy {
 /// Restricts this thread, and those that it starts, to what `policy` names. Returns words for how
 /// that is enforced; `None` if the kernel cannot.
 fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
+    let mut net = AccessNet::from_all(KNOWN);
+    if policy.connects {
+        net.remove(AccessNet::ConnectTcp);
+    }
     let mut rules = Ruleset::default()
         // Best effort: an older kernel enforces what it knows, and the caller reports how much that
         // is.
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        // What is handled and has no rule below is refused: all connections, and all ports but one.
-        .handle_access(AccessNet::from_all(KNOWN))?
+        // What is handled and has no rule below is refused: all connections, unless the machine has
+        // a network of the host's, and all ports but some.
+        .handle_access(net)?
         // Signals to processes outside, and abstract sockets, which no path names.
         .scope(Scope::from_all(KNOWN))?
         .create()?;
@@ -100,8 +105,8 @@ fn restrict(policy: &Policy) -> Result<Option<String>, RulesetError> {
     for path in &policy.places {
         rules = allow(rules, path, place())?;
     }
-    if let Some(port) = policy.port {
-        rules = rules.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
+    for port in &policy.ports {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
     }
     let status = rules.restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {

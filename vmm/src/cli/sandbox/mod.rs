@@ -82,20 +82,22 @@ fn is_off() -> bool {
 /// The kernel has seccomp and refuses the filter.
 pub fn filter(cores: usize) -> Result<(), UserError> {
     set_aside_code_memory(cores);
-    restrict_calls(|| calls::apply_to_all_threads(Sockets::Open))
+    restrict_calls(|| calls::apply_to_all_threads(Sockets::default()))
 }
 
-/// Restricts system calls as [`filter`] does, and lets connections to Unix sockets be made: to the
-/// processes of `config`'s vhost-user devices, if it has any, when they come again.
+/// Restricts system calls as [`filter`] does, and lets connections be made: to Unix sockets for the
+/// processes of `config`'s vhost-user devices, if it has any, when they come again, and by IPv4 if
+/// it has a user-mode network.
 ///
 /// # Errors
 /// As [`filter`].
 pub fn filter_machine(cores: usize, config: &Config) -> Result<(), UserError> {
-    if config.vhost_user.is_empty() {
-        return filter(cores);
-    }
+    let sockets = Sockets {
+        unix: !config.vhost_user.is_empty(),
+        inet: config.has_user_network(),
+    };
     set_aside_code_memory(cores);
-    restrict_calls(|| calls::apply_to_all_threads(Sockets::Unix))
+    restrict_calls(|| calls::apply_to_all_threads(sockets))
 }
 
 /// Restricts system calls as [`filter`] does, for this thread and those that it starts: where
@@ -106,7 +108,7 @@ pub fn filter_machine(cores: usize, config: &Config) -> Result<(), UserError> {
 /// As [`filter`].
 pub fn filter_this_thread(cores: usize) -> Result<(), UserError> {
     set_aside_code_memory(cores);
-    restrict_calls(|| calls::apply_to_this_thread(Sockets::Open))
+    restrict_calls(|| calls::apply_to_this_thread(Sockets::default()))
 }
 
 fn set_aside_code_memory(cores: usize) {

@@ -16,8 +16,10 @@ pub struct Policy {
     pub(super) write: Vec<PathBuf>,
     /// Directories in which files appear.
     pub(super) places: Vec<PathBuf>,
-    /// The TCP port that may be listened at.
-    pub(super) port: Option<u16>,
+    /// The TCP ports that may be listened at.
+    pub(super) ports: Vec<u16>,
+    /// Whether TCP connections may be made to anywhere.
+    pub(super) connects: bool,
 }
 
 impl Policy {
@@ -73,7 +75,7 @@ impl Policy {
 
     /// Lets a TCP port be listened at; port 0 is any that is free.
     pub fn listen(&mut self, port: Option<u16>) {
-        self.port = port;
+        self.ports.extend(port);
     }
 
     /// Lets the machine of `config` have its files.
@@ -81,6 +83,16 @@ impl Policy {
         self.read(&config.kernel);
         self.read.extend(config.initrd.clone());
         self.read.extend(config.dtb.clone());
+        let folders = config.nets.iter().filter_map(|net| net.folder.clone());
+        self.read.extend(folders);
+        if config.has_user_network() {
+            self.connects = true;
+            // For the host's name server.
+            self.read.push("/etc/resolv.conf".into());
+            let forwards = config.nets.iter().flat_map(|net| &net.hostfwd);
+            self.ports
+                .extend(forwards.map(|forward| forward.host.port()));
+        }
         for disk in &config.disks {
             if disk.overlay {
                 // What is written beyond what memory is to take goes there.

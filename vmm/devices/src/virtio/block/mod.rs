@@ -40,6 +40,7 @@ pub use begun::Begun;
 use spec::*;
 use vmm_faults::DeviceFaults;
 
+use super::faults::change_chain;
 use super::waits::Waiting;
 use super::{
     Buffers, DeviceState, Progress, QueueService, ServeError, VirtioDevice, WrongState, serve,
@@ -170,7 +171,7 @@ impl VirtioDevice for Block {
         let answer = |head, mut buffers: Result<Buffers, _>, mem: &_, budget: &mut _| {
             // Only the device's copy changes: the descriptors in guest memory stay right.
             if let (Some(faults), Ok(buffers)) = (&self.faults, &mut buffers) {
-                faults::change_chain(faults, buffers);
+                change_chain(faults, buffers);
             }
             self.answer(index, head, buffers, mem, budget)
         };

@@ -8,6 +8,10 @@ use crate::virtio::budget::{Budget, Halts, TURN_BYTES};
 use crate::virtio::schedule::{Deferred, Schedule, turn};
 use crate::virtio::waits::Waiting;
 
+/// Nanoseconds of virtual time after which a device does what it can do by itself at once: the time
+/// that a frame takes to another host of a network and back.
+const SOON_NS: u64 = 50_000;
+
 /// The amount of a device's work that is done at a time, and the moment at which it goes on.
 pub(super) enum Pace {
     /// There is nobody else to have work done; it goes on when [`VirtioMmio::go_on`] is called.
@@ -114,6 +118,51 @@ impl VirtioMmio {
             let queues = self.deferred.map_or(0, |deferred| deferred.queues);
             let queues = queues | 1 << index;
             self.set_deferred(Some(Deferred { at_ns, queues }));
+        }
+    }
+
+    /// Has the queues served for which the device has something to do by itself.
+    pub(super) fn look_ahead(&mut self) {
+        self.alarm = None;
+        let Some(due) = self.device.due() else {
+            return;
+        };
+        let at_ns = match (&self.pace, due.after_ns) {
+            (Pace::Virtual(schedule), after) => schedule
+                .now()
+                .saturating_add(after.unwrap_or(0).max(SOON_NS)),
+            (Pace::Alone, _) => 0,
+            // The thread that serves the queues wakes then.
+            (Pace::Host(_), Some(_)) => {
+                self.alarm = Some(due);
+                return;
+            }
+            (Pace::Host(_), None) => {
+                (0..self.queues.len())
+                    .filter(|index| due.queues >> index & 1 != 0)
+                    .for_each(|index| self.go_on_later(index));
+                return;
+            }
+        };
+        let before = self.deferred.unwrap_or(Deferred { at_ns, queues: 0 });
+        self.set_deferred(Some(Deferred {
+            // What is left over goes on with it: its work is bounded whenever it is done.
+            at_ns: before.at_ns.min(at_ns),
+            queues: before.queues | due.queues,
+        }));
+    }
+
+    /// Returns in how many nanoseconds the device has something to do by itself, in host time.
+    pub fn alarm_after_ns(&self) -> Option<u64> {
+        self.alarm.and_then(|due| due.after_ns)
+    }
+
+    /// Serves the queues that [`alarm_after_ns`](Self::alarm_after_ns) is about, on the thread that
+    /// serves the queues.
+    pub fn kick_alarm(&mut self) {
+        let queues = self.alarm.take().map_or(0, |due| due.queues);
+        for index in (0..self.queues.len()).filter(|index| queues >> index & 1 != 0) {
+            self.kick(index);
         }
     }
 

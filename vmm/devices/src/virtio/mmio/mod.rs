@@ -33,7 +33,7 @@ use super::budget::Halts;
 use super::kick::{Kick, Pending};
 use super::schedule::Deferred;
 use super::waits::{Waiting, Waits};
-use super::{Progress, QueueService, ServeError, VirtioDevice};
+use super::{Due, Progress, QueueService, ServeError, VirtioDevice};
 use later::Pace;
 use vmm_base::{Interrupt, warn_guest};
 use vmm_faults::DeviceFaults;
@@ -94,6 +94,8 @@ pub struct VirtioMmio {
     pace: Pace,
     /// Queues that are to be served again in a later turn.
     deferred: Option<Deferred>,
+    /// Queues that its device serves by itself, in host time.
+    alarm: Option<Due>,
     /// Queues of the machine that wait for the host.
     waits: Arc<Waits>,
 }
@@ -124,6 +126,7 @@ impl VirtioMmio {
             faults: None,
             pace: Pace::Alone,
             deferred: None,
+            alarm: None,
             waits: Arc::default(),
         }
     }
@@ -400,6 +403,7 @@ impl VirtioMmio {
         self.pace.charge(&budget);
         let more = result.as_ref().is_ok_and(|progress| progress.more);
         self.finish(index, result);
+        self.look_ahead();
         more
     }
 

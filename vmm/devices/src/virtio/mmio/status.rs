@@ -93,6 +93,7 @@ impl VirtioMmio {
         self.device.reset();
         self.queues.iter_mut().for_each(QueueT::reset);
         self.set_deferred(None);
+        self.alarm = None;
         // A kick on its way would find no live queue.
         self.take_kicks_back();
         self.interrupt.set(false);

@@ -8,11 +8,11 @@ use super::*;
 use crate::board::{Irq, Role};
 use crate::layout::{Range, SPI_BASE};
 use crate::vcpu::Irqchip;
-use crate::{DiskConfig, IommuConfig, IommuModel, MAX_CLOCKS, MAX_IOMMUS};
+use crate::{DiskConfig, IommuConfig, IommuModel, MAX_CLOCKS, MAX_IOMMUS, NetConfig, NetKind};
 
 /// Returns the board with all that a configuration can ask for.
 fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
-    let mut disks = vec![DiskConfig::new("d"); board.facts().max_disks()];
+    let mut disks = vec![DiskConfig::new("d"); board.facts().max_disks() - 1];
     for (index, disk) in disks.iter_mut().take(MAX_CLOCKS).enumerate() {
         disk.clocks = vec![format!("c{index}")];
     }
@@ -25,6 +25,7 @@ fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
     let config = Config {
         board,
         disks,
+        nets: vec![NetConfig::new(NetKind::Peer); usize::from(board.facts().tree.is_none())],
         iommus: vec![IommuConfig::new(model); iommus],
         cpus: board.facts().cpus,
         dma_tester: board.facts().tree.is_none().then(Default::default),

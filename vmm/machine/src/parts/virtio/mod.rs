@@ -1,6 +1,7 @@
 //! Devices on the virtio-mmio transport.
 
 mod disk;
+pub(crate) mod net;
 mod rng;
 mod vhost_user;
 
@@ -33,7 +34,8 @@ fn devices(config: &Config, disks_are: Option<&'static str>) -> Vec<Device> {
     let disks = (0..config.disks.len()).map(|index| disk::device(index, disks_are));
     let rng = config.rng.then(rng::device);
     let others = (0..config.vhost_user.len()).map(vhost_user::device);
-    disks.chain(others).chain(rng).collect()
+    let nets = (0..config.nets.len()).map(net::device);
+    disks.chain(others).chain(nets).chain(rng).collect()
 }
 
 /// Returns the virtio devices of the valid `config` in the slots that there are: their windows and

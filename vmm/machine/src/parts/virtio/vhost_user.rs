@@ -12,7 +12,7 @@ use crate::config::{VhostUserConfig, VhostUserKind};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::parts::Part;
-use crate::seeds::mac_seed;
+use crate::seeds::{local_mac, mac_seed};
 use crate::wiring::Wiring;
 
 /// Returns vhost-user device `index` of the configuration.
@@ -106,7 +106,7 @@ fn describe(device: &VhostUserConfig, mac: u64) -> Description {
         VhostUserKind::Net => {
             expected.features = NET_FEATURES;
             expected.own_features = 1 << virtio_net::VIRTIO_NET_F_MAC;
-            expected.config = mac_address(mac).to_vec();
+            expected.config = local_mac(mac).to_vec();
             expected.in_order = true;
         }
         VhostUserKind::Console => {
@@ -122,12 +122,6 @@ fn describe(device: &VhostUserConfig, mac: u64) -> Description {
         VhostUserKind::I2c | VhostUserKind::Gpio => {}
     }
     expected
-}
-
-/// Returns an address of the range for local use (IEEE 802, the second bit), of one interface.
-fn mac_address(seed: u64) -> [u8; 6] {
-    let [a, b, c, d, e, ..] = seed.to_le_bytes();
-    [0x02, a, b, c, d, e]
 }
 
 #[cfg(test)]
@@ -147,7 +141,7 @@ mod tests {
     #[test]
     fn addresses_are_local_and_of_one_interface() {
         for seed in [0, u64::MAX, 0x0123_4567_89ab_cdef] {
-            assert_eq!(mac_address(seed)[0] & 3, 2);
+            assert_eq!(local_mac(seed)[0] & 3, 2);
         }
         let device = "a,type=net".parse().unwrap();
         let [one, other] = [1, 2].map(|mac| describe(&device, mac));
