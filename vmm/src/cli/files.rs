@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 33] = [
+    const READ: [&str; 35] = [
         "boot --config",
         "boot --faults",
         "boot --kernel",
