@@ -1,4 +1,5 @@
 //! The interface with a driver of the tests'.
+#![expect(clippy::cast_possible_truncation, reason = "frames are short")]
 
 use std::sync::Arc;
 
