@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use benches::statistics::{median, median_or_nan, range};
-use guest_images::{Cache, Terminal};
+use guest_images::{Cache, Image, Terminal};
 use serde::Serialize;
-use vmm::ByteSize;
+use vmm::{BoardModel, ByteSize};
 
 use crate::qemu::Peer;
 use crate::userland::login;
@@ -33,6 +33,10 @@ pub struct Args {
     /// Boot the system on this root disk to its login instead, such as debian:bookworm
     #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "interpreter"])]
     rootfs: Option<String>,
+    /// On Calxeda's ECX-2000, by the kernel's own device tree, with a disk of 64 MiB behind SATA that
+    /// is read whole: here and on QEMU's `midway`
+    #[arg(long, conflicts_with_all = ["rootfs", "interpreter"])]
+    ecx2000: bool,
     /// Number of cores
     #[arg(long, default_value_t = 1, requires = "rootfs", value_parser = clap::value_parser!(u8).range(1..=4))]
     cores: u8,
@@ -73,6 +77,9 @@ struct Compared {
     ratio: f64,
 }
 
+/// Size of the disk of `--ecx2000`.
+const DISK_BYTES: u32 = 64 << 20;
+
 /// Kernel command lines; the consoles have other names.
 const CMDLINE: &str = "earlycon panic=-1 console=";
 
@@ -89,17 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // Before the first run: QEMU may have to be installed.
     let peers = qemu::peers(&cache, args.tb_size)?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-    let side = |console: &str, name: &str| guest::Args {
-        kernel: image.kernel.clone(),
-        initrd: image.initramfs.clone(),
-        cmdline: format!("{CMDLINE}{console}"),
-        memory: args.memory,
-        console: directory.path().join(name),
-        disk: None,
-        cpus: 1,
-        interpreted: false,
-    };
-    let (ours, theirs) = (side("ttyS0", "ours"), side("ttyAMA0", "theirs"));
+    let (ours, theirs) = sides(args, (&cache, &image), directory.path())?;
     let interpreted = args.interpreter.then(|| guest::Args {
         interpreted: true,
         ..ours.clone()
@@ -127,6 +124,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         for (peer, times) in peers.iter().zip(&mut times.peers) {
             let seconds = qemu::measure(peer, &theirs)?.as_secs_f64();
             came_up(&theirs.console)?;
+            same_sum(&ours.console, &theirs.console, args.ecx2000)?;
             shown += &format!(", {} {seconds:.2} s", peer.name);
             times.push(seconds);
         }
@@ -141,13 +139,49 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&result)?);
         return Ok(());
     }
+    let board = if args.ecx2000 { " on an ECX-2000" } else { "" };
     println!(
-        "{}: Linux {}, {} instructions, {} of memory",
+        "{}: Linux {}{board}, {} instructions, {} of memory",
         result.image, image.version, times.instructions, args.memory
     );
     times.print(&result);
     println!("  speed {:7.0} MIPS", result.mips);
     Ok(())
+}
+
+/// Returns what either side runs, ours first; their files are in `directory`.
+fn sides(
+    args: &Args,
+    (cache, image): (&Cache, &Image),
+    directory: &Path,
+) -> anyhow::Result<(guest::Args, guest::Args)> {
+    let side = |console: &str, name: &str| guest::Args {
+        kernel: image.kernel.clone(),
+        initrd: image.initramfs.clone(),
+        cmdline: format!("{CMDLINE}{console}"),
+        memory: args.memory,
+        console: directory.join(name),
+        disk: None,
+        cpus: 1,
+        interpreted: false,
+        dtb: None,
+    };
+    let (mut ours, mut theirs) = (side("ttyS0", "ours"), side("ttyAMA0", "theirs"));
+    if args.ecx2000 {
+        let board = BoardModel::Ecx2000.facts();
+        let tree = board.tree.unwrap_or_default();
+        let files = cache.obtain_board(&args.image, tree, &mut Terminal::new())?;
+        let disk = directory.join("disk");
+        fs::write(&disk, noise(DISK_BYTES)).context("cannot make a disk")?;
+        for side in [&mut ours, &mut theirs] {
+            let command = guest_images::encode_command("sha256sum /dev/sda");
+            side.cmdline = format!("{CMDLINE}{} {command}", board.console);
+            side.initrd.clone_from(&files.initramfs);
+            side.dtb = Some(files.dtb.clone());
+            side.disk = Some(disk.clone());
+        }
+    }
+    Ok((ours, theirs))
 }
 
 /// The times of all runs in seconds, and what they retired.
@@ -204,6 +238,30 @@ fn print_row(name: &str, values: &[f64], more: &str) {
     if let (Some(middle), Some((least, most))) = (median(values), range(values)) {
         let count = values.len();
         println!("  {name:14} {middle:8.3} s  (median of {count}; {least:.3} to {most:.3}){more}");
+    }
+}
+
+/// Returns bytes that do not repeat, the same each time.
+fn noise(count: u32) -> Vec<u8> {
+    // Multiples of an odd number, modulo 2^32.
+    let words = (0..count / 4).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes());
+    words.collect()
+}
+
+/// Checks that both guests have read the same from their disks, if they have any.
+fn same_sum(ours: &Path, theirs: &Path, is_expected: bool) -> anyhow::Result<()> {
+    let sum = |console: &Path| -> anyhow::Result<Option<String>> {
+        let text = fs::read(console).context("cannot read the console")?;
+        let text = String::from_utf8_lossy(&text);
+        let mut lines = text
+            .lines()
+            .filter_map(|line| line.split_once("  /dev/sda"));
+        Ok(lines.next().map(|(sum, _)| sum.to_owned()))
+    };
+    match (sum(ours)?, sum(theirs)?) {
+        (Some(ours), Some(theirs)) if ours == theirs => Ok(()),
+        (None, None) if !is_expected => Ok(()),
+        sums => Err(anyhow!("the disk was read otherwise on one side: {sums:?}")),
     }
 }
 

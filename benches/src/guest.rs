@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 use vmm::machine::code_memory;
-use vmm::{ByteSize, Config, ConsoleSink, DiskConfig, Flow, Limits, Machine, Reason};
+use vmm::{BoardModel, ByteSize, Config, ConsoleSink, DiskConfig, Flow, Limits, Machine, Reason};
 
 /// Longest time that a run may take.
 pub const LIMIT: Duration = Duration::from_secs(600);
@@ -37,6 +37,9 @@ pub struct Args {
     /// Whether the guest's code is only interpreted.
     #[arg(long)]
     pub interpreted: bool,
+    /// The device tree of the ECX-2000, if the guest is to run on that board.
+    #[arg(long)]
+    pub dtb: Option<PathBuf>,
 }
 
 /// The cost of a run.
@@ -72,6 +75,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ..DiskConfig::new(path)
     });
     let config = Config {
+        board: match args.dtb {
+            Some(_) => BoardModel::Ecx2000,
+            None => BoardModel::default(),
+        },
+        dtb: args.dtb.clone(),
+        rng: args.dtb.is_none(),
         kernel: args.kernel.clone(),
         initrd: Some(args.initrd.clone()),
         cmdline: args.cmdline.clone(),
@@ -112,6 +121,11 @@ pub fn measure(args: &Args) -> anyhow::Result<(Duration, Cost)> {
         .arg(&args.cmdline)
         .arg(args.memory.to_string());
     command.arg(&args.console).stdin(Stdio::null());
+    for (name, file) in [("--disk", &args.disk), ("--dtb", &args.dtb)] {
+        if let Some(file) = file {
+            command.arg(name).arg(file);
+        }
+    }
     if args.interpreted {
         command.arg("--interpreted");
     }

@@ -127,16 +127,20 @@ pub fn machine(cores: u8, memory: ByteSize) -> Command {
 }
 
 fn machine_by(program: &Path, accelerator: &str, cores: u8, memory: ByteSize) -> Command {
+    // A 32-bit kernel without LPAE does not reach devices above 4 GiB.
+    machine_of("virt,highmem=off", program, accelerator, cores, memory)
+}
+
+fn machine_of(
+    machine: &str,
+    program: &Path,
+    accelerator: &str,
+    cores: u8,
+    memory: ByteSize,
+) -> Command {
     let mut command = Command::new(program);
-    command.args([
-        "-machine",
-        // A 32-bit kernel without LPAE does not reach devices above 4 GiB.
-        "virt,highmem=off",
-        "-cpu",
-        "cortex-a15",
-        "-accel",
-        accelerator,
-    ]);
+    command.args(["-machine", machine, "-cpu", "cortex-a15"]);
+    command.args(["-accel", accelerator]);
     command.args(["-smp", &cores.to_string()]);
     command.args([
         "-m",
@@ -157,7 +161,23 @@ fn machine_by(program: &Path, accelerator: &str, cores: u8, memory: ByteSize) ->
 /// # Errors
 /// QEMU cannot be started, or the guest does not power itself off.
 pub fn measure(peer: &Peer, args: &guest::Args) -> anyhow::Result<Duration> {
-    let mut command = machine_by(&peer.program, &peer.accelerator, 1, args.memory);
+    let (program, accelerator) = (&peer.program, &peer.accelerator);
+    let mut command = match &args.dtb {
+        None => machine_by(program, accelerator, 1, args.memory),
+        // The ECX-2000's name at Calxeda.
+        Some(dtb) => {
+            let mut command = machine_of("midway", program, accelerator, 1, args.memory);
+            command.arg("-dtb").arg(dtb);
+            command
+        }
+    };
+    if let Some(disk) = &args.disk {
+        let drive = format!(
+            "if=none,id=disk,format=raw,snapshot=on,file={}",
+            disk.display()
+        );
+        command.args(["-drive", &drive, "-device", "ide-hd,drive=disk"]);
+    }
     command.args(peer.options);
     command
         .arg("-serial")
