@@ -4,6 +4,7 @@ pub mod btf;
 pub mod config;
 pub mod cpu;
 pub mod decoder;
+pub mod dma_tester;
 pub mod dwarf;
 pub mod fault_plan;
 pub mod firmware;
@@ -17,6 +18,7 @@ pub mod kallsyms;
 pub mod koelsch;
 pub mod lab;
 pub mod loader;
+pub mod net;
 pub mod planted;
 pub mod probe;
 pub mod questions;
@@ -46,6 +48,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("config", config::fuzz),
     ("cpu", cpu::fuzz),
     ("decoder", decoder::fuzz),
+    ("dma_tester", dma_tester::fuzz),
     ("dwarf", dwarf::fuzz),
     ("fault_plan", fault_plan::fuzz),
     ("firmware", firmware::fuzz),
@@ -57,6 +60,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("koelsch", koelsch::fuzz),
     ("lab", lab::fuzz),
     ("loader", loader::fuzz),
+    ("net", net::fuzz),
     ("probe", probe::fuzz),
     ("questions", questions::fuzz),
     ("rockchip", rockchip::fuzz),

@@ -9,7 +9,7 @@ pub mod responder;
 pub mod spec;
 pub mod user;
 
-pub use folder::{Folder, FolderError};
+pub use folder::{File, Folder, FolderError};
 pub use peer::{Notify, Peer, PeerState, WrongPeer};
 pub use responder::Responder;
 pub use user::User;

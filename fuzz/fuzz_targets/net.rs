@@ -1,0 +1,5 @@
+//! The target `net` by itself, for cargo-fuzz.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| viommu_fuzz::targets::net::fuzz(data));
