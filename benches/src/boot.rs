@@ -33,8 +33,8 @@ pub struct Args {
     /// Boot the system on this root disk to its login instead, such as debian:bookworm
     #[arg(long, value_name = "NAME", conflicts_with_all = ["image", "interpreter"])]
     rootfs: Option<String>,
-    /// On Calxeda's ECX-2000, by the kernel's own device tree, with a disk of 64 MiB behind SATA that
-    /// is read whole: here and on QEMU's `midway`
+    /// On Calxeda's ECX-2000, by the kernel's own device tree, with a disk of 64 MiB behind SATA
+    /// that is read whole: here and on QEMU's `midway`
     #[arg(long, conflicts_with_all = ["rootfs", "interpreter"])]
     ecx2000: bool,
     /// Number of cores

@@ -150,7 +150,8 @@ impl BoardModel {
 
 impl BoardFacts {
     /// Returns the most disks, network interfaces and vhost-user devices that it takes: its
-    /// virtio-mmio slots without the one of the entropy device, and the ports of its SATA controller.
+    /// virtio-mmio slots without the one of the entropy device, and the ports of its SATA
+    /// controller.
     pub const fn max_disks(&self) -> usize {
         self.virtio_slots.saturating_sub(1) + self.sata_ports
     }

@@ -5,8 +5,8 @@ use vmm::BoardModel;
 use super::Settings;
 use crate::cli::guest;
 
-/// Returns the start of the kernel command line on `board` unless `cmdline-base` says otherwise: the
-/// console from the first instruction, and a panic that ends the run instead of hanging.
+/// Returns the start of the kernel command line on `board` unless `cmdline-base` says otherwise:
+/// the console from the first instruction, and a panic that ends the run instead of hanging.
 pub fn default_cmdline(board: BoardModel) -> String {
     format!("console={} earlycon panic=-1", board.facts().console)
 }
