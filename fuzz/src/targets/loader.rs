@@ -1,5 +1,5 @@
-//! Any file as a kernel, in any RAM, with any initrd: an error or a placement inside RAM, without
-//! overlap.
+//! Any file as a kernel, also in a file of another form, in any RAM, with any initrd: an error or a
+//! placement inside RAM, without overlap.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -9,7 +9,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use vmm::machine::KernelFormat;
 use vmm::machine::layout::Range;
-use vmm::machine::loader::{LoadError, cmdline, image, place};
+use vmm::machine::loader::{self, LoadError, cmdline, image, place};
 
 /// What begins the file, before words of it are changed.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -219,8 +219,91 @@ fn check(case: &Case<'_>, format: KernelFormat, parsed: &Result<image::Image, Lo
     }
 }
 
+/// Returns a uImage of an uncompressed kernel with good checksums.
+fn uimage(kernel: &[u8]) -> Vec<u8> {
+    let mut header = [0; 64];
+    header[..4].copy_from_slice(b"\x27\x05\x19\x56");
+    header[12..16].copy_from_slice(&(kernel.len() as u32).to_be_bytes());
+    header[24..28].copy_from_slice(&crc32fast::hash(kernel).to_be_bytes());
+    header[28..32].copy_from_slice(&[5, 2, 2, 0]);
+    let crc = crc32fast::hash(&header).to_be_bytes();
+    header[4..8].copy_from_slice(&crc);
+    [&header[..], kernel].concat()
+}
+
+/// Returns a vmlinux of one segment.
+fn vmlinux(kernel: &[u8]) -> Vec<u8> {
+    let (start, size) = (0xc020_8000_u32, kernel.len() as u32);
+    let mut bytes = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    bytes.extend([2_u16, 40].map(u16::to_le_bytes).concat());
+    bytes.extend(
+        [1, start, 52, 0, 0x0500_0000]
+            .map(u32::to_le_bytes)
+            .concat(),
+    );
+    bytes.extend([52_u16, 32, 1, 40, 0, 0].map(u16::to_le_bytes).concat());
+    let segment = [1, 84, start, start, size, size, 5, 4];
+    bytes.extend(segment.map(u32::to_le_bytes).concat());
+    bytes.extend(kernel);
+    bytes
+}
+
+/// The most bytes that are unpacked.
+const MOST: u64 = 1 << 20;
+/// Magic numbers of files that a kernel is taken out of: gzip, xz, zstd, lz4 (the legacy form, and
+/// frames), lzma, ELF, uImage and FIT.
+const WRAPPINGS: [&[u8]; 9] = [
+    b"\x1f\x8b",
+    b"\xfd7zXZ\0",
+    b"\x28\xb5\x2f\xfd",
+    b"\x02\x21\x4c\x18",
+    b"\x04\x22\x4d\x18",
+    b"\x5d\0\0",
+    b"\x7fELF",
+    b"\x27\x05\x19\x56",
+    b"\xd0\x0d\xfe\xed",
+];
+
+/// Asserts that a file of another form comes to a kernel inside the limit, the same each time, or
+/// to a sentence.
+fn unwrapped(file: &[u8]) {
+    let out = loader::open(file.to_vec(), KernelFormat::Auto, MOST);
+    match out {
+        Ok(kernel) => {
+            assert!(kernel.bytes.len() as u64 <= MOST);
+            let again = loader::open(file.to_vec(), KernelFormat::Auto, MOST);
+            assert!(again.is_ok_and(|again| again == kernel));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Asserts that a kernel comes out of other files as it went in, and that those may be damaged.
+fn wrapped(case: &Case<'_>, file: &[u8]) {
+    let auto = |bytes| loader::open(bytes, KernelFormat::Auto, MOST);
+    let plain = auto(file.to_vec());
+    if let (Ok(plain), Ok(image)) = (&plain, image::parse(file, KernelFormat::Auto)) {
+        assert_eq!((plain.bytes.as_slice(), plain.image), (file, image));
+        let out = auto(uimage(file)).expect("its checksums are right");
+        assert_eq!(out, *plain, "out of a uImage");
+    }
+    if file.len() >= 4 {
+        let out = auto(vmlinux(file)).expect("it is one");
+        assert_eq!(out.bytes, file, "out of a vmlinux");
+    }
+    for mut bytes in [uimage(file), vmlinux(file)] {
+        for (at, value) in case.words.iter().take(16) {
+            word(&mut bytes, usize::from(*at) * 4 % 96, *value);
+        }
+        unwrapped(&bytes);
+    }
+}
+
 /// Runs one input.
 pub fn fuzz(data: &[u8]) {
+    if WRAPPINGS.iter().any(|magic| data.starts_with(magic)) {
+        return unwrapped(data);
+    }
     let Ok(case) = Case::arbitrary_take_rest(Unstructured::new(data)) else {
         return;
     };
@@ -232,7 +315,9 @@ pub fn fuzz(data: &[u8]) {
         KernelFormat::Zimage,
         KernelFormat::Image,
     ][usize::from(case.format % 3)];
-    let parsed = image::parse(&file(&case), format);
+    let file = file(&case);
+    wrapped(&case, &file);
+    let parsed = image::parse(&file, format);
     if case.words.is_empty() {
         check(&case, format, &parsed);
     }

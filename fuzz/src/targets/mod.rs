@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod decoder;
 pub mod dma_tester;
 pub mod dwarf;
+pub mod ecx2000;
 pub mod fault_plan;
 pub mod firmware;
 mod follower;
@@ -50,6 +51,7 @@ pub const ALL: &[(&str, Run)] = &[
     ("decoder", decoder::fuzz),
     ("dma_tester", dma_tester::fuzz),
     ("dwarf", dwarf::fuzz),
+    ("ecx2000", ecx2000::fuzz),
     ("fault_plan", fault_plan::fuzz),
     ("firmware", firmware::fuzz),
     ("gdb", gdb::fuzz),

@@ -292,6 +292,18 @@ fn a_saved_controller_goes_on_as_it_would_have() {
     assert!(other.dmac.next_alarm().unwrap() <= other.clock.now_ns() + 4096 * NS_PER_BYTE);
 }
 
+#[test]
+fn what_was_planned_stays_planned_in_a_saved_controller() {
+    let rig = Rig::new();
+    rig.start(7, BASE, BASE + 0x1_0000, 0x2000, MEMORY_TO_MEMORY);
+    // The rest is shorter than the burst whose end is planned.
+    rig.dmac.write_channel(7, channel::TCR, 1);
+    let saved = rig.dmac.save();
+    let other = Rig::new();
+    other.dmac.restore(&saved).unwrap();
+    assert_eq!(other.dmac.save(), saved);
+}
+
 /// A transfer, one byte after the other.
 fn model(memory: &mut [u8], (from, to): (u64, u64), units: u32, (unit, sm, dm): (u64, u32, u32)) {
     let moved = |address: u64, mode, count: u64| match mode {
