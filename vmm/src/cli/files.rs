@@ -17,7 +17,7 @@ use vmm_machine::Role;
 use super::UserError;
 use super::console::Destination;
 use super::settings::Settings;
-use super::values::Disk;
+use super::values::{Disk, Net};
 
 /// The endings of the files of one report in a directory.
 const REPORT_ENDINGS: [&str; 4] = ["html", "txt", "trace.json", "json"];
@@ -28,6 +28,8 @@ const CACHE_PARTS: [&str; 4] = ["blobs", "images", "cross", "locks"];
 #[derive(Debug, Default)]
 pub struct Files {
     inputs: Vec<Input>,
+    /// Folders of which every file is read.
+    folders: Vec<PathBuf>,
     outputs: Vec<Output>,
 }
 
@@ -77,6 +79,11 @@ impl Files {
         }
     }
 
+    /// Notes that the command reads all that is in these folders.
+    pub fn folders<'p>(&mut self, paths: impl IntoIterator<Item = &'p PathBuf>) {
+        self.folders.extend(paths.into_iter().cloned());
+    }
+
     /// Notes that the command writes `path`, if there is one: the user names it by `flag`.
     pub fn output(&mut self, flag: &'static str, path: Option<&Path>) {
         self.outputs.extend(path.map(|path| Output {
@@ -108,6 +115,12 @@ impl Files {
         self.inputs("vmlinux", &settings.vmlinux);
         self.inputs("DMA script", &settings.dma_script);
         self.inputs("disk", settings.disk.iter().map(|Disk(disk)| &disk.path));
+        self.folders(
+            settings
+                .net
+                .iter()
+                .filter_map(|Net(net)| net.folder.as_ref()),
+        );
         self.outputs_of(settings);
     }
 
@@ -128,6 +141,24 @@ impl Files {
                 role => self.input(role, path),
             }
         }
+        self.folders(config.nets.iter().filter_map(|net| net.folder.as_ref()));
+    }
+
+    /// Returns the output, and the folder, that is read as a whole and that it would be in.
+    fn in_folder(&self) -> Option<(&Output, &Path)> {
+        // What does not exist has no files, and is told of where it is opened.
+        let real = |path: &Path| path.canonicalize().ok();
+        let directory = |output: &Output| match output.path.parent() {
+            Some(parent) if parent != Path::new("") => real(parent),
+            _ => real(Path::new(".")),
+        };
+        self.folders.iter().find_map(|folder| {
+            let place = real(folder)?;
+            let mut outputs = self.outputs.iter();
+            let found =
+                outputs.find(|output| directory(output).is_some_and(|at| at.starts_with(&place)));
+            found.map(|output| (output, folder.as_path()))
+        })
     }
 
     /// Checks that every output is a file of its own, and not the image cache's.
@@ -135,6 +166,12 @@ impl Files {
     /// # Errors
     /// One is not; the sentence names both.
     pub fn check(&self) -> Result<(), UserError> {
+        if let Some((output, folder)) = self.in_folder() {
+            return Err(UserError::new(format!(
+                "{output} would be among the files of {}, which the guest is served: name another place",
+                folder.display()
+            )));
+        }
         let outputs: Vec<(&Output, FileIdentity)> = self
             .outputs
             .iter()
@@ -275,7 +312,7 @@ mod tests {
     use super::*;
 
     /// Arguments that name files to be read.
-    const READ: [&str; 35] = [
+    const READ: [&str; 37] = [
         "boot --config",
         "boot --faults",
         "boot --kernel",
@@ -306,6 +343,8 @@ mod tests {
         "snapshot save --rootfs-disk",
         "snapshot save --vmlinux",
         "boot --dma-script",
+        "boot --net",
+        "snapshot save --net",
         "snapshot save --dma-script",
         "snapshot restore file",
         "snapshot restore --disk",
@@ -445,5 +484,13 @@ mod tests {
         files.reports("--report", &at("report"), ["one"]);
         let error = files.check().unwrap_err().to_string();
         assert!(error.contains("its own directory"), "{error}");
+        fs::create_dir(at("served")).unwrap();
+        let mut files = Files::default();
+        files.folders([&at("served")]);
+        files.output("--json", Some(&at("json")));
+        files.check().unwrap();
+        files.output("--record", Some(&at("served/run.rec")));
+        let error = files.check().unwrap_err().to_string();
+        assert!(error.contains("the guest is served"), "{error}");
     }
 }
