@@ -4,7 +4,10 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use vmm::machine::board::Board;
-use vmm::{ByteSize, Config, DiskConfig, IommuConfig, PortConfig, VhostUserConfig};
+use vmm::{
+    ByteSize, Config, DiskConfig, DmaTesterConfig, IommuConfig, NetConfig, PortConfig,
+    VhostUserConfig,
+};
 use vmm_files::toml_file;
 
 use super::text::Input;
@@ -67,6 +70,11 @@ const LINES: &[&str] = &[
     "accel = \"kvm\"",
     "time = \"host\"",
     "vhost-user = \"a.sock,type=rng\"",
+    "[[nets]]\ntype = \"peer\"\nfolder = \"d\"\nmac = \"52:54:00:12:34:56\"",
+    "[[nets]]\ntype = \"user\"\nhostfwd = [\"tcp:127.0.0.1:8080-:80\"]",
+    "dma-tester = \"iommu=ipmmu0:0,iommu=none\"",
+    "board = \"ecx2000\"\ndtb = \"ecx-2000.dtb\"",
+    "board = \"koelsch\"\ndtb = \"koelsch.dtb\"",
 ];
 
 /// An input.
@@ -111,6 +119,16 @@ const PIECES: &[&str] = &[
     "0x",
     " ",
     "ff",
+    "peer",
+    "user",
+    "folder",
+    "hostfwd",
+    "tcp:",
+    ":-:",
+    "mac",
+    "52:54:00:12:34:56",
+    "none",
+    "true",
     "stage",
     "bypass",
     "on",
@@ -122,7 +140,7 @@ const PIECES: &[&str] = &[
 fn word(which: u8, text: &str) {
     // Each is a sentence.
     let sentence = |error: String| assert!(!error.is_empty() && !error.contains('\n'), "{error:?}");
-    match which % 5 {
+    match which % 7 {
         0 => drop(
             text.parse::<ByteSize>()
                 .map_err(|e| sentence(e.to_string())),
@@ -130,6 +148,11 @@ fn word(which: u8, text: &str) {
         1 => drop(text.parse::<DiskConfig>().map_err(|e| drop(e.to_string()))),
         2 => drop(text.parse::<IommuConfig>().map_err(|e| drop(e.to_string()))),
         3 => drop(text.parse::<PortConfig>().map_err(|e| drop(e.to_string()))),
+        4 => drop(text.parse::<NetConfig>().map_err(|e| drop(e.to_string()))),
+        5 => drop(
+            text.parse::<DmaTesterConfig>()
+                .map_err(|e| drop(e.to_string())),
+        ),
         _ => drop(
             text.parse::<VhostUserConfig>()
                 .map_err(|e| sentence(e.to_string())),
