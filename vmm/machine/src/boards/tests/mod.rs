@@ -12,7 +12,8 @@ use crate::{DiskConfig, IommuConfig, IommuModel, MAX_CLOCKS, MAX_IOMMUS, NetConf
 
 /// Returns the board with all that a configuration can ask for.
 fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
-    let mut disks = vec![DiskConfig::new("d"); board.facts().max_disks() - 1];
+    let nets = vec![NetConfig::new(NetKind::Peer); usize::from(board.facts().tree.is_none())];
+    let mut disks = vec![DiskConfig::new("d"); board.facts().max_disks() - nets.len()];
     for (index, disk) in disks.iter_mut().take(MAX_CLOCKS).enumerate() {
         disk.clocks = vec![format!("c{index}")];
     }
@@ -25,7 +26,7 @@ fn full(board: BoardModel, platform: Platform, model: IommuModel) -> Board {
     let config = Config {
         board,
         disks,
-        nets: vec![NetConfig::new(NetKind::Peer); usize::from(board.facts().tree.is_none())],
+        nets,
         iommus: vec![IommuConfig::new(model); iommus],
         cpus: board.facts().cpus,
         dma_tester: board.facts().tree.is_none().then(Default::default),
@@ -105,7 +106,8 @@ fn the_table_names_everything() {
         "uart",
         "rtc",
         "disk0",
-        "disk14",
+        "disk13",
+        "net0",
         "rng",
         "RAM",
         "0x09000000",

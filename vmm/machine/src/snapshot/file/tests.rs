@@ -193,12 +193,12 @@ fn what_a_later_version_has_is_named() {
     };
     let sentences = [
         change(HEADER, |h| h["more"] = 1.into()),
-        change(HEADER, |h| h["config"]["board"] = "koelsch".into()),
+        change(HEADER, |h| h["config"]["board"] = "lager".into()),
         change(STATE, |s| {
             s["virtio"][0]["device"] = serde_json::json!({"balloon": {}});
         }),
     ];
-    for (sentence, name) in sentences.iter().zip(["more", "koelsch", "balloon"]) {
+    for (sentence, name) in sentences.iter().zip(["more", "lager", "balloon"]) {
         assert!(
             sentence.contains("of another version of this program"),
             "{sentence}"
