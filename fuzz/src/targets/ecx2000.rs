@@ -125,31 +125,16 @@ impl Place {
                 self.sata.write(0x134, 1 << slot);
                 self.sata.write(0x138, 1 << slot);
             }
-            Step::Start => {
-                for (at, value) in [
-                    (0x118, 0),
-                    (0x100, LIST),
-                    (0x108, 0x4000),
-                    (0x12c, 0x301),
-                    (0x12c, 0x300),
-                    (0x130, u32::MAX),
-                    (0x114, u32::MAX),
-                    (0x118, 0x11),
-                    (4, 2),
-                ] {
-                    self.sata.write(at, value);
-                }
-                assert_eq!(self.sata.read(0x128) & 0xf, 3, "the link is up");
-            }
+            Step::Start => self.start(),
             Step::Memory(at, word) => self.put(at.into(), &word.to_le_bytes()),
             Step::Uart(register, value) => {
-                let at = u64::from(register) * 4 & 0x7f;
+                let at = (u64::from(register) * 4) & 0x7f;
                 self.uart.write(at, value.into());
                 self.uart.read(at);
             }
             Step::Typed(byte) => self.uart.feed(&[byte; 20]),
             Step::Timer(register, value) => {
-                let at = u64::from(register) * 4 & 0x3f;
+                let at = (u64::from(register) * 4) & 0x3f;
                 self.timer.write(at, value);
                 self.timer.read(at);
             }
@@ -177,6 +162,24 @@ impl Place {
             Step::Damaged(at, byte) => self.damage(at, byte),
         }
         self.check();
+    }
+
+    /// Resets the link and starts the port, as a driver does.
+    fn start(&mut self) {
+        for (at, value) in [
+            (0x118, 0),
+            (0x100, LIST),
+            (0x108, 0x4000),
+            (0x12c, 0x301),
+            (0x12c, 0x300),
+            (0x130, u32::MAX),
+            (0x114, u32::MAX),
+            (0x118, 0x11),
+            (4, 2),
+        ] {
+            self.sata.write(at, value);
+        }
+        assert_eq!(self.sata.read(0x128) & 0xf, 3, "the link is up");
     }
 
     fn go_on_elsewhere(&mut self) {

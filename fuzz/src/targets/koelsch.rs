@@ -133,7 +133,7 @@ impl Place {
                 let _ = self.ram.write_obj(word, GuestAddress(at.into()));
             }
             Step::Uart(register, value) => {
-                let at = u64::from(register) * 4 & 0x3f;
+                let at = (u64::from(register) * 4) & 0x3f;
                 self.uart.write(at, value);
                 self.uart.read(at);
             }

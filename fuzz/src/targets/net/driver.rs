@@ -15,7 +15,9 @@ use super::packets::MAC;
 pub const RAM: u64 = 0x4000_0000;
 const RAM_SIZE: usize = 1 << 20;
 /// Rings of a queue: descriptors, the available and the used ring.
-const STRIDE: u64 = 0x2000;
+const STRIDE: u64 = STRIDE_BYTES as u64;
+/// The same, as the length of a buffer.
+const STRIDE_BYTES: usize = 0x2000;
 const AVAILABLE: u64 = 0x1000;
 const USED: u64 = 0x1400;
 const QUEUE_SIZE: u16 = 256;
@@ -170,7 +172,7 @@ impl Driver {
         assert_eq!(self.mmio.read(register::STATUS, 4), 11, "what was offered");
         for queue in [RECEIVE, TRANSMIT] {
             let base = RAM + queue as u64 * STRIDE;
-            self.write(base, &[0; STRIDE as usize]);
+            self.write(base, &[0; STRIDE_BYTES]);
             self.set(register::QUEUE_SELECT, queue as u64);
             self.set(register::QUEUE_SIZE, QUEUE_SIZE.into());
             for (register, at) in register::QUEUE_RINGS.into_iter().zip([0, AVAILABLE, USED]) {
