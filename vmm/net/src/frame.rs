@@ -131,14 +131,24 @@ pub(crate) fn reset(segment: &TcpRepr<'_>) -> Option<TcpRepr<'static>> {
     }
     let behind = segment.seq_number + segment.segment_len();
     Some(TcpRepr {
-        src_port: segment.dst_port,
-        dst_port: segment.src_port,
         control: TcpControl::Rst,
         seq_number: segment.ack_number.unwrap_or(TcpSeqNumber(0)),
         ack_number: match segment.ack_number {
             Some(_) => None,
             None => Some(behind),
         },
+        ..empty(segment.dst_port, segment.src_port)
+    })
+}
+
+/// Returns a segment from one port to another that says nothing.
+pub fn empty<'a>(from: u16, to: u16) -> TcpRepr<'a> {
+    TcpRepr {
+        src_port: from,
+        dst_port: to,
+        control: TcpControl::None,
+        seq_number: TcpSeqNumber(0),
+        ack_number: None,
         window_len: 0,
         window_scale: None,
         max_seg_size: None,
@@ -146,5 +156,5 @@ pub(crate) fn reset(segment: &TcpRepr<'_>) -> Option<TcpRepr<'static>> {
         sack_ranges: [None; 3],
         timestamp: None,
         payload: &[],
-    })
+    }
 }

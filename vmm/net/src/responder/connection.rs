@@ -11,7 +11,8 @@ use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 
 use super::service::Service;
 use crate::folder::Folder;
-use crate::frame::Host;
+
+use crate::frame::{self, Host};
 use crate::spec::MTU;
 
 /// Octets of the headers of a segment without options.
@@ -244,19 +245,11 @@ impl Connection {
     /// Returns the next segment to be sent, if there is one now.
     pub(super) fn give<'a>(&'a mut self, now_ns: u64, folder: &'a Folder) -> Option<TcpRepr<'a>> {
         let mut segment = TcpRepr {
-            src_port: self.port,
-            dst_port: self.guest_port,
-            control: TcpControl::None,
             seq_number: TcpSeqNumber(self.sequence(self.next).cast_signed()),
             ack_number: Some(TcpSeqNumber(self.expected.cast_signed())),
             #[expect(clippy::cast_possible_truncation, reason = "services have less room")]
             window_len: self.service.room() as u16,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
+            ..frame::empty(self.port, self.guest_port)
         };
         let mut octets = 0;
         if self.next == 0 {
