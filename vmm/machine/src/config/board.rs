@@ -205,6 +205,16 @@ impl BoardModel {
 }
 
 impl Config {
+    /// Returns what the board's loader adds to a device tree that exists, besides filling in
+    /// `/chosen` and memory: the end of a sentence, which may be empty.
+    pub fn tree_additions(&self) -> &'static str {
+        match (self.board, self.iommus.is_empty()) {
+            (BoardModel::Koelsch, true) => ", and /psci added",
+            (BoardModel::Koelsch, false) => ", /psci added, and its IPMMU enabled (docs/boards.md)",
+            _ => "",
+        }
+    }
+
     /// Returns whether there are IOMMUs that `board`, which has a device tree of its own, has not.
     fn exceeds(&self, board: &BoardFacts) -> bool {
         let iommus = self.iommu_list();

@@ -11,7 +11,6 @@ use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 
 use super::service::Service;
 use crate::folder::Folder;
-
 use crate::frame::{self, Host};
 use crate::spec::MTU;
 

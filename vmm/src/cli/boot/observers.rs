@@ -6,7 +6,7 @@ use vmm::introspect::probe::Probe;
 use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::sanitizer::{DmaApi, Sanitizer};
 use vmm::timeline::recording::Recording as Events;
-use vmm::{Acceleration, BoardModel, Config, ConsoleSink, IommuSink, Machine};
+use vmm::{Acceleration, Config, ConsoleSink, IommuSink, Machine};
 
 use crate::cli::{UserError, probes, sanitize, text};
 
@@ -24,14 +24,10 @@ pub fn introduce(machine: &Machine, recording: Option<&Events>) {
 /// is generated.
 pub fn tell_of_tree(config: &Config, quiet: bool) {
     if let Some(dtb) = config.dtb.as_deref().filter(|_| !quiet) {
-        let more = match (config.board, config.iommus.is_empty()) {
-            (BoardModel::Koelsch, true) => ", and /psci added",
-            (BoardModel::Koelsch, false) => ", /psci added, and its IPMMU enabled (docs/boards.md)",
-            _ => "",
-        };
         text::tell(&format!(
-            "the kernel is given the device tree {} with /chosen and /memory filled in{more}",
-            dtb.display()
+            "the kernel is given the device tree {} with /chosen and /memory filled in{}",
+            dtb.display(),
+            config.tree_additions()
         ));
     }
 }
