@@ -142,8 +142,13 @@ pub fn look_up(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup
 )]
 fn find(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
     let (index_shift, index_mask) = tlb::BYTES;
-    e.asm.load(Width::Long, SECOND, Rm::Reg(WORK));
-    e.asm.shift(Width::Long, ShiftOp::Shr, SECOND, index_shift);
+    if has_bmi2() {
+        // What comes in at the top is masked.
+        e.asm.rotate_to(SECOND, WORK, index_shift);
+    } else {
+        e.asm.load(Width::Long, SECOND, Rm::Reg(WORK));
+        e.asm.shift(Width::Long, ShiftOp::Shr, SECOND, index_shift);
+    }
     e.asm
         .alu_imm(Width::Long, Alu::And, Rm::Reg(SECOND), index_mask as i32);
     e.asm.load(Width::Long, THIRD, Rm::Reg(WORK));
@@ -160,6 +165,14 @@ fn find(e: &mut Emitter<'_>, write: bool, size: u32, slow: &mut Vec<Fixup>) {
         Rm::Mem(Mem::Sum(TLB, SECOND, tag)),
     );
     slow.push(e.asm.jump_if(Cc::Ne));
+}
+
+/// Returns whether the host has RORX.
+fn has_bmi2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// Has RDX be the host address of guest address 0 of the page whose entry was found.

@@ -2,7 +2,7 @@
 
 use arm32_isa::Shift;
 
-use super::asm::{Alu, Cc, Extend, Gpr, Rm, ShiftOp, Width};
+use super::asm::{Alu, Cc, Extend, Gpr, Mem, Rm, ShiftOp, Width};
 use super::conditions::{HostFlags, Known};
 use super::frame::{self, SECOND, THIRD, WORK};
 use super::values::Emitter;
@@ -18,7 +18,12 @@ impl Emitter<'_> {
         host: Option<Known>,
     ) {
         match op {
-            AluOp::Move | AluOp::Not => return self.moved(op == AluOp::Not, d, y, set),
+            AluOp::Move | AluOp::Not => {
+                self.moved(op == AluOp::Not, d, y, set);
+                // Neither MOV nor NOT changes the host's.
+                self.host = host.filter(|_| set == FlagSet::NONE);
+                return;
+            }
             AluOp::AndNot | AluOp::OrNot => {
                 let plain = if op == AluOp::AndNot {
                     AluOp::And
@@ -102,6 +107,14 @@ impl Emitter<'_> {
             _ => (x, y),
         };
         let work = self.work_for(d, &[y]);
+        if set == FlagSet::NONE
+            && let Some(sum) = as_address(op, work, x, y)
+        {
+            self.asm.lea(Width::Long, work, sum);
+            self.put(d, work);
+            self.host = host;
+            return;
+        }
         self.load(work, x);
         if op.reads_carry() {
             self.carry_in(kind, host);
@@ -274,5 +287,24 @@ impl Emitter<'_> {
         self.asm.bit_test(Rm::Reg(r), bit);
         self.asm.set_if(Cc::B, frame::C);
         self.asm.bind_here(by_none);
+    }
+}
+
+/// Returns an address that is the result of `op`, if one instruction makes it: in another register
+/// than `work`, where changing that would be as short.
+fn as_address(op: AluOp, work: Gpr, x: Value, y: Value) -> Option<Mem> {
+    let register = |value| match value {
+        Value::Imm(_) => None,
+        value => match operand(value) {
+            Rm::Reg(r) => Some(r),
+            Rm::Mem(_) => None,
+        },
+    };
+    let x = register(x).filter(|x| *x != work)?;
+    match (op, y) {
+        (AluOp::Add, Value::Imm(y)) => Some(Mem::Base(x, y.cast_signed())),
+        (AluOp::Sub, Value::Imm(y)) => Some(Mem::Base(x, y.cast_signed().wrapping_neg())),
+        (AluOp::Add, y) => Some(Mem::Sum(x, register(y)?, 0)),
+        _ => None,
     }
 }

@@ -236,6 +236,15 @@ impl Asm {
         self.byte(amount);
     }
 
+    /// RORX `d`, `s`, `amount`, of 4 bytes, which hosts with BMI2 have. No flag changes.
+    pub fn rotate_to(&mut self, d: Gpr, s: Gpr, amount: u8) {
+        // The prefix that stands for 0xf2 0x0f 0x3a, with the upper bits of both numbers inverted.
+        let high = (d as u8 >> 3) << 7 | s.high() << 5;
+        self.bytes.extend([0xc4, 0xe3 ^ high, 0x7b, 0xf0]);
+        self.operand(d as u8 & 7, Rm::Reg(s));
+        self.byte(amount);
+    }
+
     /// `op` `d`, CL.
     pub fn shift_cl(&mut self, width: Width, op: ShiftOp, d: Gpr) {
         self.modrm(&Form::new(&[0xd3], width), op as u8, Rm::Reg(d));

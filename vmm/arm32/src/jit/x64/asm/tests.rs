@@ -238,6 +238,7 @@ fn bits_and_extensions() {
                 a.sign_extend32(r, Rm::Reg(s));
             });
             check.add(format!("lzcnt {d}, {long}"), |a| a.leading_zeros(r, s));
+            check.add(format!("rorx {d}, {long}, 8"), |a| a.rotate_to(r, s, 8));
             check.add(format!("test {d}, {long}"), |a| a.test(r, s));
             for (kind, mnemonic, byte) in extensions {
                 let s_name = if byte { name8(s) } else { name16(s) };
