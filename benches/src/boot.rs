@@ -80,9 +80,6 @@ struct Compared {
 /// Size of the disk of `--ecx2000`.
 const DISK_BYTES: u32 = 64 << 20;
 
-/// Kernel command lines; the consoles have other names.
-const CMDLINE: &str = "earlycon panic=-1 console=";
-
 /// Runs the comparison.
 ///
 /// # Errors
@@ -155,16 +152,8 @@ fn sides(
     (cache, image): (&Cache, &Image),
     directory: &Path,
 ) -> anyhow::Result<(guest::Args, guest::Args)> {
-    let side = |console: &str, name: &str| guest::Args {
-        kernel: image.kernel.clone(),
-        initrd: image.initramfs.clone(),
-        cmdline: format!("{CMDLINE}{console}"),
-        memory: args.memory,
-        console: directory.join(name),
-        disk: None,
-        cpus: 1,
-        interpreted: false,
-        dtb: None,
+    let side = |console: &str, name: &str| {
+        guest::Args::of(image, args.memory, console, directory.join(name))
     };
     let (mut ours, mut theirs) = (side("ttyS0", "ours"), side("ttyAMA0", "theirs"));
     if args.ecx2000 {
@@ -175,7 +164,7 @@ fn sides(
         fs::write(&disk, noise(DISK_BYTES)).context("cannot make a disk")?;
         for side in [&mut ours, &mut theirs] {
             let command = guest_images::encode_command("sha256sum /dev/sda");
-            side.cmdline = format!("{CMDLINE}{} {command}", board.console);
+            side.cmdline = format!("{}{} {command}", guest::CMDLINE, board.console);
             side.initrd.clone_from(&files.initramfs);
             side.dtb = Some(files.dtb.clone());
             side.disk = Some(disk.clone());

@@ -8,10 +8,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use guest_images::Image;
 use serde::{Deserialize, Serialize};
 use vmm::machine::code_memory;
 use vmm::{BoardModel, ByteSize, Config, ConsoleSink, DiskConfig, Flow, Limits, Machine, Reason};
 
+use crate::code;
+
+/// Kernel command line; the consoles have other names.
+pub const CMDLINE: &str = "earlycon panic=-1 console=";
 /// Longest time that a run may take.
 pub const LIMIT: Duration = Duration::from_secs(600);
 
@@ -40,6 +45,63 @@ pub struct Args {
     /// The device tree of the ECX-2000, if the guest is to run on that board.
     #[arg(long)]
     pub dtb: Option<PathBuf>,
+    /// Instructions after which it ends, in the place of its power-off.
+    #[arg(long)]
+    pub instructions: Option<u64>,
+    /// Whether it runs several times in this process, as `benches code` measures it.
+    #[arg(long)]
+    pub again: bool,
+}
+
+impl Args {
+    /// A guest of `image` on one core, whose command line names console `tty` and which writes it
+    /// to `console`.
+    pub fn of(image: &Image, memory: ByteSize, tty: &str, console: PathBuf) -> Self {
+        Self {
+            kernel: image.kernel.clone(),
+            initrd: image.initramfs.clone(),
+            cmdline: format!("{CMDLINE}{tty}"),
+            memory,
+            console,
+            disk: None,
+            cpus: 1,
+            interpreted: false,
+            dtb: None,
+            instructions: None,
+            again: false,
+        }
+    }
+
+    /// Returns the command that runs it in another process.
+    ///
+    /// # Errors
+    /// The host does not say where this program is.
+    pub fn command(&self) -> anyhow::Result<Command> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let mut command = Command::new(program);
+        command
+            .arg("guest")
+            .arg(&self.kernel)
+            .arg(&self.initrd)
+            .arg(&self.cmdline)
+            .arg(self.memory.to_string())
+            .arg(&self.console)
+            .stdin(Stdio::null());
+        for (name, file) in [("--disk", &self.disk), ("--dtb", &self.dtb)] {
+            if let Some(file) = file {
+                command.arg(name).arg(file);
+            }
+        }
+        if let Some(count) = self.instructions {
+            command.args(["--instructions", &count.to_string()]);
+        }
+        for (name, given) in [("--interpreted", self.interpreted), ("--again", self.again)] {
+            if given {
+                command.arg(name);
+            }
+        }
+        Ok(command)
+    }
 }
 
 /// The cost of a run.
@@ -91,11 +153,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let console = File::create(&args.console).context("cannot write the console")?;
     let mut machine = Machine::builder(&config, Box::new(ToFile(console))).build()?;
+    if args.again {
+        let boots = code::boots(&mut machine)?;
+        println!("{}", serde_json::to_string(&boots)?);
+        return Ok(());
+    }
     let exit = machine.run(Limits {
         wall: Some(LIMIT),
+        instructions: args.instructions,
         ..Limits::default()
     });
-    if exit.reason != Reason::PowerOff {
+    let wanted = match args.instructions {
+        Some(_) => Reason::InstructionLimit,
+        None => Reason::PowerOff,
+    };
+    if exit.reason != wanted {
         return Err(anyhow!("the guest {}", exit.reason.sentence()));
     }
     let summary = machine.summary();
@@ -112,23 +184,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// # Errors
 /// The other process cannot be started, or it fails.
 pub fn measure(args: &Args) -> anyhow::Result<(Duration, Cost)> {
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let mut command = Command::new(program);
-    command
-        .arg("guest")
-        .arg(&args.kernel)
-        .arg(&args.initrd)
-        .arg(&args.cmdline)
-        .arg(args.memory.to_string());
-    command.arg(&args.console).stdin(Stdio::null());
-    for (name, file) in [("--disk", &args.disk), ("--dtb", &args.dtb)] {
-        if let Some(file) = file {
-            command.arg(name).arg(file);
-        }
-    }
-    if args.interpreted {
-        command.arg("--interpreted");
-    }
+    let mut command = args.command()?;
     let start = Instant::now();
     let output = command
         .output()

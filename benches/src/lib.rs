@@ -4,3 +4,4 @@
 pub mod core_time;
 pub mod statistics;
 pub mod translation;
+pub mod valgrind;

@@ -1,6 +1,7 @@
 //! Benchmarks of whole guests and of the translation path, and comparisons with peers.
 
 mod boot;
+mod code;
 mod guest;
 mod guest_io;
 mod history;
@@ -21,6 +22,8 @@ use clap::Parser;
 enum Command {
     /// Boot the same kernel here and under QEMU, in turns, and compare the times
     Boot(boot::Args),
+    /// Time boots with the code of a boot before and without, or count what the host executes
+    Code(code::Args),
     /// Time a guest that copies from and to its disk, with an IOMMU before it and without
     GuestIo(guest_io::Args),
     /// Time going back in the run of a guest, over all of it and step by step
@@ -46,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Boot(args) => boot::run(&args),
+        Command::Code(args) => code::run(&args),
         Command::GuestIo(args) => guest_io::run(&args),
         Command::History(args) => history::run(&args),
         Command::Inject(args) => inject::run(&args),

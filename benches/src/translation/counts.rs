@@ -1,11 +1,9 @@
 //! Instructions, and misses of simulated caches and TLBs, of copies through an IOMMU and without
 //! one: what they cost where the clock cannot tell why.
 
-use std::collections::HashMap;
 use std::process::Command;
-use std::{io, iter};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 use viommu::DmaSpace;
@@ -14,6 +12,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 use super::cases::{BATCH, copy};
 use super::peers::{Viommu, resolve};
 use super::world::{Order, World};
+use crate::valgrind::callgrind;
 
 /// Copies that are counted: each line and page that they need is fetched for the first time seldom
 /// enough not to show.
@@ -149,7 +148,6 @@ fn count(side: Side, mappings: u64) -> anyhow::Result<Counts> {
 }
 
 /// What valgrind has counted.
-#[derive(Debug, PartialEq, Eq)]
 struct Sums {
     instructions: u64,
     accesses: u64,
@@ -161,38 +159,18 @@ struct Sums {
 
 fn simulate(side: Side, mappings: u64, levels: [&str; 2]) -> anyhow::Result<Sums> {
     let program = std::env::current_exe().context("cannot tell which program this is")?;
-    let mut valgrind = Command::new("valgrind");
-    valgrind
-        .args(["--tool=callgrind", "--cache-sim=yes"])
-        .args(["--callgrind-out-file=/dev/null", COUNTED])
-        .args(levels)
-        .arg(program)
+    let mut command = Command::new(program);
+    command
         .args(["translation", "--counted", side.name()])
         .args(["--mappings", &mappings.to_string()]);
-    let output = match valgrind.output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            bail!("there is no valgrind here; install it: apt-get install valgrind")
-        }
-        output => output.context("cannot run valgrind")?,
+    let flags = ["--cache-sim=yes", COUNTED, levels[0], levels[1]];
+    let sums = callgrind(&flags, &command)?;
+    let of = |name: &str| {
+        let sum = sums.get(name).copied();
+        sum.with_context(|| format!("valgrind has not counted {name}"))
     };
-    let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "valgrind failed:\n{text}");
-    parse(&text).with_context(|| format!("valgrind says something else than its counts:\n{text}"))
-}
-
-/// Finds the sums in what callgrind prints at its end; `None` if it simulated nothing.
-fn parse(text: &str) -> Option<Sums> {
-    let after = |what| text.lines().find_map(|line| Some(line.split_once(what)?.1));
-    let names = after("Events    :")?.split_whitespace();
-    let sums = after("Collected :")?.split_whitespace();
-    // It leaves zeros at the end out.
-    let sums = sums
-        .map(|sum| sum.parse().ok())
-        .chain(iter::repeat(Some(0)));
-    let sums: HashMap<&str, Option<u64>> = names.zip(sums).collect();
-    let of = |name| *sums.get(name)?;
-    Some(Sums {
-        instructions: of("Ir").filter(|sum| *sum > 0)?,
+    Ok(Sums {
+        instructions: of("Ir")?,
         accesses: of("Dr")? + of("Dw")?,
         first: of("D1mr")? + of("D1mw")?,
         second: of("DLmr")? + of("DLmw")?,
@@ -202,24 +180,6 @@ fn parse(text: &str) -> Option<Sums> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_what_callgrind_prints() {
-        let text = "==1== Events    : Ir Dr Dw I1mr D1mr D1mw ILmr DLmr DLmw\n\
-                    ==1== Collected : 100 20 10 1 2 3 4 5 6\n==1== \n";
-        let sums = Sums {
-            instructions: 100,
-            accesses: 30,
-            first: 5,
-            second: 11,
-        };
-        assert_eq!(parse(text), Some(sums));
-        let short = text.replace(" 5 6", "");
-        assert_eq!(parse(&short).map(|sums| sums.second), Some(0));
-        // As without a function of that name.
-        assert_eq!(parse(&text.replace(": 100 20 10 1 2 3 4 5 6", ": 0")), None);
-        assert_eq!(parse(""), None);
-    }
 
     #[test]
     fn both_sides_make_their_copies() {

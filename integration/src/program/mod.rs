@@ -1,6 +1,7 @@
 //! The command line of the program.
 
 mod cross;
+mod lockstep;
 mod nested;
 
 use std::process::ExitCode;
@@ -30,6 +31,10 @@ enum Command {
         #[arg(value_enum)]
         task: Task,
     },
+    /// Hold the interpreter and the translator to each other: whole boots of every image on one and
+    /// four cores, and the campaigns of all plans. A line for each; exit code 0 only if all are the
+    /// same.
+    Lockstep(lockstep::Options),
     /// Say in which directory the oldest Rust is that the library crate compiles with, fetched if
     /// it is not there
     OldRust,
@@ -50,6 +55,7 @@ pub fn main() -> ExitCode {
             .map(|()| true)
             .map_err(Into::into),
         Command::Cross { task } => cross::run(task).map(|_| true),
+        Command::Lockstep(options) => lockstep::run(&options),
         Command::OldRust => old_rust(),
     };
     match result {
