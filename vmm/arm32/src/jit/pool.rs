@@ -7,7 +7,7 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-use super::buffer::CodeMemory;
+use super::memory::CodeMemory;
 
 /// The areas that nobody uses.
 static POOL: Mutex<Pool> = Mutex::new(Pool {

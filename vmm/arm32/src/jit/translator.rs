@@ -1,11 +1,9 @@
 //! The translations of one core's blocks, and the links between them.
 
-#![expect(unsafe_code, reason = "generated code is called")]
-
-use super::buffer::SIZE;
-use super::cache;
+use super::calls::enter;
 use super::emit::{Places, Routines, Site, Target, emit};
 use super::host::{self, Asm};
+use super::memory::SIZE;
 use super::pool::{self, Area};
 use crate::block::Block;
 use crate::cpu::Cpu;
@@ -280,8 +278,6 @@ impl Translator {
     /// below 2^63, as code counts down below 0). `retired` says how many they were; when a handler
     /// left, how many came before its block.
     pub fn run(&self, cpu: &mut Cpu, at: usize, left: u64) -> CodeExit {
-        let call: super::Call = super::call_handler;
-        cpu.jit.call = call as usize;
         cpu.jit.pins = std::ptr::from_ref(cpu.pins.word()).expose_provenance();
         cpu.jit.alone = cpu.is_alone().into();
         cpu.tell_set();
@@ -289,17 +285,7 @@ impl Translator {
         cpu.jit.jumps = self.jumps.entries().as_ptr().expose_provenance();
         cpu.jit.end = cpu.s.retired + left;
         cpu.jit.time = cpu.time.map_or(0, |time| time.wrapping_add(cpu.jit.end));
-        type Enter = extern "C" fn(*mut Cpu, *const u8, u64) -> u32;
-        let enter = self.memory.address(self.routines.enter);
-        // SAFETY: the routine is there from the beginning, and has this signature
-        // (`Routines::enter`).
-        let enter = unsafe { std::mem::transmute::<*const u8, Enter>(enter) };
-        // The code may be another thread's, which had this core before.
-        cache::synchronise();
-        let why = enter(cpu, self.memory.address(at), left);
-        if let Some(payload) = cpu.jit.panic.take() {
-            std::panic::resume_unwind(payload);
-        }
+        let why = enter(&self.memory, &self.routines, cpu, at, left);
         // Where a handler left, it knows how many were retired before it.
         if why != CodeExit::Flow as u32 {
             cpu.s.retired = cpu.jit.end - cpu.jit.left;
