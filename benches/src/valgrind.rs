@@ -6,8 +6,8 @@ use std::{io, iter};
 
 use anyhow::{Context, bail, ensure};
 
-/// Runs `command` under callgrind with `flags`, and returns what it has counted: its events by their
-/// names, such as `Ir`, the instructions.
+/// Runs `command` under callgrind with `flags`, and returns what it has counted: its events by
+/// their names, such as `Ir`, the instructions.
 ///
 /// # Errors
 /// There is no valgrind, or the program fails in it.
