@@ -1,5 +1,5 @@
-//! The interpreter and the translator held to each other for longer than tests may take: whole boots
-//! of every image, and every campaign that is shipped.
+//! The interpreter and the translator held to each other for longer than tests may take: whole
+//! boots of every image, and every campaign that is shipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
