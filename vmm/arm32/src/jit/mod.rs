@@ -2,7 +2,8 @@
 //!
 //! A block that has run often enough is lowered to micro-operations ([`crate::ir`]), and these
 //! become code of the host: `emit` writes it by means of a back end, `x64` or `a64`; `translator`
-//! keeps what was made and links it; `memory` and `pool` own what it is in; `calls` goes into it and out.
+//! keeps what was made and links it; `memory` and `pool` own the memory that it is in; `calls` is
+//! how it is entered, and what it calls.
 //!
 //! Generated code works on the same state as the interpreter, and leaves whatever is rare to the
 //! same handlers, so that nobody can tell which of the two ran. On hosts without a back end there
