@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use benches::statistics::{median, median_or_nan, range};
 use guest_images::{Cache, Image, Terminal};
 use serde::Serialize;
@@ -91,7 +91,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let cache = Cache::open()?;
     let image = cache.obtain(&args.image, &mut Terminal::new())?;
     // Before the first run: QEMU may have to be installed.
-    let peers = qemu::peers(&cache, args.tb_size)?;
+    let machine = if args.ecx2000 {
+        qemu::MIDWAY
+    } else {
+        qemu::VIRT
+    };
+    let peers = qemu::peers(&cache, args.tb_size, machine)?;
+    ensure!(!peers.is_empty(), "there is no QEMU to compare with");
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let (ours, theirs) = sides(args, (&cache, &image), directory.path())?;
     let interpreted = args.interpreter.then(|| guest::Args {

@@ -1,6 +1,7 @@
 //! The same guest under QEMU: Debian's `qemu-system-arm` of the host's release, and the newest that
 //! Debian has.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,11 @@ use crate::guest;
 const PROGRAM: &str = "qemu-system-arm";
 /// `-accel`, as it is by default without KVM.
 const TCG: &str = "tcg";
+
+/// The machine that is like ours.
+pub const VIRT: &str = "virt";
+/// The ECX-2000, by its name at Calxeda.
+pub const MIDWAY: &str = "midway";
 
 /// How a QEMU runs.
 struct Manner {
@@ -59,12 +65,12 @@ pub struct Peer {
 }
 
 /// Returns all that there are to compare with, that of the host in its default manner first, and
-/// one of each with a code cache of `tb_size` MiB. Why the newest is not among them, if it is not,
-/// is printed.
+/// one of each with a code cache of `tb_size` MiB. Why one is not among them, if it is not, is
+/// printed: the newest cannot be had, or has no `machine`.
 ///
 /// # Errors
 /// The host has no QEMU and none can be installed.
-pub fn peers(cache: &Cache, tb_size: u32) -> anyhow::Result<Vec<Peer>> {
+pub fn peers(cache: &Cache, tb_size: u32, machine: &str) -> anyhow::Result<Vec<Peer>> {
     let mut found = vec![("QEMU", PathBuf::from(PROGRAM), version()?)];
     match newest(cache) {
         // The host's may be as new.
@@ -72,6 +78,13 @@ pub fn peers(cache: &Cache, tb_size: u32) -> anyhow::Result<Vec<Peer>> {
         Ok((program, version)) => found.push(("newest", program, version)),
         Err(error) => eprintln!("the newest QEMU is left out: {error:#}"),
     }
+    found.retain(|(which, program, version)| {
+        let has = has_machine(program, machine);
+        if !has {
+            eprintln!("{which} is left out: {version} has no machine {machine}");
+        }
+        has
+    });
     let mut peers = Vec::new();
     for (which, program, version) in found {
         peers.extend(MANNERS.iter().map(|manner| Peer {
@@ -120,6 +133,17 @@ fn ask(program: &Path) -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
+/// Returns whether a QEMU has a machine of this name.
+fn has_machine(program: &Path, name: &str) -> bool {
+    let mut command = Command::new(program);
+    let output = command.args(["-machine", "help"]).stdin(Stdio::null());
+    output.output().is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines()
+            .any(|line| line.split_whitespace().next() == Some(name))
+    })
+}
+
 /// Returns the command of the host's QEMU for a machine like ours, which is still to get a console
 /// and a kernel.
 pub fn machine(cores: u8, memory: ByteSize) -> Command {
@@ -128,7 +152,13 @@ pub fn machine(cores: u8, memory: ByteSize) -> Command {
 
 fn machine_by(program: &Path, accelerator: &str, cores: u8, memory: ByteSize) -> Command {
     // A 32-bit kernel without LPAE does not reach devices above 4 GiB.
-    machine_of("virt,highmem=off", program, accelerator, cores, memory)
+    machine_of(
+        &format!("{VIRT},highmem=off"),
+        program,
+        accelerator,
+        cores,
+        memory,
+    )
 }
 
 fn machine_of(
@@ -164,9 +194,8 @@ pub fn measure(peer: &Peer, args: &guest::Args) -> anyhow::Result<Duration> {
     let (program, accelerator) = (&peer.program, &peer.accelerator);
     let mut command = match &args.dtb {
         None => machine_by(program, accelerator, 1, args.memory),
-        // The ECX-2000's name at Calxeda.
         Some(dtb) => {
-            let mut command = machine_of("midway", program, accelerator, 1, args.memory);
+            let mut command = machine_of(MIDWAY, program, accelerator, 1, args.memory);
             command.arg("-dtb").arg(dtb);
             command
         }
@@ -203,7 +232,12 @@ pub fn measure(peer: &Peer, args: &guest::Args) -> anyhow::Result<Duration> {
             return if status.success() {
                 Ok(time)
             } else {
-                Err(anyhow!("{} ended with {status}", peer.name))
+                let mut said = String::new();
+                if let Some(mut stderr) = child.stderr.take() {
+                    // What is no text does not help either.
+                    let _ = stderr.read_to_string(&mut said);
+                }
+                Err(anyhow!("{} ended with {status}: {said}", peer.name))
             };
         }
         if start.elapsed() > guest::LIMIT {

@@ -16,14 +16,13 @@ use vmm::{GuestKernel, KernelChoice};
 
 /// Returns the kernel that a case runs on.
 fn kernel(case: &Case) -> GuestKernel {
-    match GuestKernel::obtain(
-        &case.machine.image,
-        &KernelChoice::OfImage,
-        &mut Terminal::plain(),
-    ) {
-        Ok(kernel) => kernel,
-        Err(error) => panic!("there is no kernel: {error}"),
+    let (image, mut terminal) = (&case.machine.image, Terminal::plain());
+    let kernel = GuestKernel::obtain(image, &KernelChoice::OfImage, &mut terminal);
+    let mut kernel = kernel.unwrap_or_else(|error| panic!("there is no kernel: {error}"));
+    if let Err(error) = kernel.obtain_board(case.topology.board, &mut terminal) {
+        panic!("there are no files of the board: {error}");
     }
+    kernel
 }
 
 /// Returns the only case of this name.

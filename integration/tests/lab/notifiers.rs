@@ -89,3 +89,18 @@ fn since_6_0_the_mapping_is_made_and_what_coherent_devices_share_is_mapped_wrong
         }
     }
 }
+
+#[test]
+fn calxedas_own_disk_has_operations_of_the_platform_code_until_5_19() {
+    let stock = expected("ecx2000.linux-5-10.stock.on");
+    assert!(stock.run.changes.is_empty(), "an unmodified kernel");
+    let device = &stock.run.machine.devices[0];
+    assert_eq!(device.description, "a SATA disk");
+    let dma = finding(&stock, "A's DMA");
+    assert!(dma.guest.text.contains("1: checksum right"), "{dma:?}");
+    // Bound again without them, as the notifier does not come again.
+    let dropped = expected("ecx2000.linux-5-10.v8-07-11.on");
+    assert!(!dropped.run.changes.is_empty());
+    // This one does not start up on one core unless the interrupt controller knows of it.
+    expected("ecx2000.linux-7-2.stock.on");
+}

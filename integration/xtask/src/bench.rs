@@ -51,6 +51,12 @@ const MEASUREMENTS: &[Measurement] = &[
         command: Of::Benches,
     },
     Measurement {
+        name: "code",
+        what: "boots with the code of a boot before and without; the host's instructions for a guest's",
+        time: "5 s",
+        command: Of::Benches,
+    },
+    Measurement {
         name: "guest-io",
         what: "a guest that copies from and to its disk, with an IOMMU before it and without",
         time: "4 min",

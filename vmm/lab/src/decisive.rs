@@ -22,12 +22,16 @@ pub(super) fn events(evidence: &Evidence<'_>) -> Vec<Decisive> {
     let mut translated = false;
     let end = evidence.powers_off_at().unwrap_or(u64::MAX);
     for (index, lane, event) in evidence.events() {
-        let Some((key, mark, meaning)) =
+        let Some((key, mut mark, meaning)) =
             attachment(evidence, lane, event, end).or_else(|| meaning(lane, event, translated))
         else {
             continue;
         };
         translated |= key == "attached";
+        // Where nobody gets a mapping it is only what the scenario begins with.
+        if key == "ops-before" && !evidence.case.topology.iommu.facts().described {
+            mark = Mark::Note;
+        }
         // The first of its kind in each lane tells it.
         let at = (usize::from(event.lane.0), key);
         if seen.contains(&at) || list.len() >= MAX_DECISIVE {

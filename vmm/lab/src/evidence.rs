@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use vmm_machine::board::Board;
-use vmm_machine::{Reason, StepSummary};
+use vmm_machine::{IommuModel, Reason, StepSummary};
 
 use super::guest::Disk;
 use super::hits::{Leftover, device};
@@ -46,7 +46,8 @@ impl Evidence<'_> {
         // Without a device behind an IOMMU there is nothing to be lost. One that has a driver for
         // its IOMMU and was not attached is behind it all the same.
         let found = self.line(&["Adding to iommu group "]).is_some();
-        if !found
+        if self.case.topology.iommu != IommuModel::None
+            && !found
             && !self.any(|lane, kind| {
                 matches!(lane, Lane::Utlb { .. })
                     && matches!(

@@ -74,6 +74,10 @@ fn sentence(judgement: &Judgement, iommu: IommuModel) -> String {
 
 fn machine(evidence: &Evidence<'_>, config: &Config, kernel: &GuestKernel) -> Machine {
     let case = evidence.case;
+    let kind = match case.topology.board.facts().sata_ports {
+        0 => "a virtio disk",
+        _ => "a SATA disk",
+    };
     let version = evidence
         .line(&["Linux version "])
         // printk puts its time before the banner.
@@ -106,7 +110,7 @@ fn machine(evidence: &Evidence<'_>, config: &Config, kernel: &GuestKernel) -> Ma
                     .cloned()
                     .unwrap_or_default(),
                 role: Some(device.role.to_string()),
-                description: format!("a virtio disk{late}"),
+                description: format!("{kind}{late}"),
                 utlb,
             }
         });
@@ -269,11 +273,12 @@ impl Accesses {
 
 fn dma(evidence: &Evidence<'_>, judgement: &Judgement, role: char) -> Finding {
     let all = Accesses::of(evidence, role);
-    let through = match evidence.case.topology.iommu.facts().described {
-        true => "translated",
-        false => "through the bridge",
-    };
-    let mut parts = vec![format!("{} accesses {through}", all.translated)];
+    let iommu = evidence.case.topology.iommu;
+    let mut parts = vec![match iommu.facts().described {
+        true => format!("{} accesses translated", all.translated),
+        false if iommu == IommuModel::None => "nothing stands before it".to_owned(),
+        false => format!("{} accesses through the bridge", all.translated),
+    }];
     for (count, what) in [
         (all.past, "past the IOMMU"),
         (all.errors, "to where no memory is"),

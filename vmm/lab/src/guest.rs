@@ -114,9 +114,11 @@ pub fn files(
         .collect();
     let _ = writeln!(
         head,
-        "ROLES='{}'\nSUBJECTS='{}'\nCLOCKS='{clocks}'\nPATIENCE={patience}",
+        "ROLES='{}'\nSUBJECTS='{}'\nCLOCKS='{clocks}'\nPATIENCE={patience}\n\
+         DRIVER=/sys/bus/platform/drivers/{}",
         letters(true),
-        letters(false)
+        letters(false),
+        case.topology.board.facts().disk_driver
     );
     let prelude = format!("{head}{PRELUDE}");
     let mut files = vec![

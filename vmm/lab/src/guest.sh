@@ -1,15 +1,15 @@
 # What the steps of a scenario can use. Before this stand, for each device, its letter with the name that the kernel gives
 # it (A=a000000.virtio_mmio), ROLES and SUBJECTS with the letters, and CLOCKS with the names of the late clocks.
-# PATIENCE says how many times as long everything may take as it takes in virtual time.
+# PATIENCE says how many times as long everything may take as it takes in virtual time; DRIVER is the directory of the
+# devices' driver.
 # What the host shall know is printed on lines that begin with `lab: `.
 
-DRIVER=/sys/bus/platform/drivers/virtio-mmio
 GENERATORS=/sys/bus/platform/drivers/adi-axi-clkgen
 mkdir -p /tmp
 
 # The disk of the device that the kernel calls $1; nothing if there is none.
 disk() {
-	for found in /sys/devices/platform/$1/virtio*/block/*; do
+	for found in /sys/bus/platform/devices/$1/virtio*/block/* /sys/bus/platform/devices/$1/ata*/host*/target*/*/block/*; do
 		[ -e "$found" ] && echo "/dev/${found##*/}" && return
 	done
 }

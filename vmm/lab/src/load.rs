@@ -4,6 +4,7 @@ use std::path::Path;
 
 use vmm_base::TextError;
 use vmm_files::toml_file;
+use vmm_machine::IommuModel;
 
 use super::behaviour::{Behaviour, Behaviours};
 use super::signs;
@@ -12,7 +13,7 @@ use super::spec::{Devlink, Expectation, MachineSpec, Scenario, Topology, Trigger
 pub use super::error::LabError;
 
 /// The scenarios that are shipped.
-const SHIPPED: [(&str, &str); 13] = [
+const SHIPPED: [(&str, &str); 14] = [
     ("deferral", include_str!("scenarios/deferral.toml")),
     ("repeated", include_str!("scenarios/repeated.toml")),
     ("failing", include_str!("scenarios/failing.toml")),
@@ -23,6 +24,7 @@ const SHIPPED: [(&str, &str); 13] = [
     ("smmuv2", include_str!("scenarios/smmuv2.toml")),
     ("mvebu", include_str!("scenarios/mvebu.toml")),
     ("highbank", include_str!("scenarios/highbank.toml")),
+    ("ecx2000", include_str!("scenarios/ecx2000.toml")),
     ("dmabounce", include_str!("scenarios/dmabounce.toml")),
     ("own-mapping", include_str!("scenarios/own-mapping.toml")),
     ("unmapped", include_str!("scenarios/unmapped.toml")),
@@ -240,6 +242,15 @@ fn check(scenario: &Scenario) -> Result<(), TextError> {
             return Err(format!("the topology {name} needs 1 to {MAX_DEVICES} devices").into());
         }
         for (index, device) in devices.iter().enumerate() {
+            let (role, is_behind) = (device.role, topology.iommu != IommuModel::None);
+            if device.port.is_some() != is_behind {
+                return Err(if is_behind {
+                    format!("{role} of the topology {name} has no port: add port = \"NAME:N\"")
+                } else {
+                    format!("{role} of the topology {name} has a port, and there is no IOMMU: leave it out")
+                }
+                .into());
+            }
             let twice = devices[..index]
                 .iter()
                 .any(|other| other.role == device.role);

@@ -1,16 +1,17 @@
 //! Boots a case and collects what is seen.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use guest_images::{GuestFile, Image};
 use vmm_base::Width;
 use vmm_devices::uart::{Capture, ConsoleSink};
 use vmm_files::scratch::ScratchFile;
 use vmm_machine::board::Board;
 use vmm_machine::{
     Accel, BothSinks, Config, DiskConfig, DmaTesterConfig, Error, GuestKernel, IommuConfig,
-    IommuSink, KernelFormat, Limits, Machine, TimeMode, accel,
+    IommuModel, IommuSink, KernelFormat, Limits, Machine, TimeMode, accel,
 };
 
 use super::behaviour::is_of_teardown;
@@ -253,6 +254,8 @@ fn prepare(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Prepared, Un
     let mut disks = disks.map_err(|error| Undecided::Setup(error.to_string()))?;
     let paths = disks.iter().map(Disk::path);
     let mut config = config(host, case, (&kernel.path, kernel.format), paths);
+    let files = kernel.board_files(case.topology.board);
+    config.dtb = files.map(|files| files.dtb.clone());
     // Made before the machine: the guest's script needs the kernel's names of the devices.
     let board = Board::new(&config);
     let entries = board.devices.iter();
@@ -261,7 +264,14 @@ fn prepare(host: Host, case: &Case, kernel: &GuestKernel) -> Result<Prepared, Un
     for (entry, disk) in entries.zip(&mut disks) {
         disk.device = entry.linux_name();
     }
-    let initrd = initrd(host, case, &board, &disks, kernel)?;
+    let mut image = kernel.image.clone();
+    if let Some(files) = files {
+        // With the board's drivers.
+        image.initramfs.clone_from(&files.initramfs);
+    }
+    let files = guest::files(host.patience, case, &board, &disks, kernel);
+    let initrd = initrd(&image, &files);
+    let initrd = initrd.map_err(|error| Undecided::Setup(error.to_string()))?;
     config.initrd = Some(initrd.path().into());
     Ok(Prepared {
         config,
@@ -334,7 +344,7 @@ fn config<'p>(
     let spec = &case.machine;
     let devices = case.topology.device.iter().zip(disks);
     let disk = |(device, path): (&super::spec::DeviceSpec, &Path)| DiskConfig {
-        iommu: Some(device.port.clone()),
+        iommu: device.port.clone(),
         clocks: if device.subject {
             case.trigger.clocks.clone()
         } else {
@@ -345,10 +355,11 @@ fn config<'p>(
         ..DiskConfig::new(path)
     };
     let tester = !case.topology.dma_tester.is_empty();
+    let board = case.topology.board.facts();
     // A crash ends the run, so that it is seen where it happens, and not by what it leads to.
     let mut cmdline = format!(
-        "console=ttyS0 earlycon panic=-1 oops=panic fw_devlink={} {}",
-        case.fw_devlink, spec.cmdline
+        "console={} earlycon panic=-1 oops=panic fw_devlink={} {}",
+        board.console, case.fw_devlink, spec.cmdline
     );
     if host.patience > 1 {
         // The kernel's own patience is 10 s, counted from when it has no more drivers of its own to
@@ -357,6 +368,8 @@ fn config<'p>(
     }
     Config {
         board: case.topology.board,
+        // By its name, until the kernel is there whose package has it.
+        dtb: board.tree.map(PathBuf::from),
         kernel: kernel.into(),
         kernel_format,
         cmdline: cmdline.trim_end().into(),
@@ -375,24 +388,16 @@ fn config<'p>(
             iommu: case.topology.dma_tester.clone(),
             script: case.trigger.dma_script.clone(),
         }),
-        iommus: vec![IommuConfig::new(case.topology.iommu); usize::from(case.topology.instances)],
+        iommus: match case.topology.iommu {
+            IommuModel::None => Vec::new(),
+            model => vec![IommuConfig::new(model); case.topology.instances.into()],
+        },
         ..Config::default()
     }
 }
 
-/// Makes the initial file system with the case's script.
-fn initrd(
-    host: Host,
-    case: &Case,
-    board: &Board,
-    disks: &[Disk],
-    kernel: &GuestKernel,
-) -> Result<ScratchFile, Undecided> {
-    let setup = |error: &dyn std::fmt::Display| Undecided::Setup(error.to_string());
-    let files = guest::files(host.patience, case, board, disks, kernel);
-    let bytes = kernel
-        .image
-        .initramfs_with(&files)
-        .map_err(|error| setup(&error))?;
-    ScratchFile::new(&[&bytes]).map_err(|error| setup(&error))
+/// Makes the initial file system of `image` with a case's files.
+fn initrd(image: &Image, files: &[GuestFile]) -> Result<ScratchFile, Box<dyn std::error::Error>> {
+    let bytes = image.initramfs_with(files)?;
+    Ok(ScratchFile::new(&[&bytes])?)
 }

@@ -71,7 +71,7 @@ pub struct Topology {
     /// The board.
     #[serde(default)]
     pub board: BoardModel,
-    /// The IOMMUs' model.
+    /// The IOMMUs' model; `none` if there is none.
     #[serde(default = "ipmmu")]
     pub iommu: IommuModel,
     /// The number of IOMMUs, named `ipmmu0` and so on.
@@ -98,8 +98,8 @@ const fn one() -> u8 {
 pub struct DeviceSpec {
     /// The part that it plays: a capital letter.
     pub role: char,
-    /// The port that it is connected to, such as `ipmmu0:3`.
-    pub port: PortConfig,
+    /// The port that it is connected to, such as `ipmmu0:3`, if there is an IOMMU.
+    pub port: Option<PortConfig>,
     /// Whether it is the one that the trigger happens to.
     #[serde(default)]
     pub subject: bool,

@@ -53,6 +53,16 @@ fn mistakes_are_told_with_their_file() {
         ("trigger = 'deferral'", "trigger = 'x'", "no trigger \"x\""),
         ("expect.guard-absent", "expect.x", "no behaviour \"x\""),
         ("role = 'B'", "role = 'b'", "a capital letter"),
+        (
+            ", port = 'ipmmu0:3'",
+            "",
+            "B of the topology alone has no port",
+        ),
+        (
+            "about = 'B alone'",
+            "about = ''\niommu = 'none'",
+            "B of the topology alone has a port",
+        ),
         ("['on', 'off']", "['on', 'on']", "two rows make the case"),
         ("['on', 'off']", "[]", "no fw-devlink"),
         ("[topology.alone]", "[topology.'a b']", "is no name"),

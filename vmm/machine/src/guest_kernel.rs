@@ -1,16 +1,17 @@
 //! Where an image name or a file becomes a kernel that a machine can load.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use guest_images::catalog::Architecture;
-use guest_images::{Cache, Image, Progress, catalog, hash_file};
+use guest_images::{BoardFiles, Cache, Image, Progress, catalog, hash_file};
 use vmm_base::Width;
 use vmm_files::input;
 
 use crate::loader::LoadError;
-use crate::{Config, Error, KernelFormat, kernel_width};
+use crate::{BoardModel, Config, Error, KernelFormat, kernel_width};
 
 /// How an ELF file begins, which every kernel module is.
 const ELF: &[u8] = b"\x7fELF";
@@ -68,6 +69,8 @@ pub struct GuestKernel {
     pub has_clocks: bool,
     /// That module, where the image's does not fit.
     pub module: Option<Vec<u8>>,
+    /// What boards take from its image that have a device tree of their own, by the tree's name.
+    boards: BTreeMap<&'static str, BoardFiles>,
 }
 
 impl KernelChoice {
@@ -171,7 +174,30 @@ impl GuestKernel {
             sha256,
             image,
             module,
+            boards: BTreeMap::new(),
         })
+    }
+
+    /// Obtains what `board` takes from its image, if it takes anything.
+    ///
+    /// # Errors
+    /// The image's kernel does not come with the board's device tree, or it cannot be had.
+    pub fn obtain_board(
+        &mut self,
+        board: BoardModel,
+        progress: &mut dyn Progress,
+    ) -> Result<(), KernelError> {
+        let missing = |tree: &&str| !self.boards.contains_key(tree);
+        if let Some(tree) = board.facts().tree.filter(missing) {
+            let files = Cache::open()?.obtain_board(self.image.spec.name, tree, progress)?;
+            self.boards.insert(tree, files);
+        }
+        Ok(())
+    }
+
+    /// Returns what `board` takes from its image, if that is anything and was obtained.
+    pub fn board_files(&self, board: BoardModel) -> Option<&BoardFiles> {
+        self.boards.get(board.facts().tree?)
     }
 }
 

@@ -163,8 +163,12 @@ impl<'a> Run<'a> {
     fn until(&mut self, end: u64, piece: u64, between: &mut dyn FnMut(&mut Self) -> bool) -> bool {
         // Cores that only wait, for timers that fire at once, retire nothing.
         let mut turns = 0;
-        while self.rig.cluster.retired() < end && turns < 4 * self.budget {
+        // What an observer stopped for leaves outputs and whose turn it is to the next run, also
+        // behind the last instruction.
+        let mut settled = true;
+        while (self.rig.cluster.retired() < end || !settled) && turns < 4 * self.budget {
             turns += 1;
+            settled = true;
             let left = end - self.rig.cluster.retired();
             match self
                 .rig
@@ -174,11 +178,11 @@ impl<'a> Run<'a> {
                 Stop::Idle { wake_ns: Some(ns) } => self.rig.clock.0.store(ns, Ordering::Relaxed),
                 Stop::Idle { wake_ns: None } | Stop::SystemOff | Stop::SystemReset => return false,
                 Stop::Requested => unreachable!("nobody asked"),
-                Stop::Budget
-                | Stop::Breakpoint { .. }
+                Stop::Budget => {}
+                Stop::Breakpoint { .. }
                 | Stop::Watchpoint { .. }
                 | Stop::WatchedRam { .. }
-                | Stop::Step { .. } => {}
+                | Stop::Step { .. } => settled = false,
             }
             if !between(self) {
                 return false;

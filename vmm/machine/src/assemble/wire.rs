@@ -55,8 +55,11 @@ pub(crate) fn wire(
         epoch,
     } = resources;
     let waker = Arc::clone(connections.waker);
+    let facts = config.board.facts();
+    // A system on chip has interfaces for all of its cores, also for those that are not there here.
+    let cores = facts.tree.map_or(config.cpus, |_| facts.cpus);
     // Made only when it is called: KVM has a controller of its own.
-    let gic = || Arc::new(Gic::new(config.cpus.into(), board.gic.irqs, waker.clone()));
+    let gic = || Arc::new(Gic::new(cores.into(), board.gic.irqs, waker.clone()));
     let supplies = Supplies {
         ram,
         controller: vm.map_or_else(|| Controller::Emulated(gic()), Controller::Kvm),

@@ -47,6 +47,9 @@ pub struct BoardFacts {
     pub console: &'static str,
     /// The name of the first disk's device in Linux.
     pub disk: &'static str,
+    /// The name of the platform driver of its disks in Linux (drivers/virtio/virtio_mmio.c,
+    /// drivers/ata/sata_highbank.c).
+    pub disk_driver: &'static str,
     /// The name of the file with its device tree in a kernel's package, if a kernel is given that
     /// and not one which is generated.
     pub tree: Option<&'static str>,
@@ -94,6 +97,7 @@ impl BoardModel {
                 sata_ports: 0,
                 console: "ttyS0",
                 disk: "vda",
+                disk_driver: "virtio-mmio",
                 tree: None,
                 image: "debian-armmp",
                 ipmmus: 0,
@@ -110,6 +114,7 @@ impl BoardModel {
                 sata_ports: 1,
                 console: "ttyAMA0",
                 disk: "sda",
+                disk_driver: "highbank-ahci",
                 tree: Some("ecx-2000.dtb"),
                 image: "debian-armmp",
                 ipmmus: 0,
@@ -128,6 +133,7 @@ impl BoardModel {
                 sata_ports: 0,
                 console: "ttySC0",
                 disk: "",
+                disk_driver: "",
                 tree: Some("r8a7791-koelsch.dtb"),
                 image: "ipmmu",
                 ipmmus: 1,

@@ -115,6 +115,8 @@ impl IommuModel {
                 name: "none",
                 hardware: None,
                 ports: 0,
+                shared_mapping: false,
+                described: false,
                 ..ipmmu
             },
             Self::Ipmmu => ipmmu,

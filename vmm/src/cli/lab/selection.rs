@@ -1,12 +1,13 @@
 //! Which cases of the lab run, on which kernels, and running them.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use guest_images::Cache;
+use guest_images::{Cache, catalog};
 use vmm::Accel;
 use vmm::introspect::types::vmlinux::TypesFrom;
 use vmm::lab::matrix::Seen;
@@ -115,6 +116,9 @@ impl Selection {
             for case in cases {
                 let image = choice.check(&case.machine.image).map_err(told)?;
                 let width = file.map_or_else(|| width(image), Ok)?;
+                if let Some(tree) = case.topology.board.facts().tree {
+                    catalog::find(image)?.check_board(tree)?;
+                }
                 vmm::lab::check(host, case, image, width)?;
             }
         }
@@ -187,14 +191,19 @@ pub type Kernels = BTreeMap<String, GuestKernel>;
 
 /// Obtains the kernels of one choice.
 fn obtain(cases: &[Case], choice: &KernelChoice) -> Result<Kernels, UserError> {
+    let told = |why: KernelError| UserError::new(why.to_string());
     let mut kernels = Kernels::new();
     for case in cases {
         let image = &case.machine.image;
-        if !kernels.contains_key(image) {
-            let kernel = GuestKernel::obtain(image, choice, &mut install::terminal());
-            let kernel = kernel.map_err(|e| UserError::new(e.to_string()))?;
-            kernels.insert(image.clone(), kernel);
-        }
+        let kernel = match kernels.entry(image.clone()) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => {
+                let kernel = GuestKernel::obtain(image, choice, &mut install::terminal());
+                place.insert(kernel.map_err(told)?)
+            }
+        };
+        let board = kernel.obtain_board(case.topology.board, &mut install::terminal());
+        board.map_err(told)?;
     }
     Ok(kernels)
 }
