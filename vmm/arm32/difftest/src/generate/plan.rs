@@ -283,6 +283,8 @@ fn table(rng: &mut impl RngCore, place: &InsnContext, half: bool, rn: u8, rm: u8
     // PC as the base is allowed, but the table would have to be in the code.
     unless(rn == 15 || rm == 15 || rn == 13 || rm == 13, Pc)?;
     unless(rn == rm, SameRegister)?;
+    // Behind SETEND a halfword is another offset.
+    unless(half && place.big_endian, WildBranch)?;
     let (index, at) = (
         values::below(rng, 32),
         SCRATCH_TABLES + 2 * values::below(rng, (SCRATCH_SIZE - SCRATCH_TABLES) / 2),
