@@ -112,6 +112,8 @@ fn build() -> Result<Places, Error> {
         .args(["build", "--release", "--locked", "--bin", "all"])
         .args(["--target", host])
         .current_dir(root.join("fuzz"))
+        // Functions are found by their lines.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only")
         .env("CARGO_TARGET_DIR", &target);
     rustc::wrap(&mut cargo).map_err(|source| process::failed("this program", source))?;
     finish(cargo, "building the fuzz targets")?;
