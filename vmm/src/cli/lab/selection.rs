@@ -116,9 +116,7 @@ impl Selection {
             for case in cases {
                 let image = choice.check(&case.machine.image).map_err(told)?;
                 let width = file.map_or_else(|| width(image), Ok)?;
-                if let Some(tree) = case.topology.board.facts().tree {
-                    catalog::find(image)?.check_board(tree)?;
-                }
+                check_board(case, image)?;
                 vmm::lab::check(host, case, image, width)?;
             }
         }
@@ -184,6 +182,21 @@ impl Selection {
         let done = done.into_inner().unwrap_or_else(|e| e.into_inner());
         Ok(done.into_values().collect())
     }
+}
+
+/// Refuses an image whose kernel comes without the device tree of a case's board.
+fn check_board(case: &Case, image: &str) -> Result<(), UserError> {
+    let board = case.topology.board.facts();
+    let Some(tree) = board.tree else {
+        return Ok(());
+    };
+    catalog::find(image)?.check_board(tree).map_err(|_| {
+        UserError::new(format!(
+            "{} is about a board whose device tree, {tree}, does not come with the kernel of {image}: name another \
+             image, such as {}",
+            case.name, board.image
+        ))
+    })
 }
 
 /// The kernels of one choice, by image.
