@@ -1,16 +1,12 @@
 //! `benches code`: what host code costs, and what it is worth to have it from a run before.
 
-use anyhow::{Context, anyhow, ensure};
-use benches::core_time::{ClockId, core_seconds};
+use anyhow::Context;
 use benches::statistics::{median_or_nan, range};
 use benches::valgrind;
 use guest_images::{Cache, Terminal};
-use serde::Serialize;
-use vmm::devices::uart::Discard;
-use vmm::machine::Fork;
-use vmm::{ByteSize, Limits, Machine, Reason};
+use vmm::ByteSize;
 
-use crate::guest;
+use crate::guest::{self, Boots};
 
 /// What to measure.
 ///
@@ -41,15 +37,6 @@ pub struct Args {
 /// The guest's instructions between which the host's are counted.
 const COUNTED: [u64; 2] = [50_000_000, 150_000_000];
 
-/// What a process took, as JSON has it: seconds of a core.
-#[derive(Debug, Serialize, serde::Deserialize)]
-pub struct Boots {
-    /// With nothing prepared.
-    cold: f64,
-    /// With what the runs before have made: the least of those.
-    warm: f64,
-}
-
 /// Measures, and prints the result.
 ///
 /// # Errors
@@ -69,11 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut boots = Vec::new();
     for n in 1..=args.runs {
-        let output = guest.command()?.output();
-        let output = output.context("cannot start this program again")?;
-        let why = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}", why.trim());
-        let these: Boots = serde_json::from_slice(&output.stdout)?;
+        let (_, these) = guest::told::<Boots>(&guest)?;
         let Boots { cold, warm } = these;
         eprintln!("run {n} of {}: {cold:.3} s, then {warm:.3} s", args.runs);
         boots.push(these);
@@ -93,32 +76,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     row("warm, s", &of(|boots| boots.warm));
     row("warm to cold", &of(|boots| boots.warm / boots.cold));
     Ok(())
-}
-
-/// Boots `machine`, which has not run, again and again to its power-off.
-///
-/// # Errors
-/// It does not power itself off.
-pub fn boots(machine: &mut Machine) -> anyhow::Result<Boots> {
-    let snapshot = machine.snapshot()?;
-    let boot = || {
-        let start = core_seconds(ClockId::ThreadCPUTime);
-        let mut machine = snapshot.machine(Fork::new(Box::new(Discard)))?;
-        let limits = Limits {
-            wall: Some(guest::LIMIT),
-            ..Limits::default()
-        };
-        match machine.run(limits).reason {
-            Reason::PowerOff => Ok(core_seconds(ClockId::ThreadCPUTime) - start),
-            reason => Err(anyhow!("the guest {}", reason.sentence())),
-        }
-    };
-    let cold = boot()?;
-    let again = [boot()?, boot()?];
-    Ok(Boots {
-        cold,
-        warm: again[0].min(again[1]),
-    })
 }
 
 /// Has valgrind count the host's instructions for each of the guest's, and prints the result.

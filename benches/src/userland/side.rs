@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context;
 use guest_images::root_disk::ROOT_WORD;
 use guest_images::{Cache, Terminal};
 use vmm::ByteSize;
 use vmm::root_disk::InstallerGuest;
 
-use crate::qemu;
+use crate::{guest, qemu};
 
 /// A guest with a root disk.
 #[derive(Clone, Debug)]
@@ -58,19 +57,20 @@ impl Guest {
     /// # Errors
     /// This program's file cannot be found.
     pub fn here(&self) -> anyhow::Result<Command> {
-        let program = std::env::current_exe().context("cannot find this program")?;
-        let mut command = Command::new(program);
-        command
-            .arg("guest")
-            .arg(&self.kernel)
-            .arg(&self.initrd)
-            .arg(self.cmdline("ttyS0"))
-            .arg(self.memory.to_string())
-            .arg("/dev/stdout")
-            .arg("--disk")
-            .arg(&self.disk)
-            .arg(format!("--cpus={}", self.cores));
-        Ok(command)
+        let guest = guest::Args {
+            kernel: self.kernel.clone(),
+            initrd: self.initrd.clone(),
+            cmdline: self.cmdline("ttyS0"),
+            memory: self.memory,
+            console: "/dev/stdout".into(),
+            disk: Some(self.disk.clone()),
+            cpus: self.cores,
+            interpreted: false,
+            dtb: None,
+            instructions: None,
+            again: false,
+        };
+        guest.command()
     }
 
     /// Returns the command that runs it under QEMU, with a thread for each core.
