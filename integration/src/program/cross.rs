@@ -122,10 +122,7 @@ fn target_directory(workspace: &Path) -> PathBuf {
 }
 
 fn cargo(task: Task, rust: &CrossRust, target: &Path) -> Command {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut cargo = Command::new(program);
-    // Cargo and its compilers end with this program, even if that is killed.
-    guest_images::host::keep(&mut cargo);
+    let mut cargo = super::cargo();
     cargo
         .args(task.arguments())
         .args(["--locked", "--target", rust.target, "--target-dir"])

@@ -99,8 +99,7 @@ fn plans(names: &[String]) -> anyhow::Result<Vec<&str>> {
 
 /// Compiles the program, and returns where it is.
 fn program() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let built = super::cargo()
         .args([
             "build",
             "--release",

@@ -4,7 +4,7 @@ mod cross;
 mod lockstep;
 mod nested;
 
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::{Parser, Subcommand};
 use cross::Task;
@@ -38,6 +38,14 @@ enum Command {
     /// Say in which directory the oldest Rust is that the library crate compiles with, fetched if
     /// it is not there
     OldRust,
+}
+
+/// Returns cargo's command. Cargo and its compilers end with this program, even if that is killed.
+fn cargo() -> process::Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = process::Command::new(program);
+    guest_images::host::keep(&mut cargo);
+    cargo
 }
 
 fn old_rust() -> anyhow::Result<bool> {
