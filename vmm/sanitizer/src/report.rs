@@ -25,7 +25,7 @@ pub struct Call {
     pub stack: Vec<String>,
 }
 
-/// Who mapped and who unmapped what a report is about, as far as that is known.
+/// Who mapped, unmapped and freed what a report is about, as far as that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The call that mapped it.
@@ -34,6 +34,9 @@ pub struct History {
     /// The call that unmapped it, if it was unmapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmapped: Option<Call>,
+    /// The call that freed the memory behind it, if that was seen while it was mapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed: Option<Call>,
     /// The guest's own code that accessed it, if it is about an access of the CPU: the first of its
     /// functions has the instruction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,9 +117,10 @@ impl Report {
         let History {
             mapped,
             unmapped,
+            freed,
             accessed,
         } = &mut self.history;
-        for call in [mapped, unmapped, accessed].into_iter().flatten() {
+        for call in [mapped, unmapped, freed, accessed].into_iter().flatten() {
             call.stack.truncate(MAX_FRAMES);
             call.stack.iter_mut().for_each(cut);
         }
@@ -126,14 +130,19 @@ impl Report {
     /// to do with it.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{}: {}", self.kind, self.text)];
+        // Where no IOMMU stands between, the two are one.
+        let physical = self.physical.filter(|physical| *physical != self.iova);
+        lines.extend(physical.map(|at| format!("{} leads to physical address {at}", self.iova)));
         let History {
             mapped,
             unmapped,
+            freed,
             accessed,
         } = &self.history;
         for (word, call) in [
             ("mapped", mapped),
             ("unmapped", unmapped),
+            ("freed", freed),
             ("accessed", accessed),
         ] {
             let Some(call) = call else { continue };

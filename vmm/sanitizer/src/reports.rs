@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use vmm_timeline::Direction;
 
-use crate::report::{Call, Report};
+use crate::report::{Call, History, Report};
 use crate::{Kind, Options, PAGE_BITS};
 
 /// Most reports that are kept; others are counted. A mistake that is made in one place is one
@@ -53,8 +53,8 @@ struct Likeness {
     kind: Kind,
     device: String,
     write: Option<bool>,
-    /// The calls that mapped and unmapped, and the code that accessed.
-    stacks: [Vec<String>; 3],
+    /// The calls that mapped, unmapped and freed, and the code that accessed.
+    stacks: [Vec<String>; 4],
     /// The page, where no call tells mistakes apart.
     page: Option<u64>,
 }
@@ -62,11 +62,16 @@ struct Likeness {
 impl Likeness {
     fn of(report: &Report) -> Self {
         let stack = |call: &Option<Call>| call.as_ref().map(|call| call.stack.clone());
-        let history = &report.history;
-        let calls = [&history.mapped, &history.unmapped, &history.accessed];
+        let History {
+            mapped,
+            unmapped,
+            freed,
+            accessed,
+        } = &report.history;
+        let calls = [mapped, unmapped, freed, accessed];
         let mut stacks = calls.map(|call| stack(call).unwrap_or_default());
         // Of an access by the CPU only the function counts: many lead to `memcpy`.
-        let [_, _, accessed] = &mut stacks;
+        let [.., accessed] = &mut stacks;
         accessed.truncate(1);
         for text in accessed {
             let end = text.find('+').unwrap_or(text.len());
@@ -163,7 +168,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::report::{History, MAX_FRAMES, MAX_TEXT};
+    use crate::report::{MAX_FRAMES, MAX_TEXT};
 
     fn reports(options: &str) -> (Reports, Arc<AtomicUsize>) {
         let told = Arc::new(AtomicUsize::new(0));
@@ -192,8 +197,7 @@ mod tests {
                 core: Some(0),
                 stack: vec![function.into()],
             }),
-            unmapped: None,
-            accessed: None,
+            ..History::default()
         }
     }
 

@@ -133,8 +133,7 @@ mod tests {
         };
         let history = History {
             mapped: Some(call),
-            unmapped: None,
-            accessed: None,
+            ..History::default()
         };
         let text = "disk0 read IOVA 0x1000".into();
         Report::new(Kind::Leak, 1_000_000_002, "disk0", 0x1000, text).with_history(history)

@@ -108,6 +108,18 @@ static void free_early(struct device *dev)
 	dma_unmap_single(dev, address, BYTES, DMA_TO_DEVICE);
 }
 
+static void kfree_early(struct device *dev)
+{
+	void *buffer = kmalloc(BYTES, GFP_KERNEL);
+	dma_addr_t address;
+
+	if (!buffer)
+		panic("no room for %s", mistake);
+	address = map(dev, buffer, DMA_TO_DEVICE);
+	kfree(buffer);
+	dma_unmap_single(dev, address, BYTES, DMA_TO_DEVICE);
+}
+
 // The CPU's accesses are what counts: none of them may be left out, or be another's.
 static noinline void touch(void *at)
 {
@@ -206,6 +218,8 @@ static int __init dma_mistakes(void)
 		free_block_twice(dev);
 	else if (!strcmp(mistake, "free-early"))
 		free_early(dev);
+	else if (!strcmp(mistake, "kfree-early"))
+		kfree_early(dev);
 	else if (!strcmp(mistake, "write-owned"))
 		write_owned(dev, buffer);
 	else if (!strcmp(mistake, "read-owned"))

@@ -28,6 +28,8 @@ struct DeviceAccess<'a> {
     /// The number of bytes; not 0.
     bytes: u64,
     write: bool,
+    /// Whether the device uses physical addresses: it stands behind no IOMMU.
+    direct: bool,
 }
 
 impl DeviceAccess<'_> {
@@ -72,12 +74,12 @@ impl Part for Accesses {
         } = **event
             && let Some(device) = iommu.source(event)
         {
-            self.see(device, at_ns, (iova, length as u64), access);
+            self.see(device, at_ns, (iova, length as u64), access, false);
         }
     }
 
     fn direct(&mut self, device: &str, at_ns: u64, place: (u64, u64), access: Permissions) {
-        self.see(device, at_ns, place, access);
+        self.see(device, at_ns, place, access, true);
     }
 
     fn end(&mut self, at_ns: u64, _: &Outside<'_>) {
@@ -95,11 +97,11 @@ impl Origins for Accesses {
         let past = tracker.shadow.past(device, iova);
         match (live, past) {
             (Some(mapping), _) => LastMapping {
-                history: tracker.history(Some(&mapping.made), None),
+                history: tracker.history(Some(mapping), None),
                 is_over: false,
             },
             (None, Some(past)) => LastMapping {
-                history: tracker.history(Some(&past.mapping.made), Some(&past.ended)),
+                history: tracker.history(Some(&past.mapping), Some(&past.ended)),
                 // 32-bit ARM kernels have no lazy invalidation: `arm_iommu_unmap_page` and the like
                 // (arch/arm/mm/dma-mapping.c) invalidate before they return.
                 is_over: past.is_over,
@@ -110,7 +112,14 @@ impl Origins for Accesses {
 }
 
 impl Accesses {
-    fn see(&self, device: &str, at_ns: u64, (first, bytes): (u64, u64), access: Permissions) {
+    fn see(
+        &self,
+        device: &str,
+        at_ns: u64,
+        (first, bytes): (u64, u64),
+        access: Permissions,
+        direct: bool,
+    ) {
         if bytes == 0 {
             return;
         }
@@ -123,6 +132,7 @@ impl Accesses {
                     first,
                     bytes,
                     write,
+                    direct,
                 };
                 judge(&tracker, &access);
             }
@@ -138,7 +148,7 @@ fn judge(tracker: &Tracker, access: &DeviceAccess<'_>) {
     };
     let last = access.first.saturating_add(access.bytes - 1);
     let range = (access.first, last);
-    let mapped = |mapping: Option<&Mapping<Made>>| tracker.history(mapping.map(|m| &m.made), None);
+    let mapped = |mapping| tracker.history(mapping, None);
     let (kind, at, rest, history) = match tracker.shadow.judge(device, range, access.write) {
         Verdict::Unknown => return,
         Verdict::Fine => return judge_pages(tracker, device, access),
@@ -167,12 +177,25 @@ fn judge(tracker: &Tracker, access: &DeviceAccess<'_>) {
             (Kind::OutsideMapping, at, format!("{from}{rest}"), history)
         }
     };
-    let physical = tracker
-        .shadow
-        .at(device, at)
-        .and_then(|mapping| tracker.physical(mapping, at));
     let report = access.report(kind, at, &rest, history);
-    tracker.report(report.with_physical(physical));
+    tracker.report(report.with_physical(physical(tracker, device, access, at)));
+}
+
+/// Returns the physical address that the device's address `at` leads to, or led to last.
+fn physical(
+    tracker: &Tracker,
+    device: GuestDevice,
+    access: &DeviceAccess<'_>,
+    at: u64,
+) -> Option<u64> {
+    if access.direct {
+        return Some(at);
+    }
+    let shadow = &tracker.shadow;
+    let past = || Some(&shadow.past(device, at)?.mapping);
+    // A page is mapped as a whole, whatever part of it was asked for.
+    let mapping = shadow.at(device, at).or_else(|| shadow.near(device, at));
+    tracker.physical(mapping.or_else(past)?, at)
 }
 
 /// Reports an access, which is one that the device may make, to pages that are free.
@@ -184,16 +207,23 @@ fn judge_pages(tracker: &Tracker, device: GuestDevice, access: &DeviceAccess<'_>
         let end = mapping.last().min(last);
         let offset = at - mapping.first;
         let first = mapping.buffer.and_then(|first| first.checked_add(offset));
-        if mapping.in_use
-            && let PageState::Free(_) = tracker.memory_use(first, end - at + 1)
-        {
-            let rest = format!(
-                "which is free by the kernel's records, and mapped as {}",
-                described(mapping)
-            );
-            let history = tracker.history(Some(&mapping.made), None);
+        let is_free =
+            mapping.in_use && matches!(tracker.memory_use(first, end - at + 1), PageState::Free(_));
+        let is_freed = first
+            .zip(mapping.freed.as_ref())
+            .is_some_and(|(first, (freed, _))| {
+                first <= freed.last && first.saturating_add(end - at) >= freed.first
+            });
+        if is_free || is_freed {
+            let what = match is_free {
+                true => "is free by the kernel's records",
+                // Somebody else may have it by now.
+                false => "was freed",
+            };
+            let rest = format!("which {what}, and mapped as {}", described(mapping));
+            let history = tracker.history(Some(mapping), None);
             let report = access.report(Kind::FreedPage, at, &rest, history);
-            tracker.report(report.with_physical(tracker.physical(mapping, at)));
+            tracker.report(report.with_physical(physical(tracker, device, access, at)));
         }
         match end.checked_add(1) {
             Some(next) if next <= last => at = next,
@@ -210,14 +240,14 @@ fn outside(
 ) -> (String, History) {
     match (past, neighbour) {
         (Some(past), _) => {
-            let history = tracker.history(Some(&past.mapping.made), Some(&past.ended));
+            let history = tracker.history(Some(&past.mapping), Some(&past.ended));
             (
                 format!("after {} were unmapped", described(&past.mapping)),
                 history,
             )
         }
         (None, Some(near)) => {
-            let history = tracker.history(Some(&near.made), None);
+            let history = tracker.history(Some(near), None);
             (
                 format!("outside of {} in the same page", described(near)),
                 history,

@@ -33,7 +33,7 @@ const MAX_WRITES: usize = 8;
 /// (arch/arm/include/asm/cache.h, with `CONFIG_ARM_L1_CACHE_SHIFT` 6 as for all of ARMv7).
 pub const LINE: u64 = 64;
 
-/// Bytes of memory, by physical addresses; never empty.
+/// Bytes of memory, by their numbers, which are physical addresses if these are known; never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The first byte.
@@ -43,9 +43,23 @@ pub struct Range {
 }
 
 impl Range {
-    fn and(self, other: Self) -> Option<Self> {
+    /// Returns the bytes that are in both.
+    pub fn and(self, other: Self) -> Option<Self> {
         let (first, last) = (self.first.max(other.first), self.last.min(other.last));
         (first <= last).then_some(Self { first, last })
+    }
+
+    /// Returns it with the bytes of `other`, if it meets or touches that.
+    pub fn with(self, other: Self) -> Self {
+        let touches = self.first <= other.last.saturating_add(1)
+            && other.first <= self.last.saturating_add(1);
+        if !touches {
+            return self;
+        }
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
     }
 
     /// Returns what is left without the bytes of `other`.

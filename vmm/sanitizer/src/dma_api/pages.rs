@@ -5,6 +5,8 @@
 //! page is free, and also while it is a part, but not the first, of some larger allocation: those
 //! are told by having been 0 when the page was mapped.
 
+use std::iter::successors;
+
 use vm_memory::{Bytes, GuestAddress};
 use vmm_introspect::memory::Memory;
 use vmm_introspect::probe::Moment;
@@ -12,10 +14,14 @@ use vmm_introspect::types::Types;
 use vmm_machine::GuestRam;
 
 use super::exports::Exports;
+use super::spec::MAX_FREED_ENTRIES;
 use crate::PAGE_BITS;
 
 /// Most pages of a mapping that are looked at.
 const MAX_PAGES: u64 = 1024;
+
+/// Where `lru` is in a `struct page`: behind `flags`.
+const LINK_AT: u64 = 4;
 
 /// Bit 0 of `compound_head`: this page belongs to the one whose `struct page` the other bits lead
 /// to.
@@ -29,15 +35,20 @@ pub struct Layout {
     /// `compound_head`. Its successor of Linux 7.0, `compound_info`, is not followed.
     head: u64,
     is_pointer: bool,
+    /// `lru`, by which pages are linked in lists.
+    link: u64,
+    /// `nr` and `folios` of a `struct folio_batch` (include/linux/pagevec.h).
+    batch: Option<(u64, u64)>,
 }
 
 impl Layout {
     /// Returns that of a kernel with these types; `None` if they do not tell.
     pub fn of(types: &Types) -> Option<Self> {
-        let offset = |member| {
-            let path = types.resolve("page", member).ok()?;
+        let member = |structure, member| {
+            let path = types.resolve(structure, member).ok()?;
             path.offset().map(u64::from)
         };
+        let offset = |name| member("page", name);
         let size: u64 = types.size(types.structure("page")?)?.into();
         let (head, is_pointer) = match offset("compound_head") {
             Some(head) => (head, true),
@@ -48,7 +59,30 @@ impl Layout {
             count: offset("_refcount")?,
             head,
             is_pointer,
+            link: offset("lru").unwrap_or(LINK_AT),
+            batch: member("folio_batch", "nr").zip(member("folio_batch", "folios")),
         })
+    }
+
+    /// Returns the `struct page`s of the list whose head is at `head`; as many as can be read.
+    pub fn list(self, memory: &dyn Memory, head: u64) -> Vec<u64> {
+        let next = |at: &u64| memory.word(*at).ok().map(u64::from);
+        let links = successors(next(&head), next);
+        let links = links.take_while(|&at| at != head).take(MAX_FREED_ENTRIES);
+        links.map(|at| at.wrapping_sub(self.link)).collect()
+    }
+
+    /// Returns the `struct folio`s, which are those of pages, of the batch at `at`.
+    pub fn batch(self, memory: &dyn Memory, at: u64) -> Vec<u64> {
+        let Some((count, first)) = self.batch else {
+            return Vec::new();
+        };
+        // A byte, in the word that it is the first of.
+        let count = memory
+            .word(at.wrapping_add(count))
+            .map_or(0, |word| word & 0xff);
+        let folio = |n: u32| memory.word(at.wrapping_add(first + 4 * u64::from(n))).ok();
+        (0..count).map_while(folio).map(u64::from).collect()
     }
 }
 
@@ -228,6 +262,8 @@ pub enum PageState {
 
 #[cfg(test)]
 mod tests {
+    use vmm_introspect::memory::MemoryError;
+
     use super::*;
 
     const LAYOUT: Layout = Layout {
@@ -235,6 +271,8 @@ mod tests {
         count: 28,
         head: 4,
         is_pointer: true,
+        link: 4,
+        batch: Some((0, 4)),
     };
     /// Where the table of pages is: by virtual and by physical address.
     const TABLE: u64 = 0xc100_0000;
@@ -322,5 +360,45 @@ mod tests {
         set(&ram, 0, 4, u32::MAX);
         assert_eq!(numbers.unused(&ram, FIRST << 12, 1), PageState::Unknown);
         assert_eq!(numbers.number(u64::MAX, u64::MAX), None);
+    }
+
+    /// Words of a kernel, by virtual address.
+    struct Words(Vec<(u64, u32)>);
+
+    impl Memory for Words {
+        fn read(&self, va: u64, into: &mut [u8]) -> Result<(), MemoryError> {
+            let Self(words) = self;
+            let found = words.iter().find(|&&(at, _)| at == va);
+            let &(_, word) = found.ok_or(MemoryError::Unmapped(va))?;
+            into.copy_from_slice(&word.to_le_bytes());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lists_and_batches_of_pages_are_followed() {
+        let head = 0xc000;
+        // Behind the first word of a `struct page`.
+        let list = Words(vec![(head, 0x1004), (0x1004, 0x2004), (0x2004, 0xc000)]);
+        assert_eq!(LAYOUT.list(&list, head), [0x1000, 0x2000]);
+        assert!(LAYOUT.list(&Words(vec![(head, 0xc000)]), head).is_empty());
+        // One that leads nowhere, and one that leads around, but not back.
+        assert_eq!(LAYOUT.list(&Words(vec![(head, 0x1004)]), head), [0x1000]);
+        let circle = Words(vec![(head, 0x1004), (0x1004, 0x1004)]);
+        assert_eq!(LAYOUT.list(&circle, head).len(), MAX_FREED_ENTRIES);
+        let batch = Words(vec![
+            (0x100, 0xffff_ff02),
+            (0x104, 7),
+            (0x108, 8),
+            (0x10c, 9),
+        ]);
+        assert_eq!(LAYOUT.batch(&batch, 0x100), [7, 8]);
+        let more = Words(vec![(0x100, 0xff), (0x104, 7)]);
+        assert_eq!(LAYOUT.batch(&more, 0x100), [7]);
+        let none = Layout {
+            batch: None,
+            ..LAYOUT
+        };
+        assert!(none.batch(&batch, 0x100).is_empty());
     }
 }

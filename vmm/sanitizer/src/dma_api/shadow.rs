@@ -5,13 +5,14 @@
 //! bounded: where there would be more than [`MAX_MAPPINGS`] or [`MAX_DEVICES`], the device that is
 //! affected is not judged any more, as what is not known of it would look like a mistake.
 
+mod freed;
 mod judge;
 
 use std::collections::{BTreeMap, VecDeque};
 
 pub use judge::Verdict;
 
-use super::owners::OwnedId;
+use super::owners::{OwnedId, Range};
 
 /// The most mappings that are kept, of all devices. Disks and network cards have hundreds to
 /// thousands at a time.
@@ -102,6 +103,8 @@ pub struct Mapping<C> {
     pub in_use: bool,
     /// Its number among those whose memory belongs to a device.
     pub owned: Option<OwnedId>,
+    /// What of that memory was freed, and by whom, if that was seen.
+    pub freed: Option<(Range, C)>,
     /// Who made it.
     pub made: C,
 }

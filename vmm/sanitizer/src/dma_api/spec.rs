@@ -65,6 +65,22 @@ pub enum To {
     Device,
 }
 
+/// What memory is given back, by argument 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freed {
+    /// It is a `struct page` that has no users any more, the first of two to the power of this
+    /// argument: of one where there is no such argument.
+    Pages(Option<usize>),
+    /// It is a `struct page`, the first of as many, that loses a user, who need not be the last.
+    OneUser(usize),
+    /// It is a list of such pages without users, linked by `lru` of their `struct page`.
+    List,
+    /// It is a `struct folio_batch` of such pages.
+    Batch,
+    /// It is the address of memory that `kmalloc` or the like returned.
+    Object,
+}
+
 /// What a function does. Numbers are those of arguments, from 0; argument 0 is the `struct device`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -153,6 +169,8 @@ pub enum Effect {
         /// The `dma_addr_t`.
         handle: usize,
     },
+    /// Gives back memory that a device may still have.
+    Release(Freed),
     /// Gives the device memory in a way that is not followed.
     Untold,
     /// Has unbound the driver of the device.
@@ -177,7 +195,14 @@ impl Effect {
             Self::Sync { to: To::Cpu, .. } | Self::SyncList { to: To::Cpu, .. }
         );
         let of_pool = matches!(self, Self::FreeBlock { .. } | Self::DestroyPool);
-        !self.takes_back() && !to_cpu && !of_pool && !matches!(self, Self::Untold)
+        // What has no users any more may have others when the function returns.
+        let releases = self.releases() && !matches!(self, Self::Release(Freed::OneUser(_)));
+        !self.takes_back() && !to_cpu && !of_pool && !releases && !matches!(self, Self::Untold)
+    }
+
+    /// Returns whether it gives back memory, whoever has it.
+    pub const fn releases(self) -> bool {
+        matches!(self, Self::Release(_))
     }
 
     /// Returns whether it only hands over what is mapped.
@@ -286,6 +311,10 @@ const fn create_pool(name: &'static str) -> Function {
     Function::new(name, &[Word; 6], effect)
 }
 
+const fn releases(name: &'static str, freed: Freed) -> Function {
+    Function::new(name, &[Word; 2], Effect::Release(freed))
+}
+
 const fn untold(name: &'static str) -> Function {
     Function::new(name, &[Word], Effect::Untold)
 }
@@ -373,6 +402,22 @@ pub const FUNCTIONS: &[Function] = &[
     sync("dma_sync_single_for_device", To::Device).unless("__dma_sync_single_for_device"),
     sync_list("dma_sync_sg_for_cpu", To::Cpu).unless("__dma_sync_sg_for_cpu"),
     sync_list("dma_sync_sg_for_device", To::Device).unless("__dma_sync_sg_for_device"),
+    // Functions of mm/page_alloc.c and mm/swap.c. That which drops a user of pages has an inner one
+    // in newer kernels, which `free_pages` calls as well.
+    releases("___free_pages", Freed::OneUser(1)),
+    releases("__free_pages", Freed::OneUser(1)).unless("___free_pages"),
+    // By pages, and by folios.
+    releases("__put_page", Freed::Pages(None)),
+    releases("__folio_put", Freed::Pages(None)),
+    // Until 4.14, until 6.14, and since then. The second has an order only since 5.14.
+    releases("free_hot_cold_page", Freed::Pages(None)),
+    releases("free_unref_page", Freed::Pages(None)),
+    releases("free_frozen_pages", Freed::Pages(Some(1))),
+    // Until 4.14, until 6.9, and since then.
+    releases("free_hot_cold_page_list", Freed::List),
+    releases("free_unref_page_list", Freed::List),
+    releases("free_unref_folios", Freed::Batch),
+    releases("kfree", Freed::Object),
     // Since 5.13 and 6.16.
     untold("dma_alloc_noncontiguous"),
     untold("dma_iova_link"),
@@ -399,6 +444,12 @@ pub fn words(function: &Function, n: usize, wide: Wide) -> Option<(usize, bool)>
     None
 }
 
+/// Most pages that one call may free, as a power of two: `ARCH_FORCE_MAX_ORDER` of arch/arm/Kconfig
+/// is at most 11, and `FORCE_MAX_ZONEORDER` before 6.1 was 12.
+pub const MAX_FREED_ORDER: u64 = 12;
+/// Most entries of a list of pages or of a `struct folio_batch` that are followed. The latter has
+/// `PAGEVEC_SIZE` of them, which is 31 (include/linux/pagevec.h).
+pub const MAX_FREED_ENTRIES: usize = 512;
 /// `DMA_ATTR_SKIP_CPU_SYNC` of include/linux/dma-mapping.h: what is mapped belongs to the CPU until
 /// it is synchronised for the device.
 pub const SKIP_CPU_SYNC: u64 = 1 << 5;

@@ -28,6 +28,7 @@ use pools::Pools;
 mod bounce;
 mod described;
 mod fork;
+mod freed;
 
 pub use described::described;
 
@@ -99,12 +100,14 @@ impl Tracker {
         self.reports.add(report);
     }
 
-    /// Returns who mapped, and who unmapped, in words.
-    pub fn history(&self, mapped: Option<&Made>, unmapped: Option<&Made>) -> History {
+    /// Returns who made a mapping, who unmapped it, and who freed its memory, in words.
+    pub fn history(&self, mapping: Option<&Mapping<Made>>, unmapped: Option<&Made>) -> History {
         let call = |made: &Made| self.stacks.call(made);
+        let freed = mapping.and_then(|mapping| mapping.freed.as_ref());
         History {
-            mapped: mapped.map(call),
+            mapped: mapping.map(|mapping| call(&mapping.made)),
             unmapped: unmapped.map(call),
+            freed: freed.map(|(_, by)| call(by)),
             accessed: None,
         }
     }
@@ -170,7 +173,7 @@ impl Tracker {
             self.returned(&call);
             return;
         }
-        if self.is_of_dmabounce(&call) || self.call_of_pool(&call) {
+        if self.is_of_dmabounce(&call) || self.call_of_pool(&call) || self.call_that_frees(&call) {
             return;
         }
         // A call that cannot be read is one that is not known: nothing may be said of its device.
@@ -277,11 +280,12 @@ impl Tracker {
             }
             Effect::Untold => self.give_up(device),
             Effect::Unbind => self.unbind(call, device),
-            // Argument 0 is no device: they were seen before.
+            // Argument 0 is no device: these were seen before.
             Effect::CreatePool { .. }
             | Effect::DestroyPool
             | Effect::AllocateBlock { .. }
-            | Effect::FreeBlock { .. } => {}
+            | Effect::FreeBlock { .. }
+            | Effect::Release(_) => {}
             Effect::Sync { .. } | Effect::SyncList { .. } => self.hand_over(call, device)?,
         }
         Some(())
@@ -304,6 +308,7 @@ impl Tracker {
             buffer,
             in_use: self.memory_use(buffer, bytes) == PageState::Used,
             owned: self.owners.as_mut().map(Owners::number),
+            freed: None,
             made: self.stacks.note(call.moment),
         }
     }
@@ -316,6 +321,7 @@ impl Tracker {
             made,
             ..
         } = mapping;
+        let physical = self.physical(&mapping, first);
         let before = match self.shadow.map(device, mapping) {
             Mapped::Twice(before) => before,
             Mapped::New => return,
@@ -331,9 +337,9 @@ impl Tracker {
                 format!("the same memory is mapped as {}", described(&before))
             }
         );
-        let history = self.history(Some(&before.made), None);
+        let history = self.history(Some(&before), None);
         let report = Report::new(Kind::DoubleMap, made.at, name, first, text);
-        self.report(report.with_history(history));
+        self.report(report.with_physical(physical).with_history(history));
     }
 
     /// Takes note of the segments of a scatter list; `None` if they cannot be read.
@@ -377,34 +383,32 @@ impl Tracker {
         if let Unmapped::Matched(mapping) | Unmapped::Differed(mapping) = &unmapped {
             self.release(mapping, &made);
         }
-        let (rest, history) = match unmapped {
+        let (rest, known, ended) = match unmapped {
             Unmapped::Unknown => return,
             Unmapped::Matched(mapping) => {
                 self.check_pages(device, &mapping, made.at, Some(&made));
                 return;
             }
-            Unmapped::Differed(mapping) => (
-                format!("was mapped as {}", described(&mapping)),
-                self.history(Some(&mapping.made), Some(&made)),
-            ),
-            Unmapped::Nothing(Some(Past { mapping, ended, .. })) => (
-                format!(
-                    "was unmapped before, and is not mapped: {}",
-                    described(&mapping)
-                ),
-                self.history(Some(&mapping.made), Some(&ended)),
-            ),
-            Unmapped::Nothing(None) => {
-                ("is not mapped".to_owned(), self.history(None, Some(&made)))
+            Unmapped::Differed(mapping) => {
+                let rest = format!("was mapped as {}", described(&mapping));
+                (rest, Some(mapping), made)
             }
+            Unmapped::Nothing(Some(Past { mapping, ended, .. })) => {
+                let was = described(&mapping);
+                let rest = format!("was unmapped before, and is not mapped: {was}");
+                (rest, Some(mapping), ended)
+            }
+            Unmapped::Nothing(None) => ("is not mapped".to_owned(), None, made),
         };
+        let history = self.history(known.as_ref(), Some(&ended));
+        let physical = known.and_then(|mapping| self.physical(&mapping, first));
         let name = self.name(device);
         let direction = direction.map_or_else(String::new, |d| format!(" ({})", d.name()));
         let function = call.function.name;
         let text =
             format!("{name}: {function} of {bytes} bytes at {first:#x}{direction}, which {rest}");
         let report = Report::new(Kind::DoubleUnmap, made.at, name, first, text);
-        self.report(report.with_history(history));
+        self.report(report.with_physical(physical).with_history(history));
     }
 
     fn unmap_list(&mut self, call: &ApiCall<'_, '_, '_>, device: GuestDevice, list: u64) {
@@ -430,10 +434,11 @@ impl Tracker {
                 "{name} has {} left from a driver that was unbound",
                 described(&mapping)
             );
-            let history = self.history(Some(&mapping.made), None);
+            let history = self.history(Some(&mapping), None);
             let at = call.moment.now_ns;
+            let physical = self.physical(&mapping, mapping.first);
             let report = Report::new(Kind::Leak, at, name, mapping.first, text);
-            self.report(report.with_history(history));
+            self.report(report.with_physical(physical).with_history(history));
         }
     }
 }

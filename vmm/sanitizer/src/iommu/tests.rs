@@ -171,9 +171,8 @@ impl Origins for Unmapped {
         };
         LastMapping {
             history: History {
-                mapped: None,
                 unmapped: Some(call),
-                accessed: None,
+                ..History::default()
             },
             is_over: iova < 0x2000,
         }

@@ -22,6 +22,7 @@ fn take(owners: &mut Owners<u32>, direction: Direction, all: &[Range], owned: bo
         buffer: None,
         in_use: false,
         owned: Some(id),
+        freed: None,
         made: 0,
     };
     owners.take(DEVICE, mapping, all.to_vec(), owned);

@@ -62,6 +62,11 @@ impl<C: Clone> Shadow<C> {
         Some(&known.within(address, address).next()?.mapping)
     }
 
+    /// Returns a mapping of a device with bytes in the page of this address, of 4 KiB.
+    pub fn near(&self, device: GuestDevice, address: u64) -> Option<&Mapping<C>> {
+        self.devices.get(&device)?.near(address)
+    }
+
     /// Returns all mappings of a device that have this address.
     pub fn all_at(&self, device: GuestDevice, address: u64) -> impl Iterator<Item = &Mapping<C>> {
         let known = self.devices.get(&device).into_iter();
@@ -94,9 +99,13 @@ impl<C> Device<C> {
     fn outside(&self, at: u64) -> Verdict<'_, C> {
         Verdict::Outside {
             at,
-            neighbour: self.given(at & !0xfff, at | 0xfff).next(),
+            neighbour: self.near(at),
             past: self.past(at),
         }
+    }
+
+    fn near(&self, at: u64) -> Option<&Mapping<C>> {
+        self.given(at & !0xfff, at | 0xfff).next()
     }
 
     fn past(&self, address: u64) -> Option<&Past<C>> {

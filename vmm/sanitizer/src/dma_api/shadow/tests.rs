@@ -15,6 +15,7 @@ fn mapping(first: u64, bytes: u64, direction: Direction) -> Mapping<u32> {
         buffer: None,
         in_use: false,
         owned: None,
+        freed: None,
         made: 0,
     }
 }

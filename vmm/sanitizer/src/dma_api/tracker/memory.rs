@@ -40,9 +40,8 @@ impl Tracker {
     /// Learns where the table of pages is, and by which number it begins, from the kernel's own
     /// description of its memory.
     pub(super) fn anchor(&mut self, call: &ApiCall<'_, '_, '_>) {
-        // Looked for once, and only where it is needed: it may take a search.
+        // Looked for once: it may take a search.
         if !std::mem::replace(&mut self.anchored, true)
-            && self.owners.is_some()
             && let Some(layout) = self.layouts(call.moment).and_then(|known| known.page)
             && let Some(numbers) = Numbers::of_kernel(layout, call.moment)
         {
@@ -82,10 +81,14 @@ impl Tracker {
         }
     }
 
-    /// Returns the physical address of `address`, which `mapping` has, if that is known.
+    /// Returns the physical address of `address`, which is in a page that `mapping` has, if that is
+    /// known.
     pub fn physical(&self, mapping: &Mapping<Made>, address: u64) -> Option<u64> {
         let buffer = mapping.buffer.filter(|_| self.are_physical)?;
-        buffer.checked_add(address.checked_sub(mapping.first)?)
+        match address.checked_sub(mapping.first) {
+            Some(behind) => buffer.checked_add(behind),
+            None => buffer.checked_sub(mapping.first - address),
+        }
     }
 
     /// Reports a mapping of which a page is free.
@@ -96,7 +99,8 @@ impl Tracker {
         at: u64,
         ended: Option<&Made>,
     ) {
-        if !mapping.in_use {
+        // What was seen to be freed is reported already.
+        if !mapping.in_use || mapping.freed.is_some() {
             return;
         }
         let PageState::Free(number) = self.memory_use(mapping.buffer, mapping.bytes) else {
@@ -113,7 +117,7 @@ impl Tracker {
         );
         let report = Report::new(Kind::FreedPage, at, name, iova, text)
             .with_physical(self.physical(mapping, iova))
-            .with_history(self.history(Some(&mapping.made), ended));
+            .with_history(self.history(Some(mapping), ended));
         self.report(report);
     }
 

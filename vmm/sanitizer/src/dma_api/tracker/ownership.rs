@@ -241,7 +241,7 @@ impl Tracker {
         let iova = mapping.first.saturating_add(offset);
         let history = History {
             accessed: Some(self.stacks.call(made)),
-            ..self.history(Some(&mapping.made), ended)
+            ..self.history(Some(mapping), ended)
         };
         let report = Report::new(kind, made.at, name, iova, text)
             .with_physical(Some(range.first))
