@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use guest_images::{Image, guest_script};
 use tempfile::TempDir;
-use vmm::sanitizer::{Options, Sanitizer};
+use vmm::introspect::types::vmlinux::TypesFrom;
+use vmm::sanitizer::{DmaApi, Options, Sanitizer};
 use vmm::{
     ByteSize, Config, ConsoleSink, DiskConfig, Flow, IommuConfig, KernelFormat, Limits, Machine,
     Reason, TimeMode,
@@ -200,6 +201,10 @@ impl Guest {
         let mut machine = Machine::builder(&config, Box::new(console))
             .iommu_sink(sanitizer.as_ref().map(Sanitizer::sink))
             .build()?;
+        if let Some(sanitizer) = &sanitizer {
+            // The same as `vmm boot`'s: the kernel's calls are followed, too.
+            DmaApi::attach(sanitizer, &mut machine, TypesFrom::Kernel)?;
+        }
         let mut progress = Progress::default();
         loop {
             // The first copy is of nothing.

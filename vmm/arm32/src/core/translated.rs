@@ -165,6 +165,8 @@ impl Core {
         if block.ops.len() as u64 > left {
             return None;
         }
+        let stops = [&self.breakpoints, &self.armed.addresses];
+        let is_behind_stop = |va| stops.iter().any(|stops| stops.contains(&va));
         let at = match translator.code(id) {
             Some(at) => at,
             None if !translator.is_worth_it(id, translation.threshold) => return None,
@@ -184,8 +186,8 @@ impl Core {
                     translator.link(from, slot, id, tag);
                 }
             }
-            // Not within an IT block, where nothing jumps to.
-            None if block.key.state >> 8 == 0 => {
+            // Not within an IT block, where nothing jumps to, nor past a stop.
+            None if block.key.state >> 8 == 0 && !is_behind_stop(block.key.va) => {
                 translator.note_jump(target(block), block.tag(), id);
             }
             None => {}
