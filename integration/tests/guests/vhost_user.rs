@@ -162,7 +162,7 @@ fn a_process_that_stops_answering_holds_nobody_up() {
     backend.suspend();
     let stop = machine.stop_handle();
     let asked = thread::spawn(move || {
-        thread::sleep(Duration::from_secs(20));
+        thread::sleep(Duration::from_secs(8));
         stop.stop();
         Instant::now()
     });
