@@ -136,6 +136,7 @@ fn calls_are_found(guest: &Guest, disk: &Disk) {
         ("unmap-less", Kind::DoubleUnmap, "was mapped as 512 bytes"),
         ("free-early", Kind::FreedPage, "is freed"),
         ("kfree-early", Kind::FreedPage, "is freed"),
+        ("cache-early", Kind::FreedPage, "is freed"),
         // Left until then.
         ("leak", Kind::Leak, "has 512 bytes"),
         ("leak-coherent", Kind::Leak, "(DMA_BIDIRECTIONAL, coherent)"),

@@ -120,6 +120,20 @@ static void kfree_early(struct device *dev)
 	dma_unmap_single(dev, address, BYTES, DMA_TO_DEVICE);
 }
 
+static void cache_early(struct device *dev)
+{
+	struct kmem_cache *cache = kmem_cache_create("mistakes", BYTES, BYTES, 0, NULL);
+	void *buffer = cache ? kmem_cache_alloc(cache, GFP_KERNEL) : NULL;
+	dma_addr_t address;
+
+	if (!buffer)
+		panic("no room for %s", mistake);
+	address = map(dev, buffer, DMA_TO_DEVICE);
+	kmem_cache_free(cache, buffer);
+	dma_unmap_single(dev, address, BYTES, DMA_TO_DEVICE);
+	kmem_cache_destroy(cache);
+}
+
 // The CPU's accesses are what counts: none of them may be left out, or be another's.
 static noinline void touch(void *at)
 {
@@ -220,6 +234,8 @@ static int __init dma_mistakes(void)
 		free_early(dev);
 	else if (!strcmp(mistake, "kfree-early"))
 		kfree_early(dev);
+	else if (!strcmp(mistake, "cache-early"))
+		cache_early(dev);
 	else if (!strcmp(mistake, "write-owned"))
 		write_owned(dev, buffer);
 	else if (!strcmp(mistake, "read-owned"))

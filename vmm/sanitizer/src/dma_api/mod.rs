@@ -214,9 +214,9 @@ mod tests {
     #[test]
     fn every_function_has_its_probes() {
         for (options, less, more) in [
-            ("dma=leak", 8 + 11, 0),
-            ("dma=leak,missing-invalidation", 8 + 11, 6),
-            ("dma=ownership", 11, 0),
+            ("dma=leak", 8 + 12, 0),
+            ("dma=leak,missing-invalidation", 8 + 12, 6),
+            ("dma=ownership", 12, 0),
             ("dma=shared-line,freed-page", 0, 0),
         ] {
             let watches = watches(&options.parse().unwrap());

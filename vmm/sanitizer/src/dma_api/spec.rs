@@ -65,7 +65,7 @@ pub enum To {
     Device,
 }
 
-/// What memory is given back, by argument 0.
+/// What memory is given back: by argument 0, unless another is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freed {
     /// It is a `struct page` that has no users any more, the first of two to the power of this
@@ -77,8 +77,8 @@ pub enum Freed {
     List,
     /// It is a `struct folio_batch` of such pages.
     Batch,
-    /// It is the address of memory that `kmalloc` or the like returned.
-    Object,
+    /// It is the address of memory that `kmalloc` or `kmem_cache_alloc` returned, in this argument.
+    Object(usize),
 }
 
 /// What a function does. Numbers are those of arguments, from 0; argument 0 is the `struct device`.
@@ -417,7 +417,8 @@ pub const FUNCTIONS: &[Function] = &[
     releases("free_hot_cold_page_list", Freed::List),
     releases("free_unref_page_list", Freed::List),
     releases("free_unref_folios", Freed::Batch),
-    releases("kfree", Freed::Object),
+    releases("kfree", Freed::Object(0)),
+    releases("kmem_cache_free", Freed::Object(1)),
     // Since 5.13 and 6.16.
     untold("dma_alloc_noncontiguous"),
     untold("dma_iova_link"),

@@ -98,7 +98,9 @@ fn every_argument_that_is_used_is_there() {
             Effect::Free { size, handle } => vec![size, handle],
             Effect::CreatePool { device, size } => vec![device, size],
             Effect::AllocateBlock { handle } | Effect::FreeBlock { handle } => vec![0, handle],
-            Effect::Release(Freed::Pages(Some(order)) | Freed::OneUser(order)) => vec![0, order],
+            Effect::Release(Freed::Pages(Some(n)) | Freed::OneUser(n) | Freed::Object(n)) => {
+                vec![0, n]
+            }
             Effect::Release(_) | Effect::Untold | Effect::Unbind | Effect::DestroyPool => vec![0],
         };
         for n in used {

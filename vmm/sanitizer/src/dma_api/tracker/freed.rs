@@ -26,8 +26,9 @@ impl Tracker {
     fn freed(&mut self, call: &ApiCall<'_, '_, '_>, freed: Freed) -> Option<Vec<Range>> {
         let at = call.argument(0)?;
         let (pages, order) = match freed {
-            Freed::Object => {
+            Freed::Object(n) => {
                 // A null pointer, and what stands for no bytes, lead nowhere.
+                let at = call.argument(n)?;
                 let first = call
                     .moment
                     .core
@@ -59,7 +60,7 @@ impl Tracker {
         if !self.shadow.has_memory(bytes) {
             return;
         }
-        let is_object = freed == Freed::Object;
+        let is_object = matches!(freed, Freed::Object(_));
         let is_free = || matches!(self.memory_use(Some(bytes.first), 1), PageState::Free(_));
         if !is_object && !is_free() {
             return;
