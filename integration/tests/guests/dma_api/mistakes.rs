@@ -19,12 +19,13 @@ const COPY: &str = "dd if=/dev/vda of=/m.ko bs=512 2>/dev/null";
 
 /// Makes a guest make these mistakes on behalf of its disk, one after another.
 fn mistaken(guest: &Guest, disk: &Disk, mistakes: impl IntoIterator<Item = &'static str>) -> Guest {
+    let mistakes: Vec<&str> = mistakes.into_iter().collect();
     let guest = guest.clone().read_only_disk(disk).run(COPY);
-    mistakes.into_iter().fold(guest, |guest, mistake| {
-        guest.run(&format!(
-            "insmod /m.ko device=a000000.virtio_mmio mistake={mistake} && rmmod dma_mistakes"
-        ))
-    })
+    guest.run(&format!(
+        "for m in {}; do insmod /m.ko device=a000000.virtio_mmio mistake=$m && \
+            rmmod dma_mistakes || exit 1; done",
+        mistakes.join(" ")
+    ))
 }
 
 /// Makes the mistakes of the module that are accesses of the CPU, all in one run.
