@@ -29,6 +29,8 @@ fn rig(cpus: usize, words: &[u32]) -> Rig {
     bus.write_words(RAM, words);
     let clock = Arc::new(TestClock::default());
     let mut cluster = Cluster::new(cpus, bus.clone(), clock.clone());
+    // Where there is a translator, what runs twice is host code.
+    let _ = cluster.translate_code_after(1);
     let state = cluster.state_mut(0);
     state.r[13] = DATA;
     state.r[15] = BASE;
