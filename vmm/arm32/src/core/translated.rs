@@ -165,8 +165,6 @@ impl Core {
         if block.ops.len() as u64 > left {
             return None;
         }
-        let stops = [&self.breakpoints, &self.armed.addresses];
-        let is_behind_stop = |va| stops.iter().any(|stops| stops.contains(&va));
         let at = match translator.code(id) {
             Some(at) => at,
             None if !translator.is_worth_it(id, translation.threshold) => return None,
@@ -187,7 +185,8 @@ impl Core {
                 }
             }
             // Not within an IT block, where nothing jumps to, nor past a stop.
-            None if block.key.state >> 8 == 0 && !is_behind_stop(block.key.va) => {
+            None if block.key.state >> 8 == 0 && !self.stops_at(block.key.va) => {
+                let translator = self.translation.as_mut()?.translator.as_mut()?;
                 translator.note_jump(target(block), block.tag(), id);
             }
             None => {}

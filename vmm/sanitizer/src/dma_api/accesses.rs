@@ -8,6 +8,7 @@ use vmm_machine::{IommuEvent, IommuInfo};
 use vmm_timeline::Direction as Access;
 
 use super::lock;
+use super::owners::Range;
 use super::pages::PageState;
 use super::shadow::{GuestDevice, Mapping, Past, Verdict};
 use super::stack::Made;
@@ -209,11 +210,13 @@ fn judge_pages(tracker: &Tracker, device: GuestDevice, access: &DeviceAccess<'_>
         let first = mapping.buffer.and_then(|first| first.checked_add(offset));
         let is_free =
             mapping.in_use && matches!(tracker.memory_use(first, end - at + 1), PageState::Free(_));
-        let is_freed = first
+        let bytes = first.map(|first| Range {
+            first,
+            last: first.saturating_add(end - at),
+        });
+        let is_freed = bytes
             .zip(mapping.freed.as_ref())
-            .is_some_and(|(first, (freed, _))| {
-                first <= freed.last && first.saturating_add(end - at) >= freed.first
-            });
+            .is_some_and(|(bytes, (freed, _))| freed.and(bytes).is_some());
         if is_free || is_freed {
             let what = match is_free {
                 true => "is free by the kernel's records",

@@ -448,8 +448,8 @@ pub fn words(function: &Function, n: usize, wide: Wide) -> Option<(usize, bool)>
 /// Most pages that one call may free, as a power of two: `ARCH_FORCE_MAX_ORDER` of arch/arm/Kconfig
 /// is at most 11, and `FORCE_MAX_ZONEORDER` before 6.1 was 12.
 pub const MAX_FREED_ORDER: u64 = 12;
-/// Most entries of a list of pages or of a `struct folio_batch` that are followed. The latter has
-/// `PAGEVEC_SIZE` of them, which is 31 (include/linux/pagevec.h).
+/// Most entries of a list of pages that are followed. A `struct folio_batch` counts its own in a
+/// byte, and has `PAGEVEC_SIZE`, which is 31 (include/linux/pagevec.h).
 pub const MAX_FREED_ENTRIES: usize = 512;
 /// `DMA_ATTR_SKIP_CPU_SYNC` of include/linux/dma-mapping.h: what is mapped belongs to the CPU until
 /// it is synchronised for the device.

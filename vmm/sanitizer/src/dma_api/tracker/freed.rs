@@ -5,7 +5,7 @@ use crate::dma_api::call::ApiCall;
 use crate::dma_api::owners::Range;
 use crate::dma_api::pages::PageState;
 use crate::dma_api::shadow::{GuestDevice, Mapping};
-use crate::dma_api::spec::{Effect, Freed, MAX_FREED_ENTRIES, MAX_FREED_ORDER};
+use crate::dma_api::spec::{Effect, Freed, MAX_FREED_ORDER};
 use crate::dma_api::stack::Made;
 use crate::report::Report;
 use crate::{Kind, PAGE_BITS};
@@ -43,14 +43,11 @@ impl Tracker {
         };
         let numbers = self.numbers?;
         let count = (1 << PAGE_BITS) << order.min(MAX_FREED_ORDER);
-        let bytes = pages
-            .into_iter()
-            .take(MAX_FREED_ENTRIES)
-            .filter_map(|page| {
-                let first = numbers.number(page, 0)?;
-                let last = first.checked_add(count - 1)?;
-                Some(Range { first, last })
-            });
+        let bytes = pages.into_iter().filter_map(|page| {
+            let first = numbers.number(page, 0)?;
+            let last = first.checked_add(count - 1)?;
+            Some(Range { first, last })
+        });
         Some(bytes.collect())
     }
 
@@ -68,20 +65,27 @@ impl Tracker {
         let by = self.stacks.note(call.moment);
         let was_used = |mapping: &Mapping<Made>| is_object || mapping.in_use;
         for (device, mapping) in self.shadow.free(bytes, &by, was_used) {
-            self.report_freed(device, &mapping, bytes, &by);
+            let iova = mapping.address_of(bytes).unwrap_or(mapping.first);
+            let what = format!("memory at {iova:#x} is freed");
+            self.report_freed(device, &mapping, (by.at, iova), &what, None);
         }
     }
 
-    fn report_freed(&self, device: GuestDevice, mapping: &Mapping<Made>, bytes: Range, by: &Made) {
-        let iova = mapping.address_of(bytes).unwrap_or(mapping.first);
-        let name = self.name(device);
-        let text = format!(
-            "{name} has {} mapped, of which the memory at {iova:#x} is freed",
-            described(mapping)
-        );
-        let report = Report::new(Kind::FreedPage, by.at, name, iova, text)
+    /// Reports a mapping of which the memory at `iova` is free; `what` says so, `ended` has taken
+    /// it back.
+    pub(super) fn report_freed(
+        &self,
+        device: GuestDevice,
+        mapping: &Mapping<Made>,
+        (at, iova): (u64, u64),
+        what: &str,
+        ended: Option<&Made>,
+    ) {
+        let (name, mapped) = (self.name(device), described(mapping));
+        let text = format!("{name} has {mapped} mapped, of which the {what}");
+        let report = Report::new(Kind::FreedPage, at, name, iova, text)
             .with_physical(self.physical(mapping, iova))
-            .with_history(self.history(Some(mapping), None));
+            .with_history(self.history(Some(mapping), ended));
         self.report(report);
     }
 }

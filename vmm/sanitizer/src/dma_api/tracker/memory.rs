@@ -2,14 +2,14 @@
 
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::{Tracker, described};
+use super::Tracker;
+use crate::PAGE_BITS;
 use crate::dma_api::call::ApiCall;
+use crate::dma_api::owners::Range;
 use crate::dma_api::pages::{Numbers, PageState};
 use crate::dma_api::shadow::{GuestDevice, Mapping};
 use crate::dma_api::spec::{Effect, Memory};
 use crate::dma_api::stack::Made;
-use crate::report::Report;
-use crate::{Kind, PAGE_BITS};
 
 impl Tracker {
     /// Returns a number for the first byte of what a call maps.
@@ -106,19 +106,13 @@ impl Tracker {
         let PageState::Free(number) = self.memory_use(mapping.buffer, mapping.bytes) else {
             return;
         };
-        let before = mapping
-            .buffer
-            .map_or(0, |first| number.saturating_sub(first));
-        let iova = mapping.first.saturating_add(before);
-        let name = self.name(device);
-        let text = format!(
-            "{name} has {} mapped, of which the page at {iova:#x} was freed meanwhile",
-            described(mapping)
-        );
-        let report = Report::new(Kind::FreedPage, at, name, iova, text)
-            .with_physical(self.physical(mapping, iova))
-            .with_history(self.history(Some(mapping), ended));
-        self.report(report);
+        let page = Range {
+            first: number,
+            last: number | ((1 << PAGE_BITS) - 1),
+        };
+        let iova = mapping.address_of(page).unwrap_or(mapping.first);
+        let what = format!("page at {iova:#x} was freed meanwhile");
+        self.report_freed(device, mapping, (at, iova), &what, ended);
     }
 
     /// Reports what is still mapped at the end of the run and free.
